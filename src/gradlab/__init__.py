@@ -1,0 +1,59 @@
+"""gradlab: a laboratory for the gradient dynamics of deep networks.
+
+Public names are loaded when first used, so that ``import gradlab`` costs nothing and changes no setting.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_ROOMS: dict[str, tuple[str, ...]] = {
+    "gradlab.problem.networks": ("Network", "Dense", "Convolutional", "Residual", "Function"),
+    "gradlab.problem.activations": ("activation", "leaky_relu", "polynomial", "smooth_relu"),
+    "gradlab.problem.initialisation": ("Gaussian", "He", "Balanced", "Identity", "Factorised"),
+    "gradlab.problem.losses": (
+        "Square",
+        "Lp",
+        "Exponential",
+        "Logistic",
+        "CrossEntropy",
+        "CustomLoss",
+    ),
+    "gradlab.problem.data": ("Data",),
+    "gradlab.problem.problem": ("Problem", "stack", "unstack"),
+    "gradlab.dynamics.flow": ("Flow", "GradientFlow"),
+    "gradlab.dynamics.charts": ("NormalisedFlow", "WeightNormalisation", "UnitNormPenalty"),
+    "gradlab.dynamics.end_to_end": ("EndToEndFlow",),
+    "gradlab.dynamics.descent": (
+        "GradientDescent",
+        "StochasticGradientDescent",
+        "Constant",
+        "PowerLaw",
+        "Geometric",
+        "LossScaled",
+    ),
+    "gradlab.dynamics.kicks": ("Kicked",),
+    "gradlab.dynamics.clocks": ("Clock", "Time", "LogLoss", "ArcLength", "LogNorm"),
+    "gradlab.dynamics.solvers.methods": ("Adaptive", "Fixed", "Descent"),
+    "gradlab.dynamics.stops": ("Stop",),
+    "gradlab.observe.observables": ("Observable", "Distance", "Direction"),
+    "gradlab.laboratory": ("run", "at"),
+    "gradlab.claims.claim": ("Case", "Claim", "Measure", "Part", "Study", "Verdict", "judge"),
+    "gradlab.claims.verification": ("verify",),
+}
+
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'gradlab' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
