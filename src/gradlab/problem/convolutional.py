@@ -1,0 +1,93 @@
+"""Convolutional networks: strided convolutions without bias, then one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from gradlab.problem.activations import Activation
+from gradlab.problem.activations import activation as _activation
+from gradlab.problem.network import Network, batch, count, drawn, structs, whole, wholes
+
+
+class Convolutional(Network):
+    """f(x) = W_K vec h_{K−1}, h_k = σ(W_k ∗ h_{k−1}), h_0 = x an image.
+
+    W_k (c_k, c_{k−1}, kernel, kernel) acts by cross-correlation with stride and zero padding "SAME": an image
+    of height H becomes one of height ⌈H/stride⌉, its ⌊·/2⌋ smaller half of the padding above. W_K is
+    (C, c_{K−1} H' W'). No biases. Weights are the tuple (W_1, …, W_K).
+
+    Parameters
+    ----------
+    input_shape : (channels, height, width); a batch may be given as (N, *input_shape) or flat.
+    channels : (c_1, …, c_{K−1}), one a convolution.
+    kernel, stride : the same for height and width, and in every convolution.
+    outputs : C.
+    activation : a name or an Activation. Of degree p, layer k has degree p^{K−k}.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a whole number ≥ 1, or the activation is not known.
+    """
+
+    input_shape: tuple[int, ...] = eqx.field(static=True)
+    channels: tuple[int, ...] = eqx.field(static=True)
+    kernel: int = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+    outputs: int = eqx.field(static=True)
+    activation: Activation
+    degrees: tuple[int | None, ...] | None = eqx.field(static=True, repr=False)
+    smooth: bool = eqx.field(static=True, repr=False)
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        channels: Sequence[int] = (4, 8),
+        kernel: int = 3,
+        stride: int = 2,
+        outputs: int = 10,
+        activation: str | Activation = "relu",
+    ) -> None:
+        self.input_shape = wholes("input_shape", input_shape, "(channels, height, width) = (1, 8, 8)", (3, 3))
+        self.channels = wholes("channels", channels, "(4, 8), one number a convolution", (1, float("inf")))
+        self.kernel = whole("kernel", kernel)
+        self.stride = whole("stride", stride)
+        self.outputs = whole("outputs", outputs)
+        self.activation = _activation(activation)
+        hidden, degree = len(self.channels), self.activation.degree
+        self.degrees = None if degree is None else tuple(degree ** (hidden - k) for k in range(hidden + 1))
+        self.smooth = self.activation.smooth
+
+    def __call__(self, weights: Any, x: Float[Array, "N ..."]) -> Float[Array, "N C"]:
+        self.check(weights)
+        h = batch(self, x)
+        *kernels, last = weights
+        for kernel in kernels:
+            h = self.activation(
+                jax.lax.conv_general_dilated(
+                    h, kernel, (self.stride, self.stride), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
+                )
+            )
+        return h.reshape(h.shape[0], -1) @ last.T
+
+    def layers(self, weights: Any) -> tuple[Any, ...]:
+        return tuple(weights)
+
+    def rebuild(self, layers: Sequence[Any]) -> tuple[Any, ...]:
+        return count(self, layers, len(self.channels) + 1)
+
+    def shapes(self) -> Any:
+        before, height, width = self.input_shape
+        kernels = []
+        for after in self.channels:
+            kernels.append((after, before, self.kernel, self.kernel))
+            before, height, width = after, -(-height // self.stride), -(-width // self.stride)
+        return structs(*kernels, (self.outputs, before * height * width))
+
+    def init(self, key: Any, scheme: Any) -> Any:
+        return drawn(self, key, scheme)

@@ -1,0 +1,73 @@
+"""Ensembles: pytrees of one shape (problems, weights, flows) as one, with a leading member axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradlab.problem.precision import float64
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def _structure(tree: Any) -> Any:
+    return jax.tree.structure(tree)
+
+
+@float64
+def stack(members: Any) -> Any:
+    """One pytree (problem, weights, …) whose arrays carry a leading member axis.
+
+    Raises
+    ------
+    ValueError
+        For an empty list, or members that differ in structure, in shape, or in anything that is no array.
+    """
+    members = list(members)
+    if not members:
+        raise ValueError("an ensemble has at least one member; an empty list was given")
+    leaves, structure = jax.tree.leaves(members[0]), _structure(members[0])
+    columns = [leaves]
+    for number, member in enumerate(members[1:], start=1):
+        others = jax.tree.leaves(member)
+        if _structure(member) != structure:
+            raise ValueError(
+                f"members of an ensemble have one structure; member {number} is built unlike member 0 "
+                "(another architecture, loss, reduction, or a test split in one only): run it apart"
+            )
+        for mine, other in zip(leaves, others, strict=True):
+            if _is_array(mine) != _is_array(other) or (not _is_array(mine) and mine != other):
+                raise ValueError(
+                    f"members of an ensemble differ in arrays only; member {number} has {other!r} where "
+                    f"member 0 has {mine!r}: run it apart"
+                )
+            if _is_array(mine) and (mine.shape, mine.dtype) != (other.shape, other.dtype):
+                raise ValueError(
+                    f"members of an ensemble have arrays of one shape; member {number} has "
+                    f"{other.dtype}{other.shape} where member 0 has {mine.dtype}{mine.shape}: run it apart"
+                )
+        columns.append(others)
+    stacked = [jnp.stack(parts) if _is_array(parts[0]) else parts[0] for parts in zip(*columns, strict=True)]
+    return jax.tree.unflatten(structure, stacked)
+
+
+@float64
+def unstack(ensemble: Any, index: int) -> Any:
+    """Member ``index`` of what :func:`stack` made.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such member.
+    """
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves(ensemble) if _is_array(leaf) and leaf.ndim}
+    if not counts or not -min(counts) <= index < min(counts):
+        raise ValueError(
+            f"there is no member {index}; the ensemble has {min(counts, default=0)}, numbered from 0"
+        )
+    return jax.tree.map(lambda leaf: leaf[index] if _is_array(leaf) else leaf, ensemble)

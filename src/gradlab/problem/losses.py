@@ -1,0 +1,349 @@
+"""Losses: of a residual (square, ℓ_p), or of a margin with an exponential tail (exponential, logistic,
+cross-entropy).
+
+The second kind offers a log-risk. XLA flushes denormals on CPU, so exp(−740) is 0 and log of a risk is −∞
+long before the theory gets interesting: nothing here takes the logarithm of a number that may underflow.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Num
+
+Reduction = Literal["sum", "mean"]
+Labels = Literal["real", "sign", "class"]
+
+#: Beyond s = −20, log log(1 + eˢ) is s − eˢ/2 up to 5/24 e²ˢ < 10⁻¹⁸.
+_TAIL = 20.0
+
+
+class Loss(eqx.Module):
+    """A loss ℓ(f(x_n), y_n) and the risk Σ_n ℓ_n (``reduction="sum"``) or (1/N) Σ_n ℓ_n (``"mean"``).
+
+    ``labels`` says what the targets are: ``"real"`` (N, C) floats, ``"sign"`` (N,) of ±1 with one output,
+    ``"class"`` (N,) integers 0 … C−1. ``kind`` is ``"residual"`` or ``"margin"``.
+    """
+
+    @property
+    @abc.abstractmethod
+    def reduction(self) -> Reduction:
+        """``"sum"`` or ``"mean"``, over examples."""
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> Labels:
+        """What the targets are."""
+
+    @property
+    @abc.abstractmethod
+    def has_log(self) -> bool:
+        """Whether there is a log-risk."""
+
+    def __check_init__(self) -> None:
+        if self.reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction is 'sum' or 'mean', not {self.reduction!r}")
+        if self.labels not in ("real", "sign", "class"):
+            raise ValueError(f"labels are 'real', 'sign' or 'class', not {self.labels!r}")
+
+    @property
+    def kind(self) -> Literal["residual", "margin"]:
+        """Whether the loss is one of residuals f − y or of margins."""
+        return "residual" if self.labels == "real" else "margin"
+
+    @abc.abstractmethod
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        """ℓ(f(x_n), y_n)."""
+
+    @abc.abstractmethod
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        """log ℓ(f(x_n), y_n), right where ℓ_n itself underflows; ValueError where ``has_log`` is False."""
+
+    def risk(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, ""]:
+        """Σ_n ℓ_n, or its mean."""
+        values = self.per_example(outputs, targets)
+        return jnp.sum(values) if self.reduction == "sum" else jnp.mean(values)
+
+    def log_risk(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, ""]:
+        """log of the risk, by log-sum-exp over examples; ValueError where ``has_log`` is False."""
+        logs = self.log_per_example(outputs, targets)
+        total = jax.nn.logsumexp(logs)
+        return total if self.reduction == "sum" else total - np.log(logs.shape[0])
+
+    def margins(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        """y_n f(x_n) for labels ±1, f_y − max_{c≠y} f_c for classes.
+
+        Raises
+        ------
+        ValueError
+            For a loss of residuals, which has no margins.
+        """
+        if self.labels == "real":
+            raise ValueError(
+                f"{type(self).__name__} is a loss of residuals and has no margins; "
+                "use Exponential, Logistic or CrossEntropy, or ask for the error"
+            )
+        return margins(self.labels, outputs, targets)
+
+    def check(self, outputs: int, targets: Any) -> None:
+        """Refuse targets that the loss does not take with a network of so many outputs (on the host).
+
+        Raises
+        ------
+        ValueError
+            Saying what was given, what was expected, and what to write instead.
+        """
+        name, values = type(self).__name__, np.asarray(targets)
+        if self.labels == "real":
+            _check_real(name, outputs, values)
+        elif self.labels == "sign":
+            _check_signs(name, outputs, values)
+        else:
+            _check_classes(name, outputs, values)
+
+
+def margins(labels: Labels, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+    """Margins of outputs against ±1 (``"sign"``) or classes (``"class"``): positive where right."""
+    if labels == "sign":
+        return targets * outputs[:, 0]
+    others = jnp.where(_own_class(outputs, targets), -jnp.inf, outputs)
+    return _at_class(outputs, targets) - jnp.max(others, axis=1)
+
+
+def _own_class(outputs: Float[Array, "N C"], targets: Num[Array, " N"]) -> Bool[Array, "N C"]:
+    return jnp.arange(outputs.shape[1]) == targets[:, None]
+
+
+def _at_class(outputs: Float[Array, "N C"], targets: Num[Array, " N"]) -> Float[Array, " N"]:
+    return jnp.take_along_axis(outputs, targets[:, None], axis=1)[:, 0]
+
+
+def _runner_up(outputs: Float[Array, "N C"], targets: Num[Array, " N"]) -> Float[Array, " N"]:
+    """s = log Σ_{c≠y} exp(f_c − f_y): cross-entropy is log(1 + eˢ), and −s a soft margin."""
+    gaps = outputs - _at_class(outputs, targets)[:, None]
+    return jax.nn.logsumexp(gaps, axis=1, where=~_own_class(outputs, targets))
+
+
+def _log_softplus(s: Float[Array, " N"]) -> Float[Array, " N"]:
+    """log log(1 + eˢ), with derivatives, for any s."""
+    tail = s < -_TAIL
+    # Two wheres: the branch not taken must not see an argument whose derivative is NaN there.
+    below, above = jnp.where(tail, s, -_TAIL), jnp.where(tail, 0.0, s)
+    return jnp.where(tail, below - 0.5 * jnp.exp(below), jnp.log(jax.nn.softplus(above)))
+
+
+def _no_log(loss: Loss) -> ValueError:
+    advice = (
+        "give log_value= to CustomLoss"
+        if isinstance(loss, CustomLoss)
+        else "use Exponential, Logistic or CrossEntropy"
+    )
+    return ValueError(
+        f"{type(loss).__name__} has no log-risk, so no log-loss time: use the clock Time(), or {advice}"
+    )
+
+
+# Losses of residuals ---------------------------------------------------------------------------------------
+
+
+class Square(Loss):
+    """‖f − y‖², or half of it: the sources differ, so say which."""
+
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    half: bool = eqx.field(static=True, default=False)
+    labels: ClassVar[Labels] = "real"
+    has_log: ClassVar[bool] = False
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        squares = jnp.sum((outputs - targets) ** 2, axis=1)
+        return 0.5 * squares if self.half else squares
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        raise _no_log(self)
+
+
+class Lp(Loss):
+    """Σ_c |f_c − y_c|^p, p ≥ 1.
+
+    At a residual of 0 the derivative is 0 for every p, and so is the second derivative for p < 2, where it
+    does not exist.
+    """
+
+    p: float = eqx.field(static=True)
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    labels: ClassVar[Labels] = "real"
+    has_log: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        if not 1.0 <= self.p < np.inf:
+            raise ValueError(f"Lp needs 1 ≤ p < ∞; p = {self.p:g} was given: the loss is convex only there")
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        residuals = outputs - targets
+        if self.p % 2 == 0:
+            powers = residuals ** int(self.p)
+        elif self.p == 1:
+            powers = jnp.abs(residuals)
+        else:
+            sizes = jnp.abs(residuals)
+            powers = jnp.where(sizes > 0, jnp.where(sizes > 0, sizes, 1.0) ** self.p, 0.0)
+        return jnp.sum(powers, axis=1)
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        raise _no_log(self)
+
+
+# Losses of margins -----------------------------------------------------------------------------------------
+
+
+class Exponential(Loss):
+    """exp(−y f), labels ±1, one output."""
+
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    labels: ClassVar[Labels] = "sign"
+    has_log: ClassVar[bool] = True
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        return jnp.exp(-targets * outputs[:, 0])
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        return -targets * outputs[:, 0]
+
+
+class Logistic(Loss):
+    """log(1 + exp(−y f)), labels ±1, one output."""
+
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    labels: ClassVar[Labels] = "sign"
+    has_log: ClassVar[bool] = True
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        return jax.nn.softplus(-targets * outputs[:, 0])
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        return _log_softplus(-targets * outputs[:, 0])
+
+
+class CrossEntropy(Loss):
+    """−log softmax(f)_y = log(1 + Σ_{c≠y} exp(f_c − f_y)), classes 0 … C−1, C ≥ 2 outputs."""
+
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    labels: ClassVar[Labels] = "class"
+    has_log: ClassVar[bool] = True
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        return jax.nn.softplus(_runner_up(outputs, targets))
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        return _log_softplus(_runner_up(outputs, targets))
+
+
+class CustomLoss(Loss):
+    """Anybody's own loss: ``value(outputs, targets)`` gives the N values ℓ_n, ``log_value`` their logs.
+
+    Both are pure functions of (outputs (N, C), targets) that can be hashed, and give an array (N,).
+    Without ``log_value`` there is no log-risk, and log-loss time is refused. That ``log_value`` is the
+    logarithm of ``value`` is not checked.
+    """
+
+    value: Callable[[Array, Array], Array] = eqx.field(static=True)
+    log_value: Callable[[Array, Array], Array] | None = eqx.field(static=True, default=None)
+    reduction: Reduction = eqx.field(static=True, default="sum")
+    labels: Labels = eqx.field(static=True, default="real")
+
+    def __check_init__(self) -> None:
+        for name, given in (("value", self.value), ("log_value", self.log_value)):
+            if given is not None and not callable(given):
+                raise ValueError(
+                    f"{name} was {given!r}; give a function of (outputs, targets), one value each"
+                )
+
+    @property
+    def has_log(self) -> bool:
+        """Whether a ``log_value`` was given."""
+        return self.log_value is not None
+
+    def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
+        return self.value(outputs, targets)
+
+    def log_per_example(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
+    ) -> Float[Array, " N"]:
+        if self.log_value is None:
+            raise _no_log(self)
+        return self.log_value(outputs, targets)
+
+
+# Checks on the host ----------------------------------------------------------------------------------------
+
+
+def _check_real(name: str, outputs: int, targets: np.ndarray) -> None:
+    if targets.ndim == 1:
+        raise ValueError(
+            f"{name} takes targets (N, C), C = {outputs} outputs; shape {targets.shape} was given: write "
+            + ("targets[:, None]" if outputs == 1 else "one-hot rows, e.g. numpy.eye(C)[targets]")
+        )
+    if targets.ndim != 2 or targets.shape[1] != outputs:
+        raise ValueError(
+            f"{name} takes targets (N, C), C = {outputs} outputs; shape {targets.shape} was given: "
+            f"give {outputs} columns, or a network with {targets.shape[-1]} outputs"
+        )
+
+
+def _check_signs(name: str, outputs: int, targets: np.ndarray) -> None:
+    if outputs != 1:
+        raise ValueError(
+            f"{name} needs a network with one output; it has {outputs}: "
+            "use CrossEntropy with classes, or one output"
+        )
+    _check_one_dimension(name, "labels −1 and +1", targets)
+    wrong = targets[~np.isin(targets, (-1, 1))]
+    if wrong.size:
+        hint = "2 * targets - 1" if np.isin(targets, (0, 1)).all() else "where(targets > 0, 1, -1)"
+        raise ValueError(f"{name} takes labels −1 and +1; the targets contain {wrong[0]:g}: write {hint}")
+
+
+def _check_classes(name: str, outputs: int, targets: np.ndarray) -> None:
+    if outputs < 2:
+        raise ValueError(
+            f"{name} needs a network with one output per class, at least two; it has {outputs}: "
+            "use Logistic with labels −1 and +1, or more outputs"
+        )
+    _check_one_dimension(name, f"integer classes 0 … {outputs - 1}", targets)
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise ValueError(
+            f"{name} takes integer classes 0 … {outputs - 1}; the targets are of type {targets.dtype}: "
+            "write targets.astype(int)"
+        )
+    wrong = targets[(targets < 0) | (targets >= outputs)]
+    if wrong.size:
+        raise ValueError(
+            f"{name} takes integer classes 0 … {outputs - 1} with {outputs} outputs; the targets contain "
+            f"{wrong[0]}: number the classes from 0, or give the network more outputs"
+        )
+
+
+def _check_one_dimension(name: str, expected: str, targets: np.ndarray) -> None:
+    if targets.ndim != 1:
+        hint = "targets.argmax(1) of one-hot rows"
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            hint = "targets[:, 0]"
+        raise ValueError(
+            f"{name} takes {expected}, of shape (N,); shape {targets.shape} was given: write {hint}"
+        )
