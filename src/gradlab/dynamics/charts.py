@@ -1,0 +1,142 @@
+"""Flows in polar charts: normalised weights (ρ, V), weight normalisation, the unit-norm penalty."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.flow import Flow, descent_direction
+from gradlab.problem.problem import Problem
+
+
+class Polar(NamedTuple):
+    """ρ_k = ‖W_k‖_F, one a layer, and the directions V_k = W_k/ρ_k as a tuple of layers."""
+
+    rho: Float[Array, " layer"]
+    directions: tuple[Any, ...]
+
+
+def _polar(problem: Problem, weights: Any) -> Polar:
+    layers = problem.network.layers(weights)
+    rho = jnp.stack([tree.norm(layer) for layer in layers])
+    return Polar(rho, tuple(tree.scale(1.0 / rho[k], layer) for k, layer in enumerate(layers)))
+
+
+def _weights(problem: Problem, rho: Any, directions: tuple[Any, ...]) -> Any:
+    return problem.network.rebuild(tuple(tree.scale(rho[k], v) for k, v in enumerate(directions)))
+
+
+def _layer_direction(problem: Problem, weights: Any) -> tuple[tuple[Any, ...], Float[Array, ""]]:
+    direction, log_scale = descent_direction(problem, weights)
+    return problem.network.layers(direction), log_scale
+
+
+class NormalisedFlow(Flow):
+    """The gradient flow in the chart W_k = ρ_k V_k, ‖V_k‖ = 1 (memo90 eqs. 39–40, memo112 eqs. 3–4).
+
+    ρ̇_k = ⟨V_k, Ẇ_k⟩ and V̇_k = S_k Ẇ_k with S_k = (I − V_k V_kᵀ)/ρ_k: another chart of the same orbit. No
+    homogeneity is assumed. A layer of zero norm has no direction and is refused by ``encode``.
+    """
+
+    problem: Problem
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Polar:
+        return _polar(self.problem, weights)
+
+    def decode(self, y: Polar) -> Any:
+        return _weights(self.problem, y.rho, y.directions)
+
+    def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
+        motion, log_scale = _layer_direction(self.problem, self.decode(y))
+        radial, tangent = [], []
+        for k, (v, w) in enumerate(zip(y.directions, motion, strict=True)):
+            # V is renormalised here only in the projection, so that a drift of ‖V‖ stays visible.
+            along = tree.inner(v, w)
+            radial.append(along)
+            tangent.append(tree.scale(1.0 / y.rho[k], tree.add(w, tree.scale(-along / tree.inner(v, v), v))))
+        return Polar(jnp.stack(radial), tuple(tangent)), log_scale
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
+
+
+class WeightNormalisation(Flow):
+    """Gradient flow of L over (g, v) with W_k = g_k v_k/‖v_k‖ (Salimans and Kingma 2016).
+
+    ġ_k = ⟨v_k/‖v_k‖, Ẇ_k⟩, v̇_k = (g_k/‖v_k‖)(I − v_k v_kᵀ/‖v_k‖²) Ẇ_k; ‖v_k‖ is conserved. The start is
+    ‖v_k‖ = 1, g_k = ‖W_k‖.
+    """
+
+    problem: Problem
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Polar:
+        return _polar(self.problem, weights)
+
+    def decode(self, y: Polar) -> Any:
+        lengths = jnp.stack([tree.norm(v) for v in y.directions])
+        return _weights(self.problem, y.rho / lengths, y.directions)
+
+    def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
+        motion, log_scale = _layer_direction(self.problem, self.decode(y))
+        radial, tangent = [], []
+        for k, (v, w) in enumerate(zip(y.directions, motion, strict=True)):
+            length = tree.norm(v)
+            along = tree.inner(v, w) / length
+            radial.append(along)
+            free = tree.add(w, tree.scale(-along / length, v))
+            tangent.append(tree.scale(y.rho[k] / length, free))
+        return Polar(jnp.stack(radial), tuple(tangent)), log_scale
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
+
+
+class UnitNormPenalty(Flow):
+    """memo90 eqs. 48–49: gradient flow of risk(ρ_k V_k) + Σ λ_k (‖V_k‖² − 1) over (ρ, V).
+
+    ρ̇_k = −⟨V_k, ∂risk/∂W_k⟩ and V̇_k = −ρ_k ∂risk/∂W_k − 2 λ_k V_k. For a network of degree one in every
+    layer these are the printed equations, f(ρV) being (Π ρ_i) f̃(V); ‖V_k‖ is *not* held at one.
+
+    ``penalties`` : λ_k, a scalar or one a layer.
+    """
+
+    problem: Problem
+    penalties: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Polar:
+        return _polar(self.problem, weights)
+
+    def decode(self, y: Polar) -> Any:
+        return _weights(self.problem, y.rho, y.directions)
+
+    def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
+        weights = self.decode(y)
+        motion = self.problem.network.layers(tree.scale(-1.0, self.problem.gradient(weights)))
+        penalties = jnp.broadcast_to(self.penalties, y.rho.shape)
+        radial, tangent = [], []
+        for k, (v, w) in enumerate(zip(y.directions, motion, strict=True)):
+            radial.append(tree.inner(v, w))
+            tangent.append(tree.add(tree.scale(y.rho[k], w), tree.scale(-2.0 * penalties[k], v)))
+        return Polar(jnp.stack(radial), tuple(tangent)), jnp.zeros(())
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}

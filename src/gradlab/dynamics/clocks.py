@@ -1,0 +1,78 @@
+"""Clocks: which time the solver steps in. A clock is a rate dτ/dt > 0; physical log t is always carried along."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.flow import Flow
+
+
+class Clock(eqx.Module):
+    """τ with dτ/dt = exp(log_rate) > 0; where the rate is not positive the solve ends and says so."""
+
+    #: Whether a step size underflow in this clock means that the orbit has come to rest.
+    may_rest: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Float[Array, ""]) -> Float[Array, ""]:
+        """log dτ/dt at y, where dy/dt = direction · exp(log_scale); NaN or −∞ where the clock stands."""
+
+    def refuse(self, flow: Flow) -> str | None:
+        """A sentence if the clock cannot serve the flow, else None."""
+        return None
+
+
+class Time(Clock):
+    """Physical time: dτ = dt."""
+
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+        return jnp.zeros(())
+
+
+class LogLoss(Clock):
+    """Log-loss time: dτ = L dt, in which the gradient flow is dW/dτ = −∇log L."""
+
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+        return flow.observed.log_potential(flow.decode(y))
+
+    def refuse(self, flow: Flow) -> str | None:
+        if flow.observed.has_log:
+            return None
+        loss = type(flow.observed.loss).__name__
+        return (
+            f"log-loss time needs a loss with a log-risk; {loss} has none: use the clock Time() or ArcLength(), "
+            "or give a CustomLoss its log_value"
+        )
+
+
+class ArcLength(Clock):
+    """Arc length of the weights: dτ = ‖dW‖ (of the chart variables, for flows in a polar chart)."""
+
+    may_rest: ClassVar[bool] = True
+
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+        return log_scale + jnp.log(tree.norm(direction))
+
+
+class LogNorm(Clock):
+    """log ‖W‖ as time: dτ = ⟨W, dW⟩/‖W‖²; it stands where the norm does not grow."""
+
+    may_rest: ClassVar[bool] = True
+
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+        growth = tree.inner(y, direction) / tree.inner(y, y)
+        return log_scale + jnp.log(jnp.where(growth > 0.0, growth, jnp.nan))
+
+    def refuse(self, flow: Flow) -> str | None:
+        if flow.chart_is_identity:
+            return None
+        return (
+            f"the log-norm clock needs weights as chart variables; {type(flow).__name__} has others: use the "
+            "clock Time() or LogLoss()"
+        )

@@ -1,0 +1,163 @@
+"""Gradient descent and SGD: iterations w ← w − η ∇L(w), the unit-step Euler method of their own field."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.flow import Flow, descent_direction
+from gradlab.problem.problem import Problem
+
+
+class Schedule(eqx.Module):
+    """A step size η(k), k = 0, 1, … ."""
+
+    @abc.abstractmethod
+    def __call__(self, k: Any) -> Float[Array, ""]:
+        """η at iteration k."""
+
+
+class Constant(Schedule):
+    """η(k) = step."""
+
+    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+
+    def __call__(self, k: Any) -> Float[Array, ""]:
+        return jnp.asarray(self.step)
+
+
+class PowerLaw(Schedule):
+    """η(k) = step/(1 + k/delay)^exponent."""
+
+    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    exponent: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    delay: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1.0)
+
+    def __call__(self, k: Any) -> Float[Array, ""]:
+        return self.step * (1.0 + k / self.delay) ** (-self.exponent)
+
+
+class Geometric(Schedule):
+    """η(k) = step · factor^⌊k/every⌋, the staircase of training recipes."""
+
+    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    factor: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    every: int = eqx.field(static=True, default=1)
+
+    def __call__(self, k: Any) -> Float[Array, ""]:
+        return self.step * self.factor ** jnp.floor_divide(k, self.every)
+
+
+class LossScaled(eqx.Module):
+    """η(k) = step/L(w): Euler in log-loss time, w ← w − step ∇log L(w)."""
+
+    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+
+
+def _as_schedule(step: Any) -> Schedule | LossScaled:
+    if isinstance(step, (Schedule, LossScaled)):
+        return step
+    if isinstance(step, (int, float)) and step <= 0:
+        raise ValueError(f"a step size is positive; {step} was given")
+    return Constant(step)
+
+
+class GradientDescent(Flow):
+    """w ← w − η_k ∇L(w). The field *per iteration* is −η_k ∇L(w); t = Σ η_k is physical time.
+
+    ``step`` : a positive number, a :class:`Schedule`, or :class:`LossScaled`.
+    """
+
+    problem: Problem
+    step: Schedule | LossScaled = eqx.field(converter=_as_schedule)
+    discrete: ClassVar[bool] = True
+
+    def __check_init__(self) -> None:
+        if isinstance(self.step, LossScaled) and not self.problem.has_log:
+            raise ValueError(
+                f"a loss-scaled step needs a loss with a log-risk; {type(self.problem.loss).__name__} has "
+                "none: use a constant step, or give the CustomLoss a log_value"
+            )
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Any:
+        return weights
+
+    def decode(self, y: Any) -> Any:
+        return y
+
+    def update(self, k: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        """(−η_k ∇L(w), log η_k): the increment of iteration k and the log of the time it takes."""
+        if isinstance(self.step, LossScaled):
+            direction, log_scale = descent_direction(self.problem, y)
+            return tree.scale(self.step.step, direction), jnp.log(self.step.step) - log_scale
+        eta = self.step(k)
+        return tree.scale(-eta, self.problem.gradient(y)), jnp.log(eta)
+
+    def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        """Per iteration, at iteration ``t``: the increment itself, with log_scale 0."""
+        increment, _ = self.update(t, y)
+        return increment, jnp.zeros(())
+
+
+class StochasticGradientDescent(Flow):
+    """w ← w − η_k ∇L_B(w) on a minibatch B drawn by a pure function of (key, k).
+
+    ``sampling="replacement"`` draws i.i.d. examples; ``"epoch"`` goes through a fresh permutation of the data
+    every ⌊N/batch⌋ iterations. The minibatch risk keeps the reduction of the loss: a mean over the batch,
+    or N/batch times the sum, so that its expectation is the risk.
+    """
+
+    problem: Problem
+    step: Schedule = eqx.field(converter=_as_schedule)
+    batch: int = eqx.field(static=True)
+    key: Array
+    sampling: Literal["replacement", "epoch"] = eqx.field(static=True, default="replacement")
+    discrete: ClassVar[bool] = True
+
+    def __check_init__(self) -> None:
+        if isinstance(self.step, LossScaled):
+            raise ValueError(
+                "SGD takes a number or a Schedule as step; the loss-scaled step is for full batches"
+            )
+        if self.batch < 1:
+            raise ValueError(f"a minibatch has at least one example; batch={self.batch} was given")
+        if self.sampling not in ("replacement", "epoch"):
+            raise ValueError(f"sampling is 'replacement' or 'epoch', not {self.sampling!r}")
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Any:
+        return weights
+
+    def decode(self, y: Any) -> Any:
+        return y
+
+    def indices(self, k: Any) -> Int[Array, " batch"]:
+        """The examples of iteration k."""
+        count = self.problem.data.inputs.shape[0]
+        if self.sampling == "replacement":
+            return jax.random.randint(jax.random.fold_in(self.key, k), (self.batch,), 0, count)
+        batches = max(count // self.batch, 1)
+        order = jax.random.permutation(jax.random.fold_in(self.key, k // batches), count)
+        return jax.lax.dynamic_slice_in_dim(order, (k % batches) * self.batch, self.batch)
+
+    def update(self, k: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        """(−η_k ∇L_B(w), log η_k)."""
+        eta = self.step(k)
+        return tree.scale(-eta, self.problem.minibatch(self.indices(k)).gradient(y)), jnp.log(eta)
+
+    def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        increment, _ = self.update(t, y)
+        return increment, jnp.zeros(())

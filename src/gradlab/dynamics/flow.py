@@ -1,0 +1,83 @@
+"""Flow: a vector field and a chart. The gradient flow dW/dt = −∇L(W) has the identity chart."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import tree
+from gradlab.problem.problem import Problem
+
+
+class Flow(eqx.Module):
+    """How weights move: ``dy/dt = direction · exp(log_scale)`` in the chart y.
+
+    The factor exp(log_scale) is kept apart because it underflows long before the direction does: on an
+    exponential loss, −∇L = −L ∇log L with L = 10⁻¹⁰⁰⁰.
+    """
+
+    #: True for iterations: one step of the solver is one iteration, and t is Σ η.
+    discrete: ClassVar[bool] = False
+    #: Whether the Jacobian of the field in this chart is symmetric (a gradient field, flat metric).
+    symmetric: ClassVar[bool] = False
+
+    #: Whether y is the weights themselves.
+    chart_is_identity: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def encode(self, weights: Any) -> Any:
+        """Weights of the observed problem → chart variables y."""
+
+    @abc.abstractmethod
+    def decode(self, y: Any) -> Any:
+        """Chart variables y → weights of the observed problem."""
+
+    @abc.abstractmethod
+    def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        """(direction, log_scale): dy/dt = direction · exp(log_scale)."""
+
+    @property
+    @abc.abstractmethod
+    def observed(self) -> Problem:
+        """The problem whose weights ``decode`` gives."""
+
+    def field(self, t: Any, y: Any) -> Any:
+        """dy/dt, which may underflow where :meth:`velocity` does not."""
+        direction, log_scale = self.velocity(t, y)
+        return tree.scale(jnp.exp(log_scale), direction)
+
+    def chart(self, y: Any) -> dict[str, Array]:
+        """Chart variables worth recording, by name; each a scalar or a vector over layers."""
+        return {}
+
+
+def descent_direction(problem: Problem, weights: Any) -> tuple[Any, Float[Array, ""]]:
+    """(−∇log L, log L) where the loss has a log-risk, else (−∇L, 0); their product is −∇L."""
+    if problem.has_log:
+        log_value, gradient = problem.log_value_and_gradient(weights)
+        return tree.scale(-1.0, gradient), log_value
+    return tree.scale(-1.0, problem.gradient(weights)), jnp.zeros(())
+
+
+class GradientFlow(Flow):
+    """dW/dt = −∇L(W), the potential L = risk + ½ Σ λ_k ‖W_k‖² (memo90 eq. 3)."""
+
+    problem: Problem
+    symmetric: ClassVar[bool] = True
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Any:
+        return weights
+
+    def decode(self, y: Any) -> Any:
+        return y
+
+    def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
+        return descent_direction(self.problem, y)

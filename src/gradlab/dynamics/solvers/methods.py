@@ -1,0 +1,99 @@
+"""Which method steps the flow: adaptive, fixed steps with step halving, or the iteration itself."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+#: diffrax's methods by name, with the order of the method.
+METHODS: dict[str, Any] = {
+    "euler": diffrax.Euler,
+    "heun": diffrax.Heun,
+    "midpoint": diffrax.Midpoint,
+    "bosh3": diffrax.Bosh3,
+    "dopri5": diffrax.Dopri5,
+    "tsit5": diffrax.Tsit5,
+    "dopri8": diffrax.Dopri8,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+IMPLICIT = ("kvaerno3", "kvaerno5")
+
+
+def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
+    """The diffrax solver of that name; implicit ones solve their stages to a hundredth of the tolerance.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(METHODS)}"
+        raise ValueError(f"unknown solver method {name!r}: {hint}")
+    if name in IMPLICIT:
+        return METHODS[name](root_finder=diffrax.VeryChord(rtol=0.01 * tolerance, atol=0.01 * tolerance))
+    return METHODS[name]()
+
+
+class Solver(eqx.Module):
+    """Abstract: something that carries the chart variables from one record to the next."""
+
+    def coarser(self) -> Solver:
+        """The same method with a larger error: what the error bars are measured against."""
+        raise ValueError(f"{type(self).__name__} has no coarser version")
+
+
+class Adaptive(Solver):
+    """An embedded pair with step size control.
+
+    A step is accepted if ‖e‖₂ ≤ tolerance · ‖y‖₂ + absolute (norms over all chart variables, so that small
+    entries may have large relative errors) and the error in log(1 + t) is below the tolerance as well.
+
+    Parameters
+    ----------
+    name : ``tsit5``, ``dopri8``, ``bosh3``, ``dopri5``, ``kvaerno3``, ``kvaerno5``, ``heun``.
+    tolerance : relative error per step.
+    absolute : absolute floor of that error.
+    """
+
+    name: str = eqx.field(static=True, default="dopri8")
+    tolerance: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-9)
+    absolute: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-14)
+
+    def __check_init__(self) -> None:
+        if self.name == "euler":
+            raise ValueError("euler has no error estimate: use Fixed('euler', step) or another method")
+        method(self.name)
+
+    def coarser(self) -> Adaptive:
+        """Ten times the tolerance."""
+        return Adaptive(self.name, 10.0 * self.tolerance, 10.0 * self.absolute)
+
+
+class Fixed(Solver):
+    """Equal steps no longer than ``step`` between records; the coarser version has half as many.
+
+    For fields that are not smooth (ReLU), where an embedded error estimate means nothing.
+    """
+
+    name: str = eqx.field(static=True, default="heun")
+    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-2)
+    refinement: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=2.0)
+
+    def __check_init__(self) -> None:
+        method(self.name)
+
+    def coarser(self) -> Fixed:
+        """Half as many steps between records."""
+        return Fixed(self.name, self.step, 0.5 * self.refinement)
+
+
+class Descent(Solver):
+    """The unit-step Euler method: y ← y + field(k, y), which *is* gradient descent or SGD."""

@@ -1,0 +1,77 @@
+"""Stops: when a solve ends before its last record, and the words for how a solve ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gradlab.problem.problem import Problem
+
+#: How a solve stands; the index is what is stored.
+RESULTS = (
+    "running",
+    "stopped: loss reached",
+    "stopped: gradient norm reached",
+    "stopped: step count reached",
+    "stopped: nothing moves any more",
+    "stopped: log t reached",
+    "ended: the clock stands still here (its rate is not positive)",
+    "failed: step size underflow",
+    "failed: the field is not finite",
+)
+RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = range(len(RESULTS))
+
+
+def _optional(value: Any) -> Any:
+    return None if value is None else jnp.asarray(value)
+
+
+class Stop(eqx.Module):
+    """Conditions checked after every step (``still``: at every record); the first that holds ends the solve.
+
+    Parameters
+    ----------
+    loss : potential ≤ loss (compared as logs where there is a log-risk; ``log_loss`` gives the log itself).
+    gradient_norm : ‖∇L‖ ≤ gradient_norm.
+    steps : accepted steps (iterations) ≥ steps.
+    still : ε; between two records the weights (chart variables) changed by at most ε times their norm. Checked
+        at records, whose spacing says how long nothing is to move.
+    log_t : log of physical time ≥ log_t.
+    """
+
+    loss: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)
+    log_loss: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)
+    gradient_norm: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)
+    steps: Int[Array, "..."] | int | None = eqx.field(converter=_optional, default=None)
+    still: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)
+    log_t: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)
+
+    def refuse(self, problem: Problem) -> str | None:
+        """A sentence if a condition cannot be evaluated, else None."""
+        if self.log_loss is not None and not problem.has_log:
+            return (
+                f"a stop at log_loss needs a log-risk; {type(problem.loss).__name__} has none: stop at loss="
+            )
+        return None
+
+    def code(
+        self, problem: Problem, weights: Any, gradient_norm: Any, steps: Any, log_t: Any
+    ) -> Int[Array, ""]:
+        """The index into RESULTS: RUNNING, or the first condition that holds (``gradient_norm`` may be None)."""
+        code = jnp.asarray(RUNNING)
+        if self.log_t is not None:
+            code = jnp.where(log_t >= self.log_t, LOG_T, code)
+        if self.steps is not None:
+            code = jnp.where(steps >= self.steps, STEPS, code)
+        if self.gradient_norm is not None:
+            code = jnp.where(gradient_norm <= self.gradient_norm, GRADIENT, code)
+        if self.loss is not None and not problem.has_log:
+            code = jnp.where(problem.potential(weights) <= self.loss, LOSS, code)
+        levels = [self.log_loss] if self.log_loss is not None else []
+        levels += [jnp.log(self.loss)] if self.loss is not None else []
+        if problem.has_log and levels:
+            code = jnp.where(problem.log_potential(weights) <= jnp.max(jnp.stack(levels)), LOSS, code)
+        return code

@@ -1,0 +1,260 @@
+"""Drive a run from record to record: compiled advances, kicks between, a second coarser solve for the error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from gradlab.dynamics import stops
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import ATTEMPTS, State, advance
+from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.stops import Stop
+from gradlab.laboratory.progress import report_progress
+from gradlab.observe.observables import Observable
+
+
+class Store(Protocol):
+    """What the laboratory asks of a run directory (``gradlab.store.run.Run``)."""
+
+    @property
+    def segments(self) -> int: ...
+    def append(self, recorded: xr.Dataset, state: dict[str, np.ndarray], seconds: float) -> Any: ...
+    def dataset(self) -> xr.Dataset: ...
+    def state(self) -> dict[str, np.ndarray] | None: ...
+
+
+_one = eqx.filter_jit(advance)
+_members = eqx.filter_jit(
+    eqx.filter_vmap(
+        advance,
+        in_axes=(
+            eqx.if_array(0),
+            None,
+            None,
+            None,
+            eqx.if_array(0),
+            eqx.if_array(0),
+            eqx.if_array(0),
+            None,
+        ),
+    )
+)
+_kick_one = eqx.filter_jit(lambda flow, number, y: flow.kick(number, y))
+_kick_members = eqx.filter_jit(
+    eqx.filter_vmap(
+        lambda flow, number, y: flow.kick(number, y), in_axes=(eqx.if_array(0), None, eqx.if_array(0))
+    )
+)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One run's constants."""
+
+    flow: Flow
+    clock: Clock
+    solver: Solver
+    stop: Stop
+    observables: tuple[Observable, ...]
+    members: int | None
+
+    def to(
+        self, state: State, end: Any, solver: Solver, stop: Stop, name: str, done: tuple[float, float]
+    ) -> Any:
+        """Advance until ``end`` or a stop, in calls short enough for progress to be seen."""
+        step = _one if self.members is None else _members
+        limit = float(ATTEMPTS)
+        begun = float(np.min(state.tau))
+        while True:
+            clock_start = time.perf_counter()
+            state, seen = step(
+                self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit)
+            )
+            status, tau = np.asarray(state.status), np.asarray(state.tau)
+            if np.all((status != stops.RUNNING) | (tau >= np.asarray(end))):
+                return state, seen
+            # Iterations give the same bits however they are cut, so their calls may follow the clock.
+            spent = time.perf_counter() - clock_start
+            limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
+            goal = float(np.max(end))
+            part = (float(np.min(tau)) - begun) / (goal - begun) if goal > begun else 1.0
+            report_progress(name, done[0] + min(max(part, 0.0), 1.0), done[1])
+
+    def across(
+        self, state: State, end: Any, solver: Solver, stop: Stop, name: str, done: tuple[float, float]
+    ) -> Any:
+        """Like :meth:`to`, with the kicks at clock values in [present, end)."""
+        if isinstance(self.flow, Kicked):
+            present, goal = float(np.min(state.tau)), float(np.max(end))
+            for number, moment in self.flow.times(present, goal):
+                state, _ = self.to(state, np.full(np.shape(state.tau), moment), solver, stop, name, done)
+                if np.any(np.asarray(state.status) != stops.RUNNING):
+                    break
+                kick = _kick_one if self.members is None else _kick_members
+                state = eqx.tree_at(lambda s: s.y, state, kick(self.flow, jnp.asarray(number), state.y))
+                state = eqx.tree_at(lambda s: s.h, state, jnp.zeros_like(state.h))
+        return self.to(state, end, solver, stop, name, done)
+
+
+def strong(tree: Any) -> Any:
+    """Arrays without JAX's weak types, which would compile the same program twice."""
+
+    def settle(leaf: Any) -> Any:
+        if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        return jnp.asarray(np.asarray(leaf))
+
+    return jax.tree.map(settle, tree)
+
+
+def _pack(states: Sequence[State]) -> dict[str, np.ndarray]:
+    packed = {}
+    for name, state in zip(("fine", "coarse"), states, strict=False):
+        for i, leaf in enumerate(jax.tree.leaves(state)):
+            packed[f"{name}_{i:03d}"] = np.asarray(leaf)
+    return packed
+
+
+def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]:
+    states = []
+    for name, state in zip(("fine", "coarse"), like, strict=False):
+        leaves, structure = jax.tree.flatten(state)
+        states.append(
+            jax.tree.unflatten(
+                structure, [jnp.asarray(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
+            )
+        )
+    return states
+
+
+def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
+    """Records as a Dataset with named dims."""
+    inner = {item.name: item.dims for item in drive.observables}
+    lead = ("record",) if drive.members is None else ("record", "member")
+    variables: dict[str, Any] = {}
+    for name in rows[0]:
+        values = np.stack([np.asarray(row[name]) for row in rows])
+        base = name.removesuffix("_error") if name.removesuffix("_error") in inner else name
+        dims = inner.get(base)
+        if dims is None:
+            dims = () if values.ndim == len(lead) else ("layer",)
+        variables[name] = ((*lead, *dims), values)
+    return xr.Dataset(variables)
+
+
+def _with_errors(seen: dict[str, Any], other: dict[str, Any], drive: Drive) -> dict[str, Any]:
+    errors = {
+        f"{item.name}_error": np.abs(np.asarray(seen[item.name]) - np.asarray(other[item.name]))
+        for item in drive.observables
+    }
+    ours, theirs = np.asarray(seen["log_t"]), np.asarray(other["log_t"])
+    # log t is −∞ at the start, in both.
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    gap = np.abs(np.where(finite, ours, 0.0) - np.where(finite, theirs, 0.0))
+    errors["log_t_error"] = np.where(finite | (ours == theirs), gap, np.inf)
+    return errors
+
+
+def segment_length(records: int) -> int:
+    """Records a segment: sixteen segments a run. Part of a run's identity, since solvers restart there."""
+    return max(1, -(-records // 16))
+
+
+def drive_all(
+    drive: Drive, states: list[State], moments: np.ndarray, store: Store | None, name: str
+) -> xr.Dataset:
+    done, parts = 0, []
+    length = segment_length(len(moments))
+    if store is not None and store.segments:
+        kept, packed = store.dataset(), store.state()
+        parts, done = [kept], int(kept.sizes["record"])
+        if packed is not None:
+            states = _unpack(packed, states)
+    rows: list[dict[str, Any]] = []
+    clocked = time.perf_counter()
+    while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
+        index = done + len(rows)
+        states, seen = _record(drive, states, moments[index], (float(index), float(len(moments))), name)
+        rows.append(seen)
+        report_progress(name, index + 1.0, float(len(moments)))
+        if len(rows) == length or index + 1 == len(moments) or _ended(states[0], 1):
+            part = frame(rows, drive).assign(_finals(drive, states))
+            if store is not None:
+                store.append(part, _pack(states), time.perf_counter() - clocked)
+            parts.append(part)
+            done, rows, clocked = done + len(rows), [], time.perf_counter()
+    return _join(parts)
+
+
+def _ended(state: State, index: int) -> bool:
+    return index > 0 and bool(np.all(np.asarray(state.status) != stops.RUNNING))
+
+
+def _record(
+    drive: Drive, states: list[State], moment: float, done: tuple[float, float], name: str
+) -> tuple[list[State], dict[str, Any]]:
+    end = np.full(np.shape(states[0].tau), moment)
+    fine, seen = drive.across(states[0], end, drive.solver, drive.stop, name, done)
+    fine = _still(drive, states[0], fine)
+    row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
+    if len(states) == 1:
+        return [fine], row
+    # The coarser solution follows to where the finer one stopped, so that records compare like with like.
+    running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
+    coarse, other = drive.across(running, fine.tau, strong(drive.solver.coarser()), Stop(), name, done)
+    return [fine, coarse], row | _with_errors(row, other, drive)
+
+
+def _flat(flow: Flow, y: Any) -> Any:
+    return flow.observed.ravel(flow.decode(y))
+
+
+_flat_one = eqx.filter_jit(_flat)
+_flat_members = eqx.filter_jit(eqx.filter_vmap(_flat))
+
+
+def _still(drive: Drive, before: State, after: State) -> State:
+    """The state with status STILL where nothing moved since the last record."""
+    if drive.stop.still is None or np.all(np.asarray(after.tau) == np.asarray(before.tau)):
+        return after
+    lead = () if drive.members is None else (drive.members,)
+
+    def squares(leaves: Any) -> np.ndarray:
+        return sum(np.sum(np.square(leaf).reshape(*lead, -1), axis=-1) for leaf in leaves)
+
+    new = [np.asarray(leaf) for leaf in jax.tree.leaves(after.y)]
+    gap = [leaf - np.asarray(old) for leaf, old in zip(new, jax.tree.leaves(before.y), strict=True)]
+    still = squares(gap) <= float(drive.stop.still) ** 2 * squares(new)
+    status = np.asarray(after.status)
+    status = np.where(still & (status == stops.RUNNING), stops.STILL, status)
+    return eqx.tree_at(lambda s: s.status, after, jnp.asarray(status))
+
+
+def _finals(drive: Drive, states: list[State]) -> dict[str, Any]:
+    lead: tuple[str, ...] = () if drive.members is None else ("member",)
+    flatten = _flat_one if drive.members is None else _flat_members
+    vectors = [np.asarray(flatten(drive.flow, state.y)) for state in states]
+    finals = {"final_weights": ((*lead, "weight"), vectors[0])}
+    if len(vectors) == 2:
+        finals["final_weights_error"] = ((*lead, "weight"), np.abs(vectors[0] - vectors[1]))
+    return finals
+
+
+def _join(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Segments along ``record``; what has no such dim is taken from the last."""
+    timeless = [name for name in parts[-1].data_vars if "record" not in parts[-1][name].dims]
+    together = xr.concat(
+        [part.drop_vars(timeless, errors="ignore") for part in parts], dim="record", data_vars="all"
+    )
+    return together.assign({name: parts[-1][name] for name in timeless})

@@ -1,0 +1,246 @@
+"""The laboratory's two public functions: run a flow, or look at given weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from gradlab.dynamics import stops
+from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import State, choose, start
+from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
+from gradlab.dynamics.stops import RESULTS, Stop
+from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
+from gradlab.observe.observables import Observable, Weights, default, observables
+from gradlab.problem.precision import float64
+from gradlab.problem.problem import Problem
+from gradlab.store.identity import environment
+
+
+def _check_records(records: Any, iteration: bool) -> np.ndarray:
+    values = np.asarray(records, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(
+            f"records is a list of clock values, e.g. np.linspace(0, 10, 50); its shape is {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        raise ValueError("records holds a value that is not finite: give finite clock values")
+    if np.any(values < 0):
+        raise ValueError(f"records begin at clock value 0; {values.min()} was given")
+    values = values if values[0] == 0.0 else np.concatenate([[0.0], values])
+    if iteration:
+        values = np.unique(np.round(values))
+    if np.any(np.diff(values) <= 0):
+        raise ValueError("records must increase strictly: sort them and drop repeated values")
+    return values
+
+
+def _finite_weights(weights: Any) -> None:
+    for leaf in jax.tree.leaves(weights):
+        if not np.all(np.isfinite(np.asarray(leaf))):
+            raise ValueError("the initial weights hold NaN or infinity: give finite weights")
+
+
+def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
+    """Fixed steps of a tenth of the inverse sharpness at the start, in clock units, rounded to two digits."""
+
+    def step(flow: Flow, y: Any, u: Any) -> Any:
+        problem, weights = flow.observed, flow.decode(y)
+        operator = problem.hessian_operator(weights)
+        vector = jax.tree.map(
+            lambda leaf: jnp.cos(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), weights
+        )
+
+        def power(_: Any, vector: Any) -> Any:
+            image = operator.mv(vector)
+            size = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(image)))
+            return jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1.0), image)
+
+        vector = jax.lax.fori_loop(0, 20, power, vector)
+        image = operator.mv(vector)
+        sharpness = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(image)))
+        direction, log_scale = flow.velocity(jnp.expm1(u), y)
+        return 0.1 / jnp.maximum(sharpness, 1e-12) * jnp.exp(clock.log_rate(flow, y, direction, log_scale))
+
+    compiled = eqx.filter_jit(step if members is None else eqx.filter_vmap(step))
+    smallest = float(np.min(compiled(flow, state.y, state.u)))
+    if not np.isfinite(smallest) or smallest <= 0.0:
+        raise ValueError(
+            "no step size could be found from the sharpness at the start: give Fixed('heun', step=...)"
+        )
+    return Fixed("heun", float(f"{smallest:.1e}"))
+
+
+def _prepare(
+    flow: Flow, weights: Any, clock: Clock, solver: Any, stop: Stop, seen: Any, members: int | None
+) -> tuple[Drive, State]:
+    problem = flow.observed
+    for reason in (clock.refuse(flow), stop.refuse(problem)):
+        if reason is not None:
+            raise ValueError(reason)
+    if flow.discrete and not isinstance(clock, Time):
+        raise ValueError(
+            f"descent takes no clock, its own is the iteration; {type(clock).__name__} was given: leave the clock "
+            "out, and use step=LossScaled(eta) for Euler steps in log-loss time"
+        )
+    _finite_weights(weights)
+    flow, stop, weights = strong(flow), strong(stop), strong(weights)
+    chosen = default(problem) if seen is None else observables(seen, problem)
+    automatic = isinstance(solver, str) and solver == "auto"
+    picked = choose(flow, clock, solver)
+    state = start(flow, weights) if members is None else eqx.filter_vmap(start)(flow, weights)
+    if automatic and isinstance(picked, Fixed):
+        picked = _sharpness_step(flow, clock, state, members)
+    return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
+
+
+@float64
+def run(
+    flow: Flow,
+    weights: Any,
+    records: Any,
+    *,
+    clock: Clock | None = None,
+    solver: Solver | str = "auto",
+    stop: Stop | None = None,
+    observables: Iterable[str | Observable] | None = None,
+    keep: Literal["end", "all"] = "end",
+    refine: bool | None = None,
+    members: int | None = None,
+    store: Store | None = None,
+    name: str = "",
+    seed: int | None = None,
+) -> xr.Dataset:
+    """Integrate a flow and record what was seen: the trajectory, with an error beside every number.
+
+    Parameters
+    ----------
+    flow : e.g. ``GradientFlow(problem)``, ``GradientDescent(problem, 0.1)``.
+    weights : the start, weights of ``flow.observed``.
+    records : increasing clock values (iterations, for descent) at which observables are taken; the solver lands
+        on each. 0 is put in front.
+    clock : :class:`Time` unless given; none for descent.
+    solver : ``"auto"``, a method's name (``"tsit5"``), or a Solver.
+    stop : conditions that end the run early.
+    observables : names and Observables; those of ``observe.observables.DEFAULT`` that apply, unless given.
+    keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record.
+    refine : solve a second time with a larger tolerance (fewer steps) and give the differences as
+        ``<observable>_error``: an error bar that bounds, not estimates, where the method is in its asymptotic
+        regime. On by default for continuous flows; iterations have rounding errors only.
+    members : an ensemble of that many members as one program; all arrays of ``flow``, ``weights`` and
+        ``observables`` then carry a leading member axis (see ``problem.stack``).
+    store : a run directory; a run that was cut short goes on from its last segment.
+    name : shown with the progress. seed : kept in the provenance.
+
+    Returns
+    -------
+    Dataset over ``record`` (and ``member``): ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t overflows),
+    ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; attribute ``result``.
+
+    Raises
+    ------
+    ValueError
+        For what cannot be run, in a sentence that says what to write instead. Not converging is no error:
+        it is the ``result``.
+    """
+    begun = time.perf_counter()
+    clock = Time() if clock is None else clock
+    stop = Stop() if stop is None else stop
+    if keep not in ("end", "all"):
+        raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
+    drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
+    if keep == "all" and all(item.name != "weights" for item in drive.observables):
+        drive = replace(drive, observables=(*drive.observables, Weights()))
+    refine = not flow.discrete if refine is None else refine
+    if refine and flow.discrete:
+        raise ValueError("an iteration has no coarser version to compare with: leave refine out")
+    moments = _check_records(records, flow.discrete)
+    states = [state, state] if refine else [state]
+    dataset = drive_all(drive, states, moments, store, name)
+    elapsed = time.perf_counter() - begun
+    return _finish(dataset, drive, elapsed, seed)
+
+
+def _finish(dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None) -> xr.Dataset:
+    last = np.atleast_1d(dataset["status"].values[-1])
+    words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
+    result = words[0] if drive.members is None else json.dumps(words)
+    provenance = {
+        "flow": type(drive.flow).__name__,
+        "clock": type(drive.clock).__name__,
+        "solver": describe(drive.solver),
+        "seed": seed,
+        "wall_seconds": round(seconds, 3),
+        **environment(),
+    }
+    return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
+
+
+def describe(solver: Solver) -> str:
+    """The solver in words, e.g. ``Adaptive dopri8, tolerance 1e-09``."""
+    if isinstance(solver, Descent):
+        return "Descent: the iteration itself (unit-step Euler)"
+    if isinstance(solver, Fixed):
+        return f"Fixed {solver.name}, {float(solver.refinement):g} steps per {float(solver.step):g}"
+    if isinstance(solver, Adaptive):
+        return f"Adaptive {solver.name}, tolerance {float(solver.tolerance):g}"
+    return type(solver).__name__
+
+
+def _named(items: Iterable[str | Observable], problem: Problem) -> tuple[Observable, ...]:
+    return observables(items, problem)
+
+
+@float64
+def at(
+    problem: Problem, weights: Sequence[Any], observables: Iterable[str | Observable] | None = None
+) -> xr.Dataset:
+    """Observables at given weights, without any dynamics: a trajectory of unconnected records.
+
+    Parameters
+    ----------
+    weights : a list of weights of the problem; they become ``weights(record, weight)``.
+    """
+    if not weights:
+        raise ValueError("at() needs at least one set of weights; an empty list was given")
+    chosen = default(problem) if observables is None else _named(observables, problem)
+    items = (*chosen, Weights())
+    rows = [
+        {item.name: np.asarray(item(problem, point, point, jnp.nan)) for item in items} for point in weights
+    ]
+    drive = Drive(_Still(problem), Time(), Descent(), Stop(), items, None)
+    return frame(rows, drive)
+
+
+class _Still(Flow):
+    """No motion; it only names the problem."""
+
+    problem: Problem
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Any:
+        return weights
+
+    def decode(self, y: Any) -> Any:
+        return y
+
+    def velocity(self, t: Any, y: Any) -> Any:
+        return jax.tree.map(jnp.zeros_like, y), jnp.zeros(())
+
+
+def member(flow_or_problem: Any, index: int) -> Any:
+    """One member of an ensemble's flow, problem or weights."""
+    return jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, flow_or_problem)

@@ -1,0 +1,168 @@
+"""One orbit, many charts and clocks; the end-to-end flow follows the deep one when it is balanced."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradlab
+from gradlab.dynamics.end_to_end import product
+from gradlab.problem.data import linear_regression, separable
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+TIGHT = gradlab.Adaptive("dopri8", 1e-11)
+
+
+def margin_problem(widths: tuple[int, ...] = (3, 4, 1), activation: str = "tanh") -> Problem:
+    data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
+    return Problem.make(Dense(widths, activation), gradlab.Exponential("sum"), data)
+
+
+def test_the_normalised_flow_traces_the_plain_orbit() -> None:
+    problem = margin_problem((3, 4, 3, 1), "smooth_relu")
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    plain = gradlab.run(gradlab.GradientFlow(problem), start, [0.5, 2.0], solver=TIGHT)
+    polar = gradlab.run(gradlab.NormalisedFlow(problem), start, [0.5, 2.0], solver=TIGHT)
+    np.testing.assert_allclose(polar["final_weights"], plain["final_weights"], atol=1e-9)
+    np.testing.assert_allclose(polar["chart_rho"], plain["layer_norms"], atol=1e-9)
+    np.testing.assert_allclose(polar["chart_direction_norms"], 1.0, atol=1e-9)
+
+
+def test_the_orbit_does_not_depend_on_the_clock() -> None:
+    problem = margin_problem()
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    plain = gradlab.run(gradlab.GradientFlow(problem), start, [3.0], solver=TIGHT)
+    t_end, end = float(plain["t"][-1]), plain["final_weights"].values
+    for clock in (gradlab.LogLoss(), gradlab.ArcLength(), gradlab.LogNorm()):
+        stop = gradlab.Stop(log_t=float(np.log(1.5 * t_end)))
+        other = gradlab.run(
+            gradlab.GradientFlow(problem),
+            start,
+            np.linspace(0.01, 30, 4000),
+            clock=clock,
+            solver=TIGHT,
+            stop=stop,
+            keep="all",
+            refine=False,
+        )
+        # Interpolate the orbit to physical time t_end by the polynomial through the nine nearest records.
+        t, orbit = other["t"].values, other["weights"].values
+        assert t[-1] >= t_end, other.attrs["result"]
+        near = np.argsort(np.abs(t - t_end))[:9]
+        coefficients = np.polynomial.polynomial.polyfit((t[near] - t_end) / np.ptp(t[near]), orbit[near], 8)
+        np.testing.assert_allclose(coefficients[0], end, atol=2e-8)
+
+
+def test_log_time_is_right_where_time_overflows() -> None:
+    # One example, one weight: dw/dt = x e^{-wx}, so e^{wx} = 1 + x² t exactly from w = 0.
+    data = gradlab.Data.make(jnp.asarray([[2.0]]), jnp.asarray([1.0]))
+    problem = Problem.make(Dense((1, 1), "identity"), gradlab.Exponential("sum"), data)
+    trajectory = gradlab.run(
+        gradlab.GradientFlow(problem),
+        (jnp.zeros((1, 1)),),
+        [1e-3, 1.0, 400.0, 1000.0],
+        clock=gradlab.LogLoss(),
+        keep="all",
+    )
+    w, log_t = trajectory["weights"].values[:, 0], trajectory["log_t"].values
+    # dw/dτ = x in log-loss time.
+    np.testing.assert_allclose(w, 2.0 * trajectory["tau"].values, rtol=1e-12)
+    exact = 2.0 * w[1:] + np.log1p(-np.exp(-2.0 * w[1:])) - np.log(4.0)
+    np.testing.assert_allclose(log_t[1:], exact, rtol=1e-8)
+    assert log_t[-1] > 3000
+    assert log_t[0] == -np.inf
+    assert np.all(trajectory["log_t_error"].values[1:] >= 0)
+
+
+def test_the_end_to_end_flow_follows_the_balanced_deep_flow_and_no_other() -> None:
+    data = linear_regression(jax.random.key(3), N=12, d=4, C=3, noise=0.1)
+    deep = Problem.make(Dense((4, 4, 4, 3), "identity"), gradlab.Square("mean"), data)
+    shallow = Problem.make(Dense((4, 3), "identity"), gradlab.Square("mean"), data)
+    matrix = jax.random.normal(jax.random.key(4), (3, 4)) * 0.4
+    balanced = deep.network.init(None, gradlab.Factorised(matrix))
+    flow = gradlab.EndToEndFlow(shallow, 3)
+    shallow_run = gradlab.run(flow, (matrix,), [1.0, 5.0], solver=TIGHT)
+    deep_run = gradlab.run(gradlab.GradientFlow(deep), balanced, [1.0, 5.0], solver=TIGHT)
+    end = product(deep.unravel(jnp.asarray(deep_run["final_weights"].values)))
+    np.testing.assert_allclose(np.ravel(end), shallow_run["final_weights"].values, atol=1e-9)
+    # The same product, unbalanced: scale one factor up and its neighbour down.
+    tilted = (balanced[0] * 3.0, balanced[1] / 3.0, balanced[2])
+    tilted_run = gradlab.run(gradlab.GradientFlow(deep), tilted, [1.0], solver=TIGHT)
+    off = product(deep.unravel(jnp.asarray(tilted_run["final_weights"].values)))
+    early = gradlab.run(flow, (matrix,), [1.0], solver=TIGHT)["final_weights"].values
+    assert np.max(np.abs(np.ravel(off) - early)) > 1e-2
+    np.testing.assert_allclose(product(flow.lift((matrix,), (4, 4))), matrix, atol=1e-13)
+
+
+def test_weight_normalisation_conserves_the_length_of_v_and_descends() -> None:
+    problem = margin_problem((3, 4, 1), "smooth_relu")
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    run = gradlab.run(gradlab.WeightNormalisation(problem), start, [1.0, 4.0], solver=TIGHT)
+    np.testing.assert_allclose(run["chart_direction_norms"], 1.0, atol=1e-9)
+    assert np.all(np.diff(run["loss"].values) < 0)
+
+
+def test_the_unit_norm_penalty_is_the_printed_equation() -> None:
+    # memo90 eqs. 48–49 written out for a two-layer linear net, degree one in each layer.
+    problem = margin_problem((3, 4, 1), "identity")
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    flow = gradlab.UnitNormPenalty(problem, jnp.asarray([0.3, 0.2]))
+    y = flow.encode(start)
+    field = flow.field(0.0, y)
+    rho, (v1, v2) = np.asarray(y.rho), [np.asarray(v) for v in y.directions]
+    x, labels = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
+    tilde = labels * (x @ v1.T @ v2.T)[:, 0]
+    weight = np.exp(-rho[0] * rho[1] * tilde)
+    np.testing.assert_allclose(field.rho, [rho[1] * weight @ tilde, rho[0] * weight @ tilde], rtol=1e-12)
+    gradient_v2 = (weight * labels) @ (x @ v1.T)
+    np.testing.assert_allclose(
+        field.directions[1][0], rho[0] * rho[1] * gradient_v2 - 2 * 0.2 * v2[0], rtol=1e-12
+    )
+
+
+def test_the_field_of_a_margin_loss_never_underflows_in_log_loss_time() -> None:
+    problem = margin_problem((3, 1), "identity")
+    flow = gradlab.GradientFlow(problem)
+    weights = (1e4 * jnp.ones((1, 3)),)
+    direction, log_scale = flow.velocity(0.0, weights)
+    assert np.all(np.isfinite(direction[0]))
+    assert np.linalg.norm(direction[0]) > 0.1
+    assert abs(float(log_scale)) > 1000
+
+
+def test_clocks_that_cannot_serve_are_refused() -> None:
+    data = linear_regression(jax.random.key(3), N=5, d=3, C=1)
+    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
+    start = (jnp.ones((1, 3)),)
+    with pytest.raises(ValueError, match="log-risk"):
+        gradlab.run(gradlab.GradientFlow(problem), start, [1.0], clock=gradlab.LogLoss())
+    with pytest.raises(ValueError, match="chart variables"):
+        gradlab.run(gradlab.NormalisedFlow(problem), start, [1.0], clock=gradlab.LogNorm())
+
+
+def test_a_clock_that_comes_to_rest_is_a_result() -> None:
+    data = linear_regression(jax.random.key(3), N=5, d=3, C=1)
+    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
+    run = gradlab.run(
+        gradlab.GradientFlow(problem), (jnp.ones((1, 3)),), [100.0], clock=gradlab.ArcLength(), refine=False
+    )
+    assert "clock stands still" in run.attrs["result"]
+    assert float(run["gradient_norm"][-1]) < 1e-6
+
+
+def test_kicks_come_at_their_times_and_do_not_depend_on_the_records() -> None:
+    data = linear_regression(jax.random.key(3), N=3, d=5, C=1)
+    problem = Problem.make(Dense((5, 1), "identity"), gradlab.Square("sum"), data)
+    start = (jnp.zeros((1, 5)),)
+    flow = gradlab.Kicked(
+        gradlab.GradientDescent(problem, 0.01), 1.0, 100.0, jax.random.key(5), 300.0, "norm"
+    )
+    coarse = gradlab.run(flow, start, [450])
+    fine = gradlab.run(flow, start, [100, 101, 200, 300, 450])
+    assert np.array_equal(coarse["final_weights"], fine["final_weights"])
+    assert float(fine["loss"][2]) > 10 * float(fine["loss"][1])
+    unkicked = gradlab.run(flow.flow, start, [450])
+    assert np.max(np.abs(unkicked["final_weights"].values - fine["final_weights"].values)) > 0.1

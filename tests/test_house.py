@@ -1,0 +1,136 @@
+"""The house: imports go downwards, files stay small, public names exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import gradlab
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "gradlab"
+
+FLOORS = {
+    "figures": 1,
+    "problem": 1,
+    "store": 1,
+    "observe": 2,
+    "loaders": 2,
+    "dynamics": 3,
+    "analysis": 4,
+    "laboratory": 5,
+    "claims": 6,
+    "specification": 6,
+    "report": 7,
+    "cli": 8,
+}
+PURE = ("problem", "dynamics", "observe", "analysis")
+
+
+def room(path: Path) -> str:
+    """The room a file of the package belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names.add("a relative import")
+    return names
+
+
+def upward(path: Path, names: set[str]) -> list[str]:
+    """Imports of a room that is not below the file's own."""
+    own = room(path)
+    wrong = []
+    for name in sorted(names):
+        if name == "a relative import":
+            wrong.append(name)
+        if not name.startswith("gradlab."):
+            continue
+        other = name.split(".")[1]
+        if other in FLOORS and other != own and FLOORS[other] >= FLOORS[own]:
+            wrong.append(name)
+    return wrong
+
+
+def files() -> list[Path]:
+    """All source files but the package's own list of names."""
+    return [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(path) for path in files()} <= set(FLOORS)
+
+
+def test_imports_go_downwards() -> None:
+    assert {str(path): wrong for path in files() if (wrong := upward(path, imported(path)))} == {}
+
+
+def test_the_layering_test_can_fail() -> None:
+    assert upward(SOURCE / "problem" / "problem.py", {"gradlab.dynamics.flow"}) == ["gradlab.dynamics.flow"]
+    assert upward(SOURCE / "observe" / "observables.py", {"gradlab.loaders.mnist"}) == [
+        "gradlab.loaders.mnist"
+    ]
+
+
+def test_pure_rooms_touch_no_disk_plot_or_printer() -> None:
+    forbidden = {"os", "pathlib", "matplotlib", "rich", "shutil", "tempfile", "h5netcdf", "h5py"}
+    for path in files():
+        if room(path) in PURE:
+            tops = {name.split(".")[0] for name in imported(path)}
+            assert not tops & forbidden, f"{path} imports {tops & forbidden}"
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            named = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+            assert not named & {"print", "open"}, f"{path} prints or opens a file"
+
+
+def test_only_figures_imports_matplotlib() -> None:
+    users = {
+        str(path) for path in files() if any(name.split(".")[0] == "matplotlib" for name in imported(path))
+    }
+    assert users == {str(SOURCE / "figures.py")}
+
+
+def test_no_file_is_over_500_lines() -> None:
+    paths = [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    long = {str(path): count for path in paths if (count := len(path.read_text().splitlines())) > 500}
+    assert long == {}
+
+
+def test_there_is_no_file_named_utils() -> None:
+    assert not list(SOURCE.rglob("util*.py"))
+
+
+def test_nothing_unpickles_but_the_restricted_unpickler() -> None:
+    for path in files():
+        names = {name.split(".")[0] for name in imported(path)}
+        if "pickle" in names:
+            assert path.name == "loaders.py", f"{path} imports pickle"
+
+
+def test_public_names_exist_and_have_docstrings() -> None:
+    assert gradlab.__all__ == sorted(gradlab.__all__)
+    for name in gradlab.__all__:
+        thing = getattr(gradlab, name)
+        assert thing.__doc__, f"{name} has no docstring"
+        assert thing.__module__.startswith("gradlab."), name
+        importlib.import_module(thing.__module__)
+
+
+def test_importing_gradlab_imports_no_jax_and_changes_no_setting() -> None:
+    code = (
+        "import sys, gradlab; assert 'jax' not in sys.modules; gradlab.Dense; "
+        "import jax; assert not jax.config.jax_enable_x64"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
