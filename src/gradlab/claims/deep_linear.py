@@ -1,0 +1,199 @@
+"""What the studies of deep linear networks share: layers along a trajectory, conserved matrices, random data.
+
+Host-side: NumPy matrices (W_1, …, W_N), first layer first. A trajectory holds weights as vectors in the order
+of ``Problem.ravel``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from gradlab.analysis.linear_nets import balanced_factors, balancedness, end_to_end
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Loss
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+EPS = float(np.finfo(np.float64).eps)
+
+Layers = tuple[Float[np.ndarray, "_ _"], ...]
+
+#: Flows whose orbit is that of dW/dt = −∇L, whatever the chart.
+_GRADIENT_FLOWS = ("GradientFlow", "NormalisedFlow")
+
+
+# Reading a trajectory -------------------------------------------------------------------------------------
+
+
+def orbit(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The weights (records, P) of a trajectory and their errors, zero where no coarser solve was made.
+
+    Raises
+    ------
+    ValueError
+        If the run did not keep its weights.
+    """
+    if "weights" not in trajectory:
+        raise ValueError("this claim looks at the weights along the way: run with keep='all'")
+    weights = np.asarray(trajectory["weights"].values, dtype=np.float64)
+    if "weights_error" not in trajectory:
+        return weights, np.zeros_like(weights)
+    return weights, np.asarray(trajectory["weights_error"].values, dtype=np.float64)
+
+
+def layers(problem: Problem, vector: np.ndarray) -> Layers:
+    """(W_1, …, W_N) of a weight vector.
+
+    Raises
+    ------
+    ValueError
+        If the network is no chain of matrices.
+    """
+    shapes = problem.network.layers(problem.network.shapes())
+    sizes = [getattr(shape, "shape", ()) for shape in shapes]
+    if not isinstance(problem.network, Dense) or any(len(size) != 2 for size in sizes):
+        raise ValueError(
+            f"this claim is about products of matrices; {type(problem.network).__name__} has other layers: "
+            "give Dense.deep_linear(widths)"
+        )
+    ends = np.cumsum([rows * columns for rows, columns in sizes])[:-1]
+    parts = np.split(np.asarray(vector, dtype=np.float64), ends)
+    return tuple(part.reshape(size) for part, size in zip(parts, sizes, strict=True))
+
+
+_gradients = eqx.filter_jit(
+    lambda problem, vectors: jax.vmap(lambda vector: problem.ravel(problem.gradient(problem.unravel(vector))))(
+        vectors
+    )
+)
+_outputs = eqx.filter_jit(
+    lambda problem, vectors: jax.vmap(lambda vector: problem.outputs(problem.unravel(vector)))(vectors)
+)
+
+
+def gradients(problem: Problem, vectors: np.ndarray) -> np.ndarray:
+    """∇L (records, P) at weight vectors (records, P), by automatic differentiation."""
+    return np.asarray(_gradients(problem, np.asarray(vectors, dtype=np.float64)))
+
+
+def linearity(problem: Problem, vectors: np.ndarray) -> float:
+    """The largest distance of f(x_n) to W_N ⋯ W_1 x_n, relative to Π‖W_j‖ ‖X‖: zero for a linear net."""
+    inputs = rows(problem)
+    worst = 0.0
+    for vector, seen in zip(vectors, np.asarray(_outputs(problem, vectors)), strict=True):
+        matrices = layers(problem, vector)
+        size = np.prod([np.linalg.norm(matrix) for matrix in matrices]) * np.linalg.norm(inputs)
+        gap = np.linalg.norm(seen - inputs @ end_to_end(matrices).T)
+        worst = max(worst, float(gap / size) if size > 0.0 else float(gap))
+    return worst
+
+
+def rows(problem: Problem) -> np.ndarray:
+    """The inputs as rows (N, d)."""
+    inputs = np.asarray(problem.data.inputs)
+    return inputs.reshape(len(inputs), -1)
+
+
+def follows_gradient(trajectory: xr.Dataset) -> float:
+    """1.0 if the trajectory says that it is one of the gradient flow, else 0.0."""
+    provenance = json.loads(trajectory.attrs.get("provenance", "{}"))
+    return float(provenance.get("flow") in _GRADIENT_FLOWS)
+
+
+def conserved(matrices: Layers) -> np.ndarray:
+    """All entries of W_{j+1}ᵀW_{j+1} − W_jW_jᵀ, j = 1, …, N − 1, one after another."""
+    return np.concatenate([defect.ravel() for defect in balancedness(matrices)])
+
+
+def conserved_rate(matrices: Layers, motion: Layers) -> np.ndarray:
+    """d/dt of :func:`conserved` where the layers move with velocity ``motion``."""
+    pairs = zip(pairwise(matrices), pairwise(motion), strict=True)
+    return np.concatenate(
+        [
+            (up.T @ second + second.T @ up - down @ first.T - first @ down.T).ravel()
+            for (first, second), (down, up) in pairs
+        ]
+    )
+
+
+def square_norm(matrices: Layers) -> float:
+    """Σ_j ‖W_j‖_F²."""
+    return float(sum(np.sum(matrix**2) for matrix in matrices))
+
+
+def ratio(number: float, scale: float) -> float:
+    """number/scale, and zero where both are zero: an inequality between them that holds with any factor."""
+    return number / scale if number or scale else 0.0
+
+
+# Random problems ------------------------------------------------------------------------------------------
+
+
+def generator(key: Any) -> np.random.Generator:
+    """NumPy's generator from a jax key: nothing is compiled for a new shape."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).reshape(-1).tolist())
+
+
+def inputs(rng: np.random.Generator, count: int, dimension: int, kind: str = "random") -> np.ndarray:
+    """X (N, d): standard normal, ``"repeated"`` (a third of the points, each several times), ``"deficient"``
+    (rank ⌈min(N, d)/2⌉) or ``"identity"`` (N = d).
+    """
+    if kind == "identity":
+        return np.eye(dimension)
+    full = rng.standard_normal((count, dimension))
+    if kind == "repeated":
+        return full[np.arange(count) % max(1, min(count, dimension) // 2)]
+    if kind == "deficient":
+        rank = -(-min(count, dimension) // 2)
+        return full[:, :rank] @ rng.standard_normal((rank, dimension)) / np.sqrt(rank)
+    return full
+
+
+def regression(
+    rng: np.random.Generator, widths: Sequence[int], loss: Loss, count: int, kind: str = "random"
+) -> Problem:
+    """A deep linear net on targets ΦX + 0.1 · normal, with Φ standard normal over √d."""
+    x = inputs(rng, count, widths[0], kind)
+    phi = rng.standard_normal((widths[-1], widths[0])) / np.sqrt(widths[0])
+    y = x @ phi.T + 0.1 * rng.standard_normal((len(x), widths[-1]))
+    return Problem.make(Dense.deep_linear(widths), loss, Data.make(x, y))
+
+
+def gaussian(rng: np.random.Generator, widths: Sequence[int], scale: float) -> Layers:
+    """Independent entries N(0, scale²)."""
+    return tuple(scale * rng.standard_normal((after, before)) for before, after in pairwise(widths))
+
+
+def low_rank(rng: np.random.Generator, shape: tuple[int, int], rank: int, scale: float = 1.0) -> np.ndarray:
+    """A random matrix of that rank with spectral norm ``scale``."""
+    matrix = rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
+    size = np.linalg.norm(matrix, 2) if rank else 0.0
+    return scale * matrix / size if size else np.zeros(shape)
+
+
+def rotation(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A random orthogonal matrix."""
+    return np.linalg.qr(rng.standard_normal((size, size)))[0]
+
+
+def balanced(rng: np.random.Generator, matrix: np.ndarray, widths: Sequence[int]) -> Layers:
+    """Balanced layers of a given product, in random bases of every hidden space."""
+    plain = balanced_factors(matrix, widths)
+    turns = [np.eye(widths[0]), *(rotation(rng, width) for width in widths[1:-1]), np.eye(widths[-1])]
+    return tuple(
+        after @ layer @ before.T for layer, (before, after) in zip(plain, pairwise(turns), strict=True)
+    )
+
+
+def flat(matrices: Layers) -> np.ndarray:
+    """The weight vector of layers."""
+    return np.concatenate([matrix.ravel() for matrix in matrices])
