@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import jax
+from jaxtyping import install_import_hook
+
+# Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
+# sentence of our own, a type checker in front would answer instead.)
+install_import_hook(["gradlab.dynamics", "gradlab.observe"], "typechecking.shapes")
 
 jax.config.update("jax_enable_x64", True)
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -45,7 +45,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
 
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 __version__ = "0.1.0"
 
 

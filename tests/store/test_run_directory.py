@@ -56,6 +56,17 @@ def test_creating_a_run_again_continues_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [IDENTITY.name]
 
 
+def test_what_a_kill_left_of_an_unfinished_beginning_is_swept_away(tmp_path: Path) -> None:
+    staging = tmp_path / f".{IDENTITY.name}.tmp"
+    staging.mkdir()
+    for name in ("specification.json", "segment-00003.nc", "head.tmp"):
+        (staging / name).write_bytes(b"half")
+    begun(tmp_path, 1).close()
+    assert os.listdir(tmp_path) == [IDENTITY.name]
+    kept = ["head", "lock", "manifest.jsonl", "segment-00000.nc", "specification.json"]
+    assert sorted(os.listdir(tmp_path / IDENTITY.name)) == kept
+
+
 def test_wall_time_stays_out_of_the_segments(tmp_path: Path) -> None:
     for root, seconds in ((tmp_path / "a", 1.0), (tmp_path / "b", 2.0)):
         with Run.create(root, IDENTITY) as run:
@@ -93,9 +104,23 @@ def test_attaching_again_replaces_and_the_same_bytes_change_nothing(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "name",
-    "../x /etc/x a/b . .. .hidden head lock manifest.jsonl specification.json segment-00007.nc x.tmp a\\b a\nb ".split(
-        " "
-    ),
+    [
+        "../x",
+        "/etc/x",
+        "a/b",
+        ".",
+        "..",
+        ".hidden",
+        "head",
+        "lock",
+        "manifest.jsonl",
+        "specification.json",
+        "segment-00007.nc",
+        "x.tmp",
+        "a\\b",
+        "a\nb",
+        "",
+    ],
 )
 def test_only_plain_names_may_be_attached(tmp_path: Path, name: str) -> None:
     with begun(tmp_path, 0) as run, pytest.raises(ValueError, match="write a plain file name"):

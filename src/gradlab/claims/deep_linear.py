@@ -7,7 +7,7 @@ of ``Problem.ravel``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from gradlab.analysis.linear_nets import balanced_factors, balancedness, end_to_end
+from gradlab.analysis.linear_nets import balanced_factors, balancedness
+from gradlab.claims.claim import Measure
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Loss
 from gradlab.problem.networks import Dense
@@ -50,51 +51,39 @@ def orbit(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return weights, np.asarray(trajectory["weights_error"].values, dtype=np.float64)
 
 
-def layers(problem: Problem, vector: np.ndarray) -> Layers:
-    """(W_1, …, W_N) of a weight vector.
+def foreign(problem: Problem) -> bool:
+    """Whether the layers are no chain of matrices: no claim on W_N ⋯ W_1 has a meaning then."""
+    return not isinstance(problem.network, Dense) or problem.network.bias
 
-    Raises
-    ------
-    ValueError
-        If the network is no chain of matrices.
-    """
-    shapes = problem.network.layers(problem.network.shapes())
-    sizes = [getattr(shape, "shape", ()) for shape in shapes]
-    if not isinstance(problem.network, Dense) or any(len(size) != 2 for size in sizes):
-        raise ValueError(
-            f"this claim is about products of matrices; {type(problem.network).__name__} has other layers: "
-            "give Dense.deep_linear(widths)"
-        )
+
+def nothing(measures: Iterable[Measure]) -> xr.Dataset:
+    """No number for any measure: hypotheses that are not met."""
+    return xr.Dataset({measure.id: np.float64(np.nan) for measure in measures})
+
+
+def layers(problem: Problem, vector: np.ndarray) -> Layers:
+    """(W_1, …, W_N) of a weight vector of a chain of matrices."""
+    sizes = [(after, before) for before, after in pairwise(problem.network.widths)]
     ends = np.cumsum([rows * columns for rows, columns in sizes])[:-1]
     parts = np.split(np.asarray(vector, dtype=np.float64), ends)
     return tuple(part.reshape(size) for part, size in zip(parts, sizes, strict=True))
 
 
-_gradients = eqx.filter_jit(
-    lambda problem, vectors: jax.vmap(lambda vector: problem.ravel(problem.gradient(problem.unravel(vector))))(
-        vectors
-    )
-)
-_outputs = eqx.filter_jit(
-    lambda problem, vectors: jax.vmap(lambda vector: problem.outputs(problem.unravel(vector)))(vectors)
-)
+def _evaluate(problem: Problem, vectors: Any) -> tuple[Any, Any]:
+    def one(vector: Any) -> tuple[Any, Any]:
+        value, gradient = problem.value_and_gradient(problem.unravel(vector))
+        return value, problem.ravel(gradient)
+
+    return jax.vmap(one)(vectors)
 
 
-def gradients(problem: Problem, vectors: np.ndarray) -> np.ndarray:
-    """∇L (records, P) at weight vectors (records, P), by automatic differentiation."""
-    return np.asarray(_gradients(problem, np.asarray(vectors, dtype=np.float64)))
+_evaluated = eqx.filter_jit(_evaluate)
 
 
-def linearity(problem: Problem, vectors: np.ndarray) -> float:
-    """The largest distance of f(x_n) to W_N ⋯ W_1 x_n, relative to Π‖W_j‖ ‖X‖: zero for a linear net."""
-    inputs = rows(problem)
-    worst = 0.0
-    for vector, seen in zip(vectors, np.asarray(_outputs(problem, vectors)), strict=True):
-        matrices = layers(problem, vector)
-        size = np.prod([np.linalg.norm(matrix) for matrix in matrices]) * np.linalg.norm(inputs)
-        gap = np.linalg.norm(seen - inputs @ end_to_end(matrices).T)
-        worst = max(worst, float(gap / size) if size > 0.0 else float(gap))
-    return worst
+def evaluate(problem: Problem, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L (records,) and ∇L (records, P) at weight vectors (records, P), by automatic differentiation."""
+    values, gradients = _evaluated(problem, np.asarray(vectors, dtype=np.float64))
+    return np.asarray(values), np.asarray(gradients)
 
 
 def rows(problem: Problem) -> np.ndarray:

@@ -8,32 +8,58 @@ if λ > 0, by W(1 − VVᵀ) beside it: the rest of the way, which no study may 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from gradlab.analysis.solutions import minimum_norm, ridge
-from gradlab.problem.losses import Square
+from gradlab.analysis.solutions import minimum_norm
+from gradlab.claims.claim import Case, Measure
+from gradlab.dynamics.flow import Flow
+from gradlab.laboratory import run
+from gradlab.problem.losses import Loss, Square
 from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem, stack
 
 EPS = float(np.finfo(np.float64).eps)
+
+#: Hypotheses that claims about one layer share, as measures.
+ONE_LAYER = Measure(
+    "one_layer",
+    "the net is linear with one layer, the loss square (1 if so)",
+    ">=",
+    0.5,
+    "the claim speaks of nothing else; the number is 0 or 1",
+    role="hypothesis",
+)
+NO_DECAY = Measure(
+    "decay",
+    "λ: no weight decay, which would move every component",
+    "<=",
+    0.0,
+    "with λ > 0 components beside the span shrink like e^{−λt}, and the limit is that of notes.ridge",
+    role="hypothesis",
+)
 
 
 @dataclass(frozen=True)
 class OneLayer:
-    """Rows X (N, d), targets Y (N, C), decay λ, factor a, and the singular values of X that are not zero.
+    """Rows X (N, d), targets Y (N, C), decay λ, factor a, and the singular value decomposition of X.
 
-    ``span`` (d, r) is an orthonormal basis of the span of the rows.
+    Singular values below eps max(N, d) times the largest are what rounding made of zeros, and are left out:
+    X = ``examples`` · ``singular`` · ``span``ᵀ, of shapes (N, r), (r,), (d, r).
     """
 
     X: Float[np.ndarray, "N d"]
     Y: Float[np.ndarray, "N C"]
     decay: float
     factor: float
+    examples: Float[np.ndarray, "N r"]
     singular: Float[np.ndarray, " r"]
     span: Float[np.ndarray, "d r"]
 
@@ -56,8 +82,13 @@ class OneLayer:
         return minimum_norm(self.X, self.Y)
 
     def ridge(self, decay: float, factor: float) -> Float[np.ndarray, "C d"]:
-        """The minimiser of ``factor`` Σ‖W x_n − y_n‖² + ``decay``/2 ‖W‖²; the minimum norm for decay 0."""
-        return ridge(self.X, self.Y, decay, factor)
+        """The minimiser of ``factor`` Σ‖W x_n − y_n‖² + ``decay``/2 ‖W‖², without the components of rounding.
+
+        ``analysis.solutions.ridge`` keeps singular values of the size of rounding, which a decay below it
+        inverts; here they are zero.
+        """
+        filtered = self.singular / (self.singular**2 + decay / (2.0 * factor))
+        return ((self.Y.T @ self.examples) * filtered) @ self.span.T
 
     def rest(self, W: Float[np.ndarray, "C d"], gradient: Float[np.ndarray, "C d"]) -> float:
         """‖W − W(∞)‖, the way that is left from W to the limit, from the gradient of the potential at W."""
@@ -77,10 +108,10 @@ def one_layer(problem: Any) -> OneLayer | None:
     X = X.reshape(len(X), -1)
     Y = np.asarray(problem.data.targets, dtype=np.float64)
     factor = problem.factor * (0.5 if loss.half else 1.0) / (len(X) if loss.reduction == "mean" else 1.0)
-    values, right = np.linalg.svd(X, full_matrices=False)[1:]
+    left, values, right = np.linalg.svd(X, full_matrices=False)
     kept = values > max(X.shape) * EPS * values[0]
     decay = float(np.sum(np.asarray(problem.decay)))
-    return OneLayer(X, Y, decay, factor, values[kept], right[kept].T)
+    return OneLayer(X, Y, decay, factor, left[:, kept], values[kept], right[kept].T)
 
 
 def matrix(net: OneLayer, vector: Any) -> Float[np.ndarray, "C d"]:
@@ -104,6 +135,40 @@ def end(trajectory: xr.Dataset) -> Float[np.ndarray, " weight"]:
     return np.asarray(kept.values)
 
 
+def under(problem: Any, loss: Loss, decay: float | None = None) -> Problem:
+    """The same network and data under another loss and, where given, another decay."""
+    kept = problem.decay if decay is None else jnp.full(jnp.shape(problem.decay), decay)
+    return Problem(problem.network, loss, problem.data, kept)
+
+
+def ensemble(
+    labels: Sequence[str],
+    problems: Sequence[Problem],
+    starts: Sequence[Float[np.ndarray, "C d"]],
+    flow: Callable[[Any], Flow],
+    records: Any,
+    **options: Any,
+) -> Iterator[Case]:
+    """One run of problems of one shape, its weights kept at every record, as one case a problem."""
+    weights = (np.stack(starts),)
+    seen: dict[str, Any] = {"keep": "all", "observables": (), "members": len(problems)}
+    trajectory = run(flow(stack(problems)), weights, records, **seen, **options)
+    for i, (label, problem) in enumerate(zip(labels, problems, strict=True)):
+        yield Case(label, problem, trajectory.isel(member=i))
+
+
+def stable_steps(problems: Sequence[Problem]) -> Float[np.ndarray, " member"]:
+    """The step 1/λ_max(∇²L) of each problem, half of descent's stability bound."""
+    return np.asarray([_stable_step(problem) for problem in problems])
+
+
+def _stable_step(problem: Problem) -> float:
+    net = one_layer(problem)
+    if net is None:
+        raise ValueError(f"a one-layer linear net under Square was expected, not {problem.network}")
+    return 1.0 / (2.0 * net.factor * float(net.singular[0]) ** 2 + net.decay)
+
+
 def scalars(numbers: dict[str, float]) -> xr.Dataset:
     """A Dataset of float64 scalars."""
     return xr.Dataset({name: ((), np.float64(value)) for name, value in numbers.items()})
@@ -115,7 +180,7 @@ def generator(key: Any) -> np.random.Generator:
 
 
 #: The kinds of data that :func:`draw` makes, in the order in which an ensemble goes through them.
-KINDS = ("independent points", "dependent points", "repeated points")
+KINDS = ("full rank", "deficient rank", "repeated points")
 
 
 def draw(
@@ -123,13 +188,13 @@ def draw(
 ) -> tuple[Float[np.ndarray, "N d"], Float[np.ndarray, "N C"]]:
     """Inputs with non-zero singular values in [1, 3] (times √2 for repeated points) and normal targets.
 
-    ``independent points`` have rank min(N, d), ``dependent points`` half of it, ``repeated points`` come twice
-    each, with targets that differ. The bound on the singular values makes λ_max/λ_min ≤ 9, so that e^{−λ_min T}
+    ``full rank`` is min(N, d), ``deficient rank`` half of that; ``repeated points`` come twice each, with targets
+    that differ. The bound on the singular values makes λ_max/λ_min ≤ 9, so that e^{−λ_min T}
     is below rounding at a T that an explicit solver reaches cheaply; it is no hypothesis of any claim.
     """
     distinct = N - N // 2 if kind == "repeated points" else N
     rank = min(distinct, d)
-    rank = max(1, rank // 2) if kind == "dependent points" else rank
+    rank = max(1, rank // 2) if kind == "deficient rank" else rank
     left = np.linalg.qr(random.standard_normal((distinct, rank)))[0]
     right = np.linalg.qr(random.standard_normal((d, rank)))[0]
     X = (left * 3.0 ** random.uniform(size=rank)) @ right.T

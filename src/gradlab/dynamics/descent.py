@@ -75,7 +75,7 @@ class GradientDescent(Flow):
     """
 
     problem: Problem
-    step: Schedule | LossScaled = eqx.field(converter=_as_schedule)
+    step: Any = eqx.field(converter=_as_schedule)
     discrete: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
@@ -118,7 +118,7 @@ class StochasticGradientDescent(Flow):
     """
 
     problem: Problem
-    step: Schedule = eqx.field(converter=_as_schedule)
+    step: Any = eqx.field(converter=_as_schedule)
     batch: int = eqx.field(static=True)
     key: Array
     sampling: Literal["replacement", "epoch"] = eqx.field(static=True, default="replacement")

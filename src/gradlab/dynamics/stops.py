@@ -57,6 +57,13 @@ class Stop(eqx.Module):
             )
         return None
 
+    def never(self) -> Stop:
+        """Conditions of the same kinds that nothing meets: the same compiled program, without the stops."""
+        unmet = {"loss": -1.0, "log_loss": -jnp.inf, "gradient_norm": -1.0, "still": -1.0, "log_t": jnp.inf}
+        changed = {name: None if getattr(self, name) is None else value for name, value in unmet.items()}
+        most = None if self.steps is None else jnp.iinfo(jnp.int64).max
+        return Stop(steps=most, **changed)
+
     def code(
         self, problem: Problem, weights: Any, gradient_norm: Any, steps: Any, log_t: Any
     ) -> Int[Array, ""]:
@@ -71,6 +78,7 @@ class Stop(eqx.Module):
         if self.loss is not None and not problem.has_log:
             code = jnp.where(problem.potential(weights) <= self.loss, LOSS, code)
         levels = [self.log_loss] if self.log_loss is not None else []
+        # The log of a negative level is NaN, which no loss is below.
         levels += [jnp.log(self.loss)] if self.loss is not None else []
         if problem.has_log and levels:
             code = jnp.where(problem.log_potential(weights) <= jnp.max(jnp.stack(levels)), LOSS, code)

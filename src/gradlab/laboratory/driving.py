@@ -212,7 +212,9 @@ def _record(
         return [fine], row
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
-    coarse, other = drive.across(running, fine.tau, strong(drive.solver.coarser()), Stop(), name, done)
+    coarse, other = drive.across(
+        running, fine.tau, strong(drive.solver.coarser()), strong(drive.stop.never()), name, done
+    )
     return [fine, coarse], row | _with_errors(row, other, drive)
 
 

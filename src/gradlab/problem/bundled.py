@@ -1,7 +1,7 @@
 """Real data that come with scikit-learn: digits, breast cancer, diabetes. Nothing is downloaded."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def digits(
     classes: Sequence[int] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
-    labels: Literal["class", "sign", "onehot"] = "class",
+    labels: str = "class",
     *,
     flat: bool = True,
 ) -> Data:
@@ -54,9 +54,7 @@ def digits(
     return _data(inputs, targets, train, test, what)
 
 
-def breast_cancer(
-    test_fraction: float = 0.2, seed: int = 0, labels: Literal["sign", "class"] = "sign"
-) -> Data:
+def breast_cancer(test_fraction: float = 0.2, seed: int = 0, labels: str = "sign") -> Data:
     """Wisconsin diagnoses, 569 rows of 30 features: malignant −1 (class 0), benign +1 (class 1).
 
     Features are standardised by mean and deviation of the training split.

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from gradlab.problem.dataset import Data
 from gradlab.problem.ensembles import stack, unstack
-from gradlab.problem.losses import Labels, Loss, margins
+from gradlab.problem.losses import Loss, margins
 from gradlab.problem.networks import Function, Network
 from gradlab.problem.precision import float64
 
@@ -55,7 +55,7 @@ def _square(tree: Any) -> Float[Array, ""]:
 
 
 def _share_of_wrong(
-    labels: Labels, outputs: Float[Array, "M C"], targets: Num[Array, "M ..."]
+    labels: str, outputs: Float[Array, "M C"], targets: Num[Array, "M ..."]
 ) -> Float[Array, ""]:
     if labels == "real" and outputs.shape[1] == 1:
         labels, targets = "sign", targets[:, 0]
@@ -86,8 +86,8 @@ class Problem(eqx.Module):
 
     @classmethod
     @float64
-    def make(cls, network: Network, loss: Loss, data: Data, decay: Any = 0.0) -> "Problem":
-        """A problem whose parts have been checked against each other.
+    def make(cls, network: Any, loss: Any, data: Any, decay: Any = 0.0) -> "Problem":
+        """A problem of a Network, a Loss, a Data and a decay that have been checked against each other.
 
         Raises
         ------

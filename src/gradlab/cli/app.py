@@ -1,0 +1,160 @@
+"""The commands and their options; the work is done by the other files of this room, imported when needed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradlab.cli.errors import plainly
+
+app = typer.Typer(
+    name="gradlab",
+    help="A laboratory for the gradient dynamics of deep networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets: which there are, and fetching them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print nothing but a JSON array on standard output.")]
+Code = Annotated[
+    Path | None, typer.Option("--code", help="Python file with one's own network or loss; it is executed.")
+]
+
+
+class Budget(StrEnum):
+    """How much a study may spend."""
+
+    quick = "quick"
+    full = "full"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"gradlab {version('gradlab')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """A laboratory for the gradient dynamics of deep networks."""
+
+
+@app.command("list")
+@plainly
+def list_claims(
+    json: Json = False,
+    source: Annotated[str | None, typer.Option(help="Only the claims of this source.")] = None,
+) -> None:
+    """The claims the laboratory knows."""
+    from gradlab.cli import verify as work
+
+    work.list_claims(json=json, source=source)
+
+
+@app.command()
+@plainly
+def verify(
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID | my_claim.py]...", help="All claims, unless named.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="All claims of this source, e.g. memo90.")] = None,
+    budget: Annotated[Budget, typer.Option(help="How many cases, how large, how far.")] = Budget.quick,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    json: Json = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random problems.")] = 0,
+    expect: Annotated[
+        Path | None, typer.Option(help="Verdicts stored by --json; exit code 1 where they differ.")
+    ] = None,
+) -> None:
+    """Run claims and say of each whether it holds, with the number that decided it.
+
+    Verdicts never change the exit code. It is 1 if a study raised, or if --expect found a difference.
+    """
+    from gradlab.cli import verify as work
+
+    work.verify(
+        what or [],
+        source=source,
+        budget=budget.value,
+        out=out,
+        json=json,
+        jobs=jobs,
+        seed=seed,
+        expect=expect,
+    )
+
+
+@app.command()
+@plainly
+def run(
+    specification: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem and its run.")],
+    code: Code = None,
+    out: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("runs"),
+) -> None:
+    """Run one's own problem from a TOML specification; repeating a run computes nothing."""
+    from gradlab.cli import runs as work
+
+    work.run(specification, code=code, out=out)
+
+
+@app.command()
+@plainly
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, runs/<identity>.")],
+    rebind: Annotated[
+        bool, typer.Option("--rebind", help="Go on with this machine's bits, as a child run beside it.")
+    ] = False,
+    code: Code = None,
+) -> None:
+    """Go on with a run that was cut short; the result has the bits of an uninterrupted one."""
+    from gradlab.cli import runs as work
+
+    work.resume(directory, rebind=rebind, code=code)
+
+
+@app.command()
+@plainly
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+) -> None:
+    """Draw the figures and write the page of a run directory again."""
+    from gradlab.cli import runs as work
+
+    work.report(directory)
+
+
+@data_app.command("list")
+@plainly
+def data_list() -> None:
+    """The data sets, and which of them are here."""
+    from gradlab.cli import data as work
+
+    work.list_data()
+
+
+@data_app.command("fetch")
+@plainly
+def data_fetch(name: Annotated[str, typer.Argument(help="A name of `gradlab data list`.")]) -> None:
+    """Download a data set, checked by its sha256."""
+    from gradlab.cli import data as work
+
+    work.fetch(name)
+
+
+def main() -> None:
+    """The entry point of the command ``gradlab``."""
+    app(prog_name="gradlab")

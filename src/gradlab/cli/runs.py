@@ -1,0 +1,238 @@
+"""``gradlab run``, ``resume`` and ``report``: run directories from specifications."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradlab.cli import screen
+from gradlab.cli.errors import Interrupted, float64, say
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import xarray as xr
+
+    from gradlab.problem.data import Data
+    from gradlab.specification import Experiment, Specification
+    from gradlab.store.run import Identity, Run
+
+PAGE = "page.html"
+_TOML = "specification.toml"
+_PROVENANCE = "provenance.json"
+_DATA = "data.npz"
+_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
+
+#: The parts of the package whose sources decide the bits of a run.
+_COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
+
+
+def run(path: Path, *, code: Path | None, out: Path) -> None:
+    """Run a specification, or say that this was done, or go on where it was cut short."""
+    from gradlab import specification
+    from gradlab.store.run import Run
+
+    float64()
+    spec = specification.read(path)
+    experiment = specification.build(spec, path.resolve().parent, _module(code))
+    with Run.create(out, _identity(experiment)) as kept:
+        if kept.finished is not None:
+            print(f"This run is done: {kept.finished}. Nothing was computed; it is in {kept.path}")
+            return
+        if kept.segments:
+            say(f"This run was cut short; going on after its segment {kept.segments}.")
+        kept.attach(_TOML, path.read_bytes())
+        _drive(kept, experiment)
+
+
+def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
+    """Go on with a run directory here, or, with ``rebind``, with a child of it."""
+    from gradlab.store.run import Run
+
+    with Run.open(directory) as kept:
+        if kept.finished is not None:
+            print(f"This run is done: {kept.finished}. Nothing was computed; it is in {directory}")
+            return
+        from gradlab import specification
+
+        float64()
+        spec = _specification(kept)
+        experiment = specification.build(spec, directory, _module(code), _stored_data(kept, spec))
+        identity = _identity(experiment)
+        if rebind and _moved(kept, identity):
+            with kept.child(directory.parent, identity) as child:
+                say(f"Going on as a child run in {child.path}, after segment {child.segments}.")
+                if _TOML in kept.attachments:
+                    child.attach(_TOML, kept.read(_TOML))
+                _drive(child, experiment)
+            return
+        kept.require(identity)
+    with Run.open(directory, write=True) as kept:
+        say(f"Going on after segment {kept.segments}.")
+        _drive(kept, experiment)
+
+
+def report(directory: Path) -> None:
+    """Draw again what a run, or a verification, has stored."""
+    from gradlab.claims import verification
+    from gradlab.report import page
+    from gradlab.store.run import Run
+
+    if any(directory.glob("*.result.json")):
+        results = verification.load(directory)
+        print(page.write(directory / "index.html", results))
+        return
+    with Run.open(directory, write=True) as kept:
+        if not kept.segments:
+            raise ValueError(f"{directory} has recorded nothing yet; go on with: gradlab resume {directory}")
+        _publish(kept, kept.dataset())
+        print(kept.path / PAGE)
+
+
+def _module(code: Path | None) -> ModuleType | None:
+    from gradlab import specification
+
+    return None if code is None else specification.load_code(code)
+
+
+def _identity(experiment: Experiment) -> Identity:
+    """What decides the bits: specification, data, one's own code, and where it is computed."""
+    import gradlab
+    from gradlab.store.run import Identity, code_digest, environment
+
+    content = {
+        "specification": experiment.specification.canonical(),
+        "data": experiment.problem.data.digest(),
+        "code": code_digest(Path(gradlab.__file__).parent, _COMPUTING),
+        **environment(),
+    }
+    if experiment.code is not None:
+        content["own code"] = experiment.code
+    return Identity(content)
+
+
+def _specification(kept: Run) -> Specification:
+    from gradlab import specification
+
+    try:
+        return specification.parse(kept.identity.content["specification"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{kept.path} was made from a specification that this version does not read ({error}); "
+            "start a new run with gradlab run"
+        ) from error
+
+
+def _moved(kept: Run, identity: Identity) -> bool:
+    """Whether the run was begun elsewhere; raises where it is another run altogether.
+
+    Raises
+    ------
+    Foreign
+        If more differs than versions, cores, instruction set and gradlab's own code.
+    """
+    from gradlab.store.identity import PLACE, Identity
+
+    there = {key: kept.identity.content[key] for key in PLACE if key in kept.identity.content}
+    kept.require(Identity({**identity.content, **there}))
+    if all(identity.content[key] == value for key, value in there.items()):
+        say("Nothing differs here: the run itself goes on, no child is needed.")
+        return False
+    return True
+
+
+def _stored_data(kept: Run, spec: Specification) -> Data | None:
+    """The data of one's own file, as the run directory keeps them."""
+    import numpy as np
+
+    from gradlab.problem.data import Data
+
+    if spec.data.kind not in ("csv", "npz"):
+        return None
+    if _DATA not in kept.attachments:
+        raise ValueError(f"{kept.path} was cut short before it kept its data; give its gradlab run again")
+    with np.load(io.BytesIO(kept.read(_DATA)), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
+    return Data.make(**arrays, provenance=f"file {spec.data.path}")
+
+
+def _keep_data(kept: Run, experiment: Experiment) -> None:
+    """Put the data of one's own file into the run directory, so that it can be resumed anywhere."""
+    import numpy as np
+
+    if experiment.specification.data.kind not in ("csv", "npz") or _DATA in kept.attachments:
+        return
+    data = experiment.problem.data
+    arrays = {name: getattr(data, name) for name in _ARRAYS if getattr(data, name) is not None}
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    kept.attach(_DATA, content.getvalue())
+
+
+def _drive(kept: Run, experiment: Experiment) -> None:
+    """Integrate to the end, draw, and record how it ended."""
+    from gradlab import laboratory
+
+    spec = experiment.specification
+    _keep_data(kept, experiment)
+    with screen.Bar() as bar:
+        token = laboratory.PROGRESS.set(bar)
+        try:
+            dataset = laboratory.run(
+                experiment.flow,
+                experiment.weights,
+                experiment.records,
+                clock=experiment.clock,
+                solver=experiment.solver,
+                stop=experiment.stops,
+                observables=spec.observables,
+                keep=spec.records.keep,
+                refine=None if spec.solver.refine else False,
+                store=kept,
+                name=spec.title or kept.path.name,
+                seed=spec.seed,
+            )
+            kept.attach(_PROVENANCE, str(dataset.attrs["provenance"]).encode())
+            bar.update("drawing", 0.0, 1.0)
+            _publish(kept, dataset)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{kept.segments} segments are kept; go on with: gradlab resume {kept.path}"
+            ) from None
+        finally:
+            laboratory.PROGRESS.reset(token)
+    result = str(dataset.attrs["result"])
+    kept.finish(result)
+    print(f"{result}: {(kept.path / PAGE).resolve()}")
+
+
+def _publish(kept: Run, dataset: xr.Dataset) -> None:
+    """One SVG an observable, and the page."""
+    from gradlab import figures
+    from gradlab.report import drawing, page
+
+    known = json.loads(kept.read(_PROVENANCE)) if _PROVENANCE in kept.attachments else {}
+    content = kept.identity.content
+    provenance = {
+        "run": kept.path.name,
+        "data": content["data"],
+        **{key: content[key] for key in ("versions", "cores", "instruction_set")},
+        **known,
+        "wall_seconds": round(kept.seconds, 3),
+    }
+    attributes = {"result": kept.finished or dataset.attrs.get("result", "cut short")}
+    dataset = dataset.assign_attrs(attributes | {"provenance": "{}"})
+    for name in drawing.observed(dataset):
+        kept.attach(f"{name}.svg", figures.svg(drawing.trajectory(dataset, [name])).encode())
+    text: Any = kept.read(_TOML).decode() if _TOML in kept.attachments else content["specification"]
+    title = _specification_title(text)
+    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=title).encode())
+
+
+def _specification_title(text: Any) -> str:
+    import tomllib
+
+    raw = tomllib.loads(text) if isinstance(text, str) else {}
+    return str(raw.get("title") or "One run")

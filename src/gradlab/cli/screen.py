@@ -1,0 +1,152 @@
+"""What a person sees at the terminal: a progress bar, verdicts in colour, tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "hypotheses not met": "cyan",
+    "error": "bold red",
+}
+
+
+def console(stderr: bool) -> Console:
+    """A console that highlights nothing by itself."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+class Bar:
+    """A transient progress bar on standard error: what is running and how far it is.
+
+    It listens to the laboratory's progress. With ``total``, a line above counts ``noun`` (claims) done.
+    Nothing is drawn where standard error is no terminal.
+    """
+
+    def __init__(self, noun: str = "", total: int = 0) -> None:
+        self.console = console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._total, self._done, self._shown = total, 0, 0.0
+        self._items: TaskID | None = None
+        if total:
+            self._items = self._progress.add_task(escape(noun), total=total, count=f"0/{total}")
+        self._inner: TaskID = self._progress.add_task("preparing", total=None, count="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self) -> None:
+        """One item is done."""
+        self._done += 1
+        if self._items is not None:
+            self._progress.update(self._items, completed=self._done, count=f"{self._done}/{self._total}")
+
+    def update(self, description: str, completed: float, total: float) -> None:
+        """The laboratory's progress: what is running and how far it is."""
+        now = time.monotonic()
+        if now - self._shown < 0.05 and 0.0 < completed < total:
+            return
+        self._shown = now
+        claim, _, rest = description.partition(": ")
+        description = rest if rest.startswith(claim) else description
+        self._progress.update(
+            self._inner,
+            description=escape(description),
+            completed=completed,
+            total=total,
+            count=f"{completed:.0f}/{total:.0f}",
+        )
+
+    def print(self, line: Text) -> None:
+        """A line above the bar."""
+        self.console.print(line)
+
+
+def verdict(word: str) -> Text:
+    """A verdict in its colour."""
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def comparison(record: dict[str, Any]) -> str:
+    """The deciding number against its tolerance, ``3.1e-13 ≤ 1e-09``."""
+    measured = [*record["parts"], *(one for one in record["hypotheses"] if one.get("checked"))]
+    deciding = next((part for part in measured if part["id"] == record["part"]), None)
+    if deciding is None:
+        return ""
+    number, tolerance = deciding["number"], deciding["tolerance"]
+    shown = "not finite" if number is None else f"{number:.3g}"
+    bar = f" ± {deciding['error']:.1g}" if deciding["error"] else ""
+    if deciding["relation"] == "==":
+        return f"{shown}{bar} = {deciding['target']:.6g} ± {tolerance:.2g}"
+    sign = {"<=": "≤", ">=": "≥"}[deciding["relation"]]
+    return f"{shown}{bar} {sign} {tolerance:.3g}"
+
+
+def result_line(record: dict[str, Any]) -> Text:
+    """One claim's result in one line, shown as soon as it is in."""
+    line = Text(f"{record['id']:<32} ")
+    line.append_text(verdict(record["verdict"]))
+    line.append(f"  {comparison(record)}  {record['seconds']:.1f} s", style="dim")
+    return line
+
+
+def verdicts(records: Sequence[dict[str, Any]]) -> Table:
+    """The table of verdicts."""
+    table = Table(
+        "claim", "verdict", "deciding number", "part", box=None, pad_edge=False, header_style="bold"
+    )
+    table.add_column("seconds", justify="right")
+    for record in records:
+        table.add_row(
+            Text(record["id"]),
+            verdict(record["verdict"]),
+            Text(comparison(record)),
+            Text(record["part"] or ""),
+            f"{record['seconds']:.1f}",
+        )
+    return table
+
+
+def tally(records: Iterable[dict[str, Any]]) -> Text:
+    """How many of each verdict."""
+    words = [record["verdict"] for record in records]
+    line = Text("1 claim: " if len(words) == 1 else f"{len(words)} claims: ")
+    known = [word for word in COLOURS if word in words]
+    for i, word in enumerate(known):
+        line.append(", " if i else "")
+        line.append(f"{words.count(word)} {word}", style=COLOURS[word])
+    return line
+
+
+def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of strings, none read as markup."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,158 @@
+"""``gradlab list`` and ``gradlab verify``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gradlab.cli import screen
+from gradlab.cli.errors import Interrupted, float64, say
+
+if TYPE_CHECKING:
+    from gradlab.claims.claim import Budget, Study
+    from gradlab.claims.verification import Result
+
+#: A stored set of verdicts of every claim is some hundred kilobytes.
+_LARGEST = 64 << 20
+
+
+def _print_json(records: Sequence[dict[str, Any]]) -> None:
+    """An array of objects on standard output; a NaN would be a bug and raises."""
+    sys.stdout.write(json_module.dumps(list(records), allow_nan=False, indent=1) + "\n")
+
+
+def list_claims(*, json: bool, source: str | None) -> None:
+    """The claims, one a line, or as an array of objects."""
+    from dataclasses import asdict
+
+    float64()
+    claims = [study.claim for study in _studies([], source)]
+    if json:
+        _print_json([asdict(claim) for claim in claims])
+        return
+    rows = [(claim.id, claim.passage, claim.statement) for claim in claims]
+    screen.console(stderr=False).print(screen.plain_table(("claim", "passage", "statement"), rows))
+
+
+def _studies(what: Sequence[str], source: str | None) -> list[Study]:
+    """The studies asked for: ids and files in the order given, else those of a source, else all."""
+    from gradlab.claims import catalogue
+
+    if what and source is not None:
+        raise ValueError("give either claims or --source, not both")
+    if not what:
+        return list(catalogue.load(source=source))
+    studies: list[Study] = []
+    for name in what:
+        found = catalogue.load_file(Path(name)) if name.endswith(".py") else catalogue.load([name])
+        studies += [study for study in found if all(study.claim.id != other.claim.id for other in studies)]
+    return studies
+
+
+def verify(
+    what: Sequence[str],
+    *,
+    source: str | None,
+    budget: Budget,
+    out: Path,
+    json: bool,
+    jobs: int,
+    seed: int,
+    expect: Path | None,
+) -> None:
+    """Run the studies, keep the report readable throughout, print the verdicts."""
+    from gradlab.claims import verification
+
+    expected = None if expect is None else _stored(expect)
+    out.mkdir(parents=True, exist_ok=True)
+    float64()
+    studies = _studies(what, source)
+    results = _run(studies, budget=budget, out=out, jobs=jobs, seed=seed)
+    records = [result.record() for result in results]
+    console = screen.console(stderr=json)
+    console.print()
+    console.print(screen.verdicts(records))
+    console.print()
+    console.print(screen.tally(records))
+    console.print(screen.Text(f"The report is {(out / 'index.html').resolve()}"))
+    if json:
+        _print_json(records)
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        say(f"\n{result.study.claim.id} raised:\n{result.error}")
+    differences = [] if expected is None else verification.compare_with(results, expected)
+    if differences:
+        say(f"\nThe verdicts differ from {expect}:")
+        for line in differences:
+            say(f"  {line}")
+    if failed or differences:
+        raise typer.Exit(1)
+
+
+def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int) -> list[Result]:
+    """Run them; every result is kept, shown and on the page as soon as it is in."""
+    from gradlab.claims import verification
+    from gradlab.report import page
+    from gradlab.store.run import environment
+
+    provenance = {"budget": budget, "seed": seed, **environment()}
+    finished: dict[str, Result] = {}
+    drawn: dict[str, Any] = {}
+
+    def write() -> None:
+        shown = [finished[study.claim.id] for study in studies if study.claim.id in finished]
+        pending = [study for study in studies if study.claim.id not in finished]
+        page.write(out / "index.html", shown, provenance=provenance, pending=pending, drawn=drawn)
+
+    with screen.Bar("claims", len(studies)) as bar:
+
+        def on_result(result: Result) -> None:
+            finished[result.study.claim.id] = result
+            verification.save(out, result)
+            bar.advance()
+            bar.print(screen.result_line(result.record()))
+            write()
+
+        write()
+        try:
+            return verification.verify(
+                studies, budget=budget, seed=seed, jobs=jobs, on_result=on_result, progress=bar
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{len(finished)} of {len(studies)} claims are in {out / 'index.html'}; name the others "
+                "to run only them: gradlab verify ID …"
+            ) from None
+
+
+def _stored(path: Path) -> list[dict[str, Any]]:
+    """The verdicts that ``--json`` once printed.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, too large, or no such array.
+    """
+    if not path.is_file():
+        raise ValueError(f"--expect: there is no file {path}")
+    if path.stat().st_size > _LARGEST:
+        raise ValueError(f"--expect: {path} is larger than any set of verdicts; store what --json prints")
+    try:
+        stored = json_module.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--expect: {path} is not JSON ({error}); store what --json prints") from error
+    if not (
+        isinstance(stored, list)
+        and all(
+            isinstance(one, dict) and isinstance(one.get("id"), str) and "verdict" in one for one in stored
+        )
+    ):
+        raise ValueError(
+            f"--expect: {path} is not an array of verdicts with 'id' and 'verdict'; store what --json prints"
+        )
+    return stored

@@ -1,0 +1,497 @@
+"""One visual language: datasets to figures, and figures to SVG; the only plotting import of the house.
+
+Every figure is a bare :class:`matplotlib.figure.Figure`: no global state, nothing to close. The colours are
+named in :data:`COLOURS`, can be told apart by colour-blind readers, and are doubled by shape or dash, so
+that nothing is said by colour alone. A caption travels with its figure (:func:`with_caption`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack, cast
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+
+LINES = ("#1f5fa8", "#d1660f", "#12806a", "#a83f7c", "#5aa2d6", "#8a6d12", "#4d5560")
+#: Every colour by name; a page may map the names to other colours in the dark.
+COLOURS: Mapping[str, str] = {
+    "paper": "#ffffff",
+    "ink": "#23282f",
+    "muted": "#646c76",
+    "grid": "#e9eaed",
+    "shade": "#e7f2ee",
+    "supported": "#15755e",
+    "refuted": "#c2410f",
+    "inconclusive": "#8d6508",
+    "unmet": "#6b7480",
+    **{f"line{i}": colour for i, colour in enumerate(LINES, start=1)},
+}
+_DASHES: Sequence[Any] = (("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6))) * 2)[: len(LINES)]
+_FONTS = ["STIXGeneral", "DejaVu Sans"]
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": _FONTS,
+    "mathtext.fontset": "stix",
+    "font.size": 10.5,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7.0,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": COLOURS["muted"],
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=LINES) + cycler(linestyle=_DASHES),
+    "axes.formatter.use_mathtext": True,
+    **dict.fromkeys(("axes.labelsize", "legend.title_fontsize"), 10.5),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), COLOURS["ink"]),
+    **dict.fromkeys(("xtick.color", "ytick.color"), COLOURS["muted"]),
+    **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), COLOURS["ink"]),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9.5),
+    **dict.fromkeys(("xtick.major.width", "ytick.major.width"), 0.7),
+    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4),
+    "grid.color": COLOURS["grid"],
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.facecolor": COLOURS["paper"],
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
+    "legend.handlelength": 2.4,
+    "figure.facecolor": COLOURS["paper"],
+    "savefig.facecolor": COLOURS["paper"],
+    "figure.constrained_layout.h_pad": 0.06,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "gradlab",
+}
+
+_MANY = 3000  # more points than this are drawn as an image inside the SVG
+_WIDTH = 7.2  # inches: the width of the report's column
+
+# --- drawing -----------------------------------------------------------------------------------------
+
+
+def panels(
+    n: int, *, columns: int | None = None, width: float = _WIDTH, height: float = 2.9
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `n` equal panels in rows of at most `columns` (default 2); `height` inches is one row's."""
+    if n < 1:
+        raise ValueError(f"panels takes a number of panels of at least 1, not {n}")
+    columns = min(n, columns or 2)
+    rows = math.ceil(n / columns)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, rows * height), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for empty in grid[n:]:
+            empty.remove()
+    for axes in grid[:n]:
+        axes.grid(True, color=COLOURS["grid"], linewidth=0.7)
+        axes.tick_params(which="minor", labelbottom=False, labelleft=False)
+    return figure, list(grid[:n])
+
+
+class Options(TypedDict, total=False):
+    """What :func:`curves` and :func:`scatter` share."""
+
+    log: Literal["", "x", "y", "xy"]
+    reference: Mapping[str, float]  # label to a value of y, drawn as a horizontal line
+    title: str
+    caption: str
+    axes: Axes  # a panel to draw into; without it a new figure is made
+
+
+def curves(
+    x: Any,
+    lines: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    *,
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    markers: bool = False,
+    **options: Unpack[Options],
+) -> Figure:
+    """Lines over a common x, with bands and horizontal reference lines; see :class:`Options`.
+
+    Parameters
+    ----------
+    x : (n,) shared abscissa, or a mapping from label to its own.
+    lines : label to (n,) values; NaN and infinite values are gaps, and so are values ≤ 0 on a log axis.
+    bands : label to (lower, upper), drawn in the colour of the line with that label.
+    """
+
+    def draw(axes: Axes, label: str, xs: np.ndarray, ys: np.ndarray, style: dict[str, Any]) -> None:
+        alone = np.isfinite(ys).sum() <= 1
+        style["marker"] = style["marker"] if markers or alone else "none"
+        axes.plot(xs, ys, **style)
+        if bands and label in bands:
+            lower, upper = (_drawable(axes, xs, edge)[1] for edge in bands[label])
+            axes.fill_between(xs, lower, upper, color=style["color"], alpha=0.16, linewidth=0)
+
+    return _chart(draw, x, lines, xlabel, ylabel, options)
+
+
+def scatter(
+    x: Any,
+    groups: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    *,
+    errors: Mapping[str, Any] | None = None,
+    diagonal: bool = False,
+    **options: Unpack[Options],
+) -> Figure:
+    """Points of one or more groups; `diagonal` draws y = x, where a prediction meets its measurement.
+
+    Parameters
+    ----------
+    x : (n,) shared abscissa, or a mapping from label to its own.
+    groups : label to (n,) values; a point that is not finite is left out.
+    errors : label to (n,) error bars of y.
+    """
+
+    def draw(axes: Axes, label: str, xs: np.ndarray, ys: np.ndarray, style: dict[str, Any]) -> None:
+        style |= {"linestyle": "none", "alpha": 0.85, "rasterized": xs.size > _MANY}
+        if errors and label in errors:
+            axes.errorbar(xs, ys, yerr=np.asarray(errors[label], dtype=float), elinewidth=0.8, **style)
+        else:
+            axes.plot(xs, ys, **style)
+
+    figure = _chart(draw, x, groups, xlabel, ylabel, options)
+    if diagonal:
+        panel = options.get("axes") or figure.axes[0]
+        ends = (max(panel.get_xlim()[0], panel.get_ylim()[0]), min(panel.get_xlim()[1], panel.get_ylim()[1]))
+        panel.plot(ends, ends, color=COLOURS["muted"], linestyle="-", linewidth=0.8, zorder=0)
+    return figure
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """A legend in the house style: in a row above the axes if it fits there, else where there is room."""
+    with matplotlib.rc_context(_STYLE):
+        labels = axes.get_legend_handles_labels()[1]
+        inches = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
+        if not axes.get_title(loc="left") and 30 * len(labels) + 4.6 * len("".join(labels)) < 80 * inches:
+            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": len(labels)}
+            options = {**above, "borderaxespad": 0.2, "columnspacing": 1.2, "handlelength": 1.6, **options}
+        axes.legend(**options)
+
+
+def with_caption(figure: Figure, caption: str) -> Figure:
+    """The figure, carrying `caption` as its label; the page prints it below."""
+    if caption:
+        figure.set_label(caption)
+    return figure
+
+
+# --- every case against its tolerance ----------------------------------------------------------------
+
+_OUTCOMES = {
+    "supported": ("o", True, 4.6, "satisfies"),
+    "refuted": ("X", True, 6.0, "violates"),
+    "inconclusive": ("D", False, 4.6, "straddles the tolerance"),
+    "unmet": ("o", False, 4.6, "hypotheses not met"),
+}
+
+
+def measures(dataset: xr.Dataset, measures: Iterable[Any], *, caption: str = "") -> Figure:
+    """Every case's number, with error bar, against its tolerance: one panel per part.
+
+    The axis is logarithmic where every number and tolerance is positive and they span decades, linear or
+    symmetric-logarithmic otherwise; ``==`` is drawn as the distance |number − target|. The side that
+    satisfies the relation is shaded; the case that decides is ringed and named. What lies below a log
+    axis, an exact zero above all, sits at its left edge as a triangle.
+
+    Parameters
+    ----------
+    dataset : variables ``<id>(case)``, ``<id>_error(case)``, ``<id>_tolerance(case)``.
+    measures : objects with id, statement, relation, tolerance, target and role.
+    """
+    everything = list(measures)
+    parts = [m for m in everything if m.role == "part" and m.id in dataset]
+    if not parts:
+        raise ValueError("measures needs at least one part that the dataset has a variable for")
+    met = np.ones(dataset.sizes["case"], dtype=bool)
+    for hypothesis in (m for m in everything if m.role == "hypothesis" and m.id in dataset):
+        met &= np.asarray([o == "supported" for o in _Row(dataset, hypothesis).outcomes(None)])
+    rows = [_Row(dataset, part) for part in parts]
+    titles = [_words("\n".join(textwrap.wrap(part.statement, 88)) or part.id) for part in parts]
+    heights = [0.75 + 0.2 * title.count("\n") + min(0.16 * met.size, 1.9) for title in titles]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, sum(heights) + 0.45), layout="constrained")
+        grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights).ravel()
+        seen: set[str] = set()
+        for axes, row, title in zip(grid, rows, titles, strict=True):
+            seen |= row.draw(axes, met)
+            axes.set_title(title)
+        handles: list[Any] = [_marker(outcome) for outcome in _OUTCOMES if outcome in seen]
+        handles.append(Line2D([], [], color=COLOURS["ink"], linewidth=1.1, label="tolerance"))
+        handles.append(Patch(facecolor=COLOURS["shade"], label="relation holds"))
+        figure.legend(handles=handles, loc="outside lower left", ncols=6, frameon=False)
+    default = f"Each point is one of {met.size} cases, its bar the numerical error; the ringed one decides."
+    return with_caption(figure, caption or default)
+
+
+class _Row:
+    """The numbers of one measure, ready to be laid on an axis."""
+
+    def __init__(self, dataset: xr.Dataset, measure: Any) -> None:
+        count = dataset.sizes["case"]
+
+        def column(name: str, default: float) -> np.ndarray:
+            values = dataset[name].values if name in dataset else np.full(count, default)
+            return np.asarray(values, dtype=float)
+
+        self.relation = measure.relation
+        self.number = column(measure.id, math.nan)
+        self.error = np.maximum(column(f"{measure.id}_error", 0.0), 0.0)
+        self.tolerance = column(f"{measure.id}_tolerance", measure.tolerance)
+        self.label = "number"
+        if self.relation == "==":
+            self.number = np.abs(self.number - measure.target)
+            self.label = f"distance from {measure.target:g}"
+        self.cases = [str(label) for label in dataset["case"].values]
+
+    def excess(self) -> np.ndarray:
+        """How far each number lies beyond its tolerance; negative inside."""
+        sign = -1.0 if self.relation == ">=" else 1.0
+        return sign * (self.number - self.tolerance)
+
+    def outcomes(self, met: np.ndarray | None) -> list[str]:
+        """The outcome of each case, a key of the table of outcomes."""
+        found = []
+        for i, (excess, error) in enumerate(zip(self.excess(), self.error, strict=True)):
+            if met is not None and not met[i]:
+                found.append("unmet")
+            elif math.isfinite(excess) and excess + error <= 0.0:
+                found.append("supported")
+            elif math.isfinite(excess) and excess - error > 0.0:
+                found.append("refuted")
+            else:
+                found.append("inconclusive")
+        return found
+
+    def draw(self, axes: Axes, met: np.ndarray) -> set[str]:
+        """Draw the row; the outcomes that occur."""
+        y = np.arange(len(self.cases), dtype=float)
+        low, high = self._axis(axes)
+        edge = np.clip(self.tolerance, low, high)
+        left, right = (edge, high) if self.relation == ">=" else (low, edge)
+        steps = np.repeat(np.arange(len(y) + 1) - 0.5, 2)[1:-1]
+        left, right, edge = (np.repeat(np.broadcast_to(side, y.shape), 2) for side in (left, right, edge))
+        axes.fill_betweenx(steps, left, right, color=COLOURS["shade"], linewidth=0, zorder=0)
+        axes.plot(edge, steps, color=COLOURS["ink"], linestyle="-", linewidth=1.1)
+        outcomes = np.asarray(self.outcomes(met))
+        for outcome in _OUTCOMES:
+            self._points(axes, outcome, (outcomes == outcome) & np.isfinite(self.number), low, high)
+        axes.set_xlim(low, high)
+        axes.set_ylim(len(y) - 0.4, -0.6)
+        axes.set_xlabel(self._deciding(axes, list(outcomes), low, high), loc="left", color=COLOURS["muted"])
+        few = len(y) <= 10
+        axes.set_yticks(y if few else [], [_words(case, 30) for case in self.cases] if few else [])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(True, axis="x", color=COLOURS["grid"])
+        return set(outcomes.tolist())
+
+    def _points(self, axes: Axes, outcome: str, which: np.ndarray, low: float, high: float) -> None:
+        shape, filled, size, _ = _OUTCOMES[outcome]
+        colour, y = COLOURS[outcome], np.arange(which.size)
+        barred = which & np.isfinite(self.error) & (self.error > 0.0)
+        left, right = (np.clip(self.number + s * self.error, low, high) for s in (-1.0, 1.0))
+        if barred.any():
+            axes.hlines(y[barred], left[barred], right[barred], color=colour, linewidth=1.0)
+        edge = which & (self.number < low) & (axes.get_xscale() == "log")
+        at = np.where(
+            edge, low * (high / low) ** 0.012 if edge.any() else 0.0, np.clip(self.number, low, high)
+        )
+        look: dict[str, Any] = {"color": colour, "linestyle": "none", "markersize": size, "clip_on": False}
+        for mask, marker, face in ((edge, "<", False), (which & ~edge, shape, filled)):
+            if mask.any():
+                axes.plot(at[mask], y[mask], marker=marker, mfc=colour if face else COLOURS["paper"], **look)
+
+    def _deciding(self, axes: Axes, outcomes: list[str], low: float, high: float) -> str:
+        """Ring the deciding case, by the judge's order; the words below the axis."""
+        order, excess = ["supported", "unmet", "inconclusive", "refuted"], self.excess()
+        beyond = excess + np.where(excess + self.error <= 0.0, self.error, 0.0)
+        beyond = beyond / np.where(self.tolerance == 0.0, 1.0, np.abs(self.tolerance))
+        beyond = np.where(np.isfinite(beyond) & np.isfinite(self.error), beyond, math.inf)
+        worst = max(range(len(outcomes)), key=lambda i: (order.index(outcomes[i]), beyond[i]))
+        if math.isfinite(self.number[worst]):
+            where = [min(max(self.number[worst], low), high)]
+            look: dict[str, Any] = {"mfc": "none", "markersize": 9.5, "mew": 0.8, "clip_on": False}
+            axes.plot(where, [worst], marker="o", color=COLOURS["ink"], **look)
+        words = f"{self.label};  deciding case: {_words(self.cases[worst], 64)}"
+        lost = int((~np.isfinite(self.number)).sum())
+        return words + (f";  {lost} without a finite number" if lost else "")
+
+    def _axis(self, axes: Axes) -> tuple[float, float]:
+        """Choose the scale of the axis; its ends."""
+        number = self.number[np.isfinite(self.number)]
+        bars = np.where(np.isfinite(self.error), self.error, 0.0)[np.isfinite(self.number)]
+        core = np.concatenate([number, self.tolerance[np.isfinite(self.tolerance)]])
+        values = np.concatenate([core, number - bars, number + bars])
+        positive, sizes = core[core > 0.0], np.abs(values[values != 0.0])
+        if sizes.size == 0:
+            return -1.0, 1.0
+        if (core >= 0.0).all() and (self.tolerance > 0.0).all():
+            zeros = positive.size < core.size
+            if zeros or positive.max() > 30.0 * positive.min():
+                axes.set_xscale("log")
+                bottom, top = np.log10(positive.min()), np.log10(values.max())
+                room = max(0.05 * (top - bottom), 0.15)
+                low, high = max(math.floor(bottom - 0.2) - zeros, -150.0), min(top + room, 150.0)
+                return 10.0**low, 10.0**high
+        elif sizes.max() > 1e3 * sizes.min():
+            around = max(float(sizes.min()), 1e-4 * float(sizes.max()))
+            axes.set_xscale("symlog", linthresh=around)
+            return min(2.0 * float(values.min()), -around), max(2.0 * float(values.max()), around)
+        room = 0.06 * float(np.ptp(values)) or 0.1 * float(sizes.max())
+        return float(values.min()) - room, float(values.max()) + room
+
+
+def _marker(outcome: str) -> Line2D:
+    shape, filled, size, words = _OUTCOMES[outcome]
+    colour, face = COLOURS[outcome], COLOURS[outcome if filled else "paper"]
+    return Line2D([], [], color=colour, marker=shape, mfc=face, markersize=size, lw=1.0, label=words)
+
+
+# --- what the drawing functions share ----------------------------------------------------------------
+
+_SHAPES = ("o", "D", "^", "s", "v", "P", "X")
+
+
+def _chart(
+    draw: Callable[[Axes, str, np.ndarray, np.ndarray, dict[str, Any]], None],
+    x: Any,
+    series: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    options: Options,
+) -> Figure:
+    """Scales, one `draw` per series in its own look, reference lines, labels, a legend for two or more."""
+    axes = options.get("axes") or panels(1, height=3.3, width=6.4)[1][0]
+    with matplotlib.rc_context(_STYLE):
+        xs = [_abscissa(x, label) for label in series]
+        _scales(axes, options.get("log", ""), xs, series.values())
+        for i, (label, y) in enumerate(series.items()):
+            k = i % len(LINES)
+            look = {"color": LINES[k], "linestyle": _DASHES[k], "marker": _SHAPES[k]}
+            draw(axes, label, *_drawable(axes, xs[i], y), {"label": _words(label) or "_nolegend_", **look})
+        for label, value in options.get("reference", {}).items():
+            _reference(axes, label, float(value))
+        axes.set(xlabel=_words(xlabel), ylabel=_words(ylabel))
+        axes.set_title(_words(options.get("title", "")))
+        if any(series):
+            legend(axes)
+    return with_caption(cast(Figure, axes.get_figure(root=True)), options.get("caption", ""))
+
+
+def _abscissa(x: Any, label: str) -> np.ndarray:
+    own = x[label] if isinstance(x, Mapping) and not isinstance(x, xr.Dataset) else x
+    return np.asarray(own, dtype=float).ravel()
+
+
+def _drawable(axes: Axes, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    xs, ys = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    if xs.shape != ys.shape:
+        raise ValueError(f"a line has {xs.size} abscissae and {ys.size} values; give as many of each")
+    good = np.isfinite(xs) & np.isfinite(ys)
+    for scale, values in ((axes.get_xscale(), xs), (axes.get_yscale(), ys)):
+        if scale == "log":
+            good &= np.where(np.isfinite(values), values, 0.0) > 0.0
+    return xs, np.where(good, ys, np.nan)
+
+
+def _scales(axes: Axes, log: str, xs: Iterable[Any], ys: Iterable[Any]) -> None:
+    """Log axes where asked and where there is something positive to show."""
+    if log not in ("", "x", "y", "xy"):
+        raise ValueError(f"log is {log!r}; write '', 'x', 'y' or 'xy'")
+    for name, series in (("x", xs), ("y", ys)):
+        values = [np.asarray(one, dtype=float).ravel() for one in series]
+        positive = any((one[np.isfinite(one)] > 0.0).any() for one in values)
+        if name in log and positive:
+            axes.set(**{f"{name}scale": "log"})
+
+
+def _reference(axes: Axes, label: str, value: float) -> None:
+    if not math.isfinite(value) or (axes.get_yscale() == "log" and value <= 0.0):
+        return
+    axes.axhline(value, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1, 2)))
+    look: dict[str, Any] = {"ha": "right", "va": "bottom", "color": COLOURS["muted"], "fontsize": 9.5}
+    axes.text(0.995, value, _words(label), transform=axes.get_yaxis_transform(), **look)
+
+
+_MATH = MathTextParser("path")
+
+
+def _words(text: str, length: int = 1000) -> str:
+    """The text, cut to `length`, if its mathtext parses; else with its dollars taken literally."""
+    text = text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    try:
+        for line in text.split("\n"):
+            _MATH.parse(line)
+    except (ValueError, RuntimeError):
+        return text.replace("$", r"\$")
+    return text
+
+
+# --- to bytes ----------------------------------------------------------------------------------------
+
+
+def svg(figure: Figure, *, prefix: str | None = None) -> str:
+    """The figure as an ``<svg>`` element: the same text for the same figure, text as paths, then released.
+
+    Every id begins with `prefix` (default: a digest of the drawing), so that several figures can stand in
+    one page. There is no XML declaration, doctype, date or other metadata.
+    """
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    text = _saved(figure, format="svg", metadata=nothing, dpi=144).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*(<metadata>.*?</metadata>|<!--.*?-->)", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text).strip()
+    # a hundredth of a point is enough for a coordinate
+    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    mark = prefix if prefix is not None else "g" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    if not re.fullmatch(r"[A-Za-z][\w.-]*", mark):
+        raise ValueError(f"prefix is {mark!r}; an id begins with a letter and has letters, digits, '-', '.'")
+    text = re.sub(r'\bid="', f'id="{mark}-', text)
+    text = re.sub(r'href="#', f'href="#{mark}-', text)
+    return text.replace("url(#", f"url(#{mark}-")
+
+
+def png(figure: Figure, *, dpi: int = 160) -> bytes:
+    """The figure as PNG bytes without metadata, then released."""
+    return _saved(figure, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    """Save, after bringing what a study drew with bare matplotlib into the same language; then release.
+
+    A figure that pyplot made is closed there as well.
+    """
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        for text in figure.findobj(Text):
+            text.set_fontfamily(_FONTS)
+            text.set_math_fontfamily("stix")
+        figure.savefig(buffer, **options)
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close(figure)
+    figure.clear()
+    return buffer.getvalue()

@@ -1,0 +1,458 @@
+"""The tables of a specification file: what may be written, and of which type.
+
+Every table forbids keys it does not know. Tables with several forms are told apart by ``kind``. Defaults
+are written into the dumped specification, so that leaving a key out and writing its default is the same run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from gradlab.specification.sentences import did_you_mean
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Reduction = Literal["sum", "mean"]
+
+
+class Section(BaseModel):
+    """A table that knows its keys: a misspelt one is an error that names the nearest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "there is no key {key}; {hint}",
+                        {"key": repr(key), "hint": did_you_mean(str(key), cls.model_fields)},
+                    )
+        return given
+
+
+def _number_or(table: str) -> Discriminator:
+    """Tell a number from a table (or list) by looking at it, so that only one reading reports errors."""
+    return Discriminator(lambda value: table if isinstance(value, dict | list | Section) else "number")
+
+
+# --- activations: a name, or a table with parameters -------------------------------------------------
+
+
+class PlainActivation(Section):
+    kind: Literal["identity", "relu", "squared_relu", "tanh", "sigmoid", "gelu"]
+
+
+class LeakyReLU(Section):
+    kind: Literal["leaky_relu"]
+    slope: float = 0.01
+
+
+class SmoothReLU(Section):
+    kind: Literal["smooth_relu"]
+    epsilon: Positive = 0.1
+
+
+class Polynomial(Section):
+    kind: Literal["polynomial"]
+    coefficients: Annotated[list[float], Field(min_length=1)]
+
+
+Activation = Annotated[
+    Annotated[PlainActivation | LeakyReLU | SmoothReLU | Polynomial, Field(discriminator="kind")],
+    BeforeValidator(lambda value: {"kind": value} if isinstance(value, str) else value),
+]
+
+
+# --- initial weights ---------------------------------------------------------------------------------
+
+
+class GaussianInit(Section):
+    kind: Literal["gaussian"]
+    scale: NonNegative
+
+
+class HeInit(Section):
+    kind: Literal["he"]
+
+
+class BalancedInit(Section):
+    kind: Literal["balanced"]
+    scale: NonNegative
+
+
+class IdentityInit(Section):
+    kind: Literal["identity"]
+
+
+class FactorisedInit(Section):
+    kind: Literal["factorised"]
+    matrix: Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
+
+
+Init = Annotated[
+    GaussianInit | HeInit | BalancedInit | IdentityInit | FactorisedInit, Field(discriminator="kind")
+]
+
+
+# --- networks ----------------------------------------------------------------------------------------
+
+
+class DenseNetwork(Section):
+    kind: Literal["dense"]
+    widths: Annotated[list[Count], Field(min_length=2)]
+    activation: Activation = PlainActivation(kind="relu")
+    bias: bool = False
+    init: Init = HeInit(kind="he")
+
+
+class ConvolutionalNetwork(Section):
+    kind: Literal["convolutional"]
+    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    channels: Annotated[list[Count], Field(min_length=1)] = [4, 8]
+    kernel: Count = 3
+    stride: Count = 2
+    outputs: Count
+    activation: Activation = PlainActivation(kind="relu")
+    init: Init = HeInit(kind="he")
+
+
+class ResidualNetwork(Section):
+    kind: Literal["residual"]
+    inputs: Count
+    width: Count
+    blocks: Count
+    outputs: Count
+    activation: Activation = PlainActivation(kind="relu")
+    init: Init = HeInit(kind="he")
+
+
+class FunctionNetwork(Section):
+    """One's own ``name(weights, x)`` and ``initial(key)``, from the file given with ``--code``."""
+
+    kind: Literal["function"]
+    name: str
+    initial: str = "initial"
+    batched: bool = True
+    smooth: bool = True
+
+
+Network = Annotated[
+    DenseNetwork | ConvolutionalNetwork | ResidualNetwork | FunctionNetwork, Field(discriminator="kind")
+]
+
+
+# --- losses ------------------------------------------------------------------------------------------
+
+
+class SquareLoss(Section):
+    kind: Literal["square"]
+    reduction: Reduction = "sum"
+    half: bool = False
+
+
+class LpLoss(Section):
+    kind: Literal["lp"]
+    p: Annotated[float, Field(ge=1)]
+    reduction: Reduction = "sum"
+
+
+class MarginLoss(Section):
+    kind: Literal["exponential", "logistic", "cross-entropy"]
+    reduction: Reduction = "sum"
+
+
+class FunctionLoss(Section):
+    """One's own ``name(outputs, targets)``, from the file given with ``--code``."""
+
+    kind: Literal["function"]
+    name: str
+    log_name: str | None = None
+    reduction: Reduction = "sum"
+    labels: Literal["real", "sign", "class"] = "real"
+
+
+Loss = Annotated[SquareLoss | LpLoss | MarginLoss | FunctionLoss, Field(discriminator="kind")]
+
+
+# --- data --------------------------------------------------------------------------------------------
+
+
+class Digits(Section):
+    kind: Literal["digits"]
+    classes: Annotated[list[int], Field(min_length=2)] | None = None
+    test_fraction: Fraction = 0.2
+    seed: Seed = 0
+
+
+class Bundled(Section):
+    kind: Literal["breast_cancer", "diabetes"]
+    test_fraction: Fraction = 0.2
+    seed: Seed = 0
+
+
+class Images(Section):
+    kind: Literal["mnist", "cifar10"]
+    train: Count | None = 1000
+    test: Annotated[int, Field(ge=0)] | None = 1000
+    classes: Annotated[list[int], Field(min_length=2)] | None = None
+    seed: Seed | None = None
+
+
+class GasSensor(Section):
+    kind: Literal["gas_sensor"]
+    standardise: bool = True
+    whiten: bool = False
+    test_fraction: Fraction = 0.0
+    seed: Seed = 0
+
+
+class Clouds(Section):
+    kind: Literal["gaussian clouds"]
+    examples: Count
+    inputs: Count
+    separation: NonNegative = 2.0
+    classes: Annotated[int, Field(ge=2)] = 2
+    seed: Seed = 0
+
+
+class Separable(Section):
+    kind: Literal["separable"]
+    examples: Count
+    inputs: Count
+    margin: Positive = 1.0
+    seed: Seed = 0
+
+
+class TeacherNetwork(Section):
+    widths: Annotated[list[Count], Field(min_length=2)]
+    activation: Activation = PlainActivation(kind="relu")
+    init: Init = HeInit(kind="he")
+
+
+class Teacher(Section):
+    kind: Literal["teacher"]
+    examples: Count
+    network: TeacherNetwork
+    noise: NonNegative = 0.0
+    test: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+
+
+class LinearRegression(Section):
+    kind: Literal["linear regression"]
+    examples: Count
+    inputs: Count
+    outputs: Count = 1
+    rank: Count | None = None
+    noise: NonNegative = 0.0
+    seed: Seed = 0
+
+
+class WhitenedRegression(Section):
+    kind: Literal["whitened regression"]
+    examples: Count
+    inputs: Count
+    outputs: Count = 1
+    condition: Annotated[float, Field(ge=1)] | None = None
+    noise: NonNegative = 0.0
+    seed: Seed = 0
+
+
+class ChebyshevRegression(Section):
+    """sin(8πx) at Chebyshev nodes, on polynomial features (memo90 fig. 4: degree 39, 9 nodes)."""
+
+    kind: Literal["chebyshev"]
+    degree: Annotated[int, Field(ge=0)]
+    examples: Count
+    test: Annotated[int, Field(ge=0)] = 100
+    basis: Literal["chebyshev", "monomial"] = "chebyshev"
+
+
+class CsvFile(Section):
+    """Rows are examples; columns are named in the first line, or numbered from 0 where ``header = false``."""
+
+    kind: Literal["csv"]
+    path: str
+    targets: Annotated[list[str | int], Field(min_length=1)]
+    inputs: Annotated[list[str | int], Field(min_length=1)] | None = None
+    header: bool = True
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    test_path: str | None = None
+
+
+class NpzFile(Section):
+    """Arrays ``inputs`` and ``targets`` (and, if named, a test split) of a NumPy ``.npz`` file."""
+
+    kind: Literal["npz"]
+    path: str
+    inputs: str = "inputs"
+    targets: str = "targets"
+    test_inputs: str | None = None
+    test_targets: str | None = None
+
+
+Data = Annotated[
+    Digits
+    | Bundled
+    | Images
+    | GasSensor
+    | Clouds
+    | Separable
+    | Teacher
+    | LinearRegression
+    | WhitenedRegression
+    | ChebyshevRegression
+    | CsvFile
+    | NpzFile,
+    Field(discriminator="kind"),
+]
+
+
+# --- dynamics ----------------------------------------------------------------------------------------
+
+
+class Kicks(Section):
+    """Gaussian kicks of size ``sigma`` at clock values (or iterations) every, 2·every, … ≤ until."""
+
+    sigma: Positive
+    every: Positive
+    until: Positive | None = None
+    scale: Literal["absolute", "layer", "norm"] = "absolute"
+
+
+class PowerLaw(Section):
+    """The step ``step/(1 + k/delay)^exponent`` at iteration k."""
+
+    kind: Literal["power law"]
+    step: Positive
+    exponent: NonNegative
+    delay: Positive = 1.0
+
+
+class Geometric(Section):
+    """The step ``step · factor^⌊k/every⌋`` at iteration k."""
+
+    kind: Literal["geometric"]
+    step: Positive
+    factor: Positive
+    every: Count = 1
+
+
+class LossScaled(Section):
+    """The step ``step/L(W_k)``: Euler in log-loss time."""
+
+    kind: Literal["loss-scaled"]
+    step: Positive
+
+
+Step = Annotated[
+    Annotated[Positive, Tag("number")]
+    | Annotated[Annotated[PowerLaw | Geometric | LossScaled, Field(discriminator="kind")], Tag("schedule")],
+    _number_or("schedule"),
+]
+PerLayer = Annotated[
+    Annotated[NonNegative, Tag("number")] | Annotated[list[NonNegative], Tag("list")], _number_or("list")
+]
+
+
+class PlainFlow(Section):
+    kind: Literal["gradient flow", "normalised", "weight normalisation"]
+    kicks: Kicks | None = None
+
+
+class PenaltyFlow(Section):
+    kind: Literal["unit-norm penalty"]
+    penalties: PerLayer
+    kicks: Kicks | None = None
+
+
+class EndToEnd(Section):
+    """The flow of the product matrix of a deep linear net; the network is the depth-one problem."""
+
+    kind: Literal["end-to-end"]
+    depth: Annotated[int, Field(ge=2)]
+    kicks: Kicks | None = None
+
+
+class Descent(Section):
+    kind: Literal["gradient descent"]
+    step: Step
+    kicks: Kicks | None = None
+
+
+class Stochastic(Section):
+    kind: Literal["sgd"]
+    step: Step
+    batch: Count
+    sampling: Literal["replacement", "epoch"] = "replacement"
+    kicks: Kicks | None = None
+
+
+Flow = Annotated[PlainFlow | PenaltyFlow | EndToEnd | Descent | Stochastic, Field(discriminator="kind")]
+
+
+class Clock(Section):
+    kind: Literal["time", "log-loss", "arc length", "log-norm"] = "time"
+
+
+class Solver(Section):
+    method: str = "auto"
+    tolerance: Positive | None = None
+    step: Positive | None = None
+    refine: bool = True
+
+
+class Records(Section):
+    """When to look: ``count`` records to ``until``, in the units of the clock (steps, for descent)."""
+
+    spacing: Literal["linear", "log"] = "linear"
+    until: Positive
+    count: Annotated[int, Field(ge=2, le=100_000)] = 101
+    first: Positive | None = None
+    keep: Literal["end", "all"] = "end"
+
+
+class Stop(Section):
+    """Where to stop before the last record; ``time`` is short for ``log_t = log(time)``."""
+
+    time: Positive | None = None
+    log_t: float | None = None
+    loss: Positive | None = None
+    log_loss: float | None = None
+    gradient_norm: Positive | None = None
+    steps: Count | None = None
+    still: Positive | None = None
+
+
+class Specification(Section):
+    """A problem and a run: everything that decides what is computed."""
+
+    title: str = ""
+    seed: Seed = 0
+    decay: PerLayer = 0.0
+    observables: Annotated[list[str], Field(min_length=1)] | None = None
+    network: Network
+    loss: Loss
+    data: Data
+    flow: Flow = PlainFlow(kind="gradient flow")
+    clock: Clock = Clock()
+    solver: Solver = Solver()
+    records: Records
+    stop: Stop = Stop()
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain values with every default written out: what enters a run's identity.
+
+        The title is left out: calling a run something else does not make it another run.
+        """
+        return self.model_dump(mode="json", exclude_none=True, exclude={"title"})
