@@ -7,6 +7,7 @@ of ``Problem.ravel``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,10 +20,12 @@ from jaxtyping import Float
 
 from gradlab.analysis.linear_nets import balanced_factors, balancedness
 from gradlab.claims.claim import Measure
+from gradlab.dynamics.flow import GradientFlow
+from gradlab.laboratory import run
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Loss
 from gradlab.problem.networks import Dense
-from gradlab.problem.problem import Problem
+from gradlab.problem.problem import Problem, stack
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -35,25 +38,29 @@ _GRADIENT_FLOWS = ("GradientFlow", "NormalisedFlow")
 # Reading a trajectory -------------------------------------------------------------------------------------
 
 
-def orbit(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def orbit(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     """The weights (records, P) of a trajectory and their errors, zero where no coarser solve was made.
 
-    Raises
-    ------
-    ValueError
-        If the run did not keep its weights.
+    None for a run that kept its end only.
     """
     if "weights" not in trajectory:
-        raise ValueError("this claim looks at the weights along the way: run with keep='all'")
+        return None
     weights = np.asarray(trajectory["weights"].values, dtype=np.float64)
     if "weights_error" not in trajectory:
         return weights, np.zeros_like(weights)
     return weights, np.asarray(trajectory["weights_error"].values, dtype=np.float64)
 
 
-def foreign(problem: Problem) -> bool:
-    """Whether the layers are no chain of matrices: no claim on W_N ⋯ W_1 has a meaning then."""
-    return not isinstance(problem.network, Dense) or problem.network.bias
+def points(trajectory: xr.Dataset) -> np.ndarray:
+    """The weights (records, P) that were kept: all records, or the end only."""
+    kept = orbit(trajectory)
+    return trajectory["final_weights"].values[None] if kept is None else kept[0]
+
+
+def chain(problem: Problem) -> Dense | None:
+    """The network, if its layers are a chain of matrices; no claim on W_N ⋯ W_1 has a meaning otherwise."""
+    network = problem.network
+    return network if isinstance(network, Dense) and not network.bias else None
 
 
 def nothing(measures: Iterable[Measure]) -> xr.Dataset:
@@ -61,9 +68,9 @@ def nothing(measures: Iterable[Measure]) -> xr.Dataset:
     return xr.Dataset({measure.id: np.float64(np.nan) for measure in measures})
 
 
-def layers(problem: Problem, vector: np.ndarray) -> Layers:
+def layers(network: Dense, vector: np.ndarray) -> Layers:
     """(W_1, …, W_N) of a weight vector of a chain of matrices."""
-    sizes = [(after, before) for before, after in pairwise(problem.network.widths)]
+    sizes = [(after, before) for before, after in pairwise(network.widths)]
     ends = np.cumsum([rows * columns for rows, columns in sizes])[:-1]
     parts = np.split(np.asarray(vector, dtype=np.float64), ends)
     return tuple(part.reshape(size) for part, size in zip(parts, sizes, strict=True))
@@ -92,10 +99,37 @@ def rows(problem: Problem) -> np.ndarray:
     return inputs.reshape(len(inputs), -1)
 
 
-def follows_gradient(trajectory: xr.Dataset) -> float:
-    """1.0 if the trajectory says that it is one of the gradient flow, else 0.0."""
+LINEAR = Measure(
+    "linear",
+    "one where the network is a product of matrices",
+    ">=",
+    0.5,
+    "the network says it",
+    role="hypothesis",
+)
+#: What a claim on the gradient flow of a deep linear net assumes; :func:`setting` measures it.
+HYPOTHESES = (
+    LINEAR,
+    Measure("decay", "the weight decay", "<=", 0.0, "the source has none", role="hypothesis"),
+    Measure(
+        "flow",
+        "one where the trajectory is a gradient flow's",
+        ">=",
+        0.5,
+        "the trajectory says it",
+        role="hypothesis",
+    ),
+)
+
+
+def setting(problem: Problem, network: Dense, trajectory: xr.Dataset) -> dict[str, float]:
+    """The numbers of :data:`HYPOTHESES`."""
     provenance = json.loads(trajectory.attrs.get("provenance", "{}"))
-    return float(provenance.get("flow") in _GRADIENT_FLOWS)
+    return {
+        "linear": float(network.linear),
+        "decay": float(np.max(np.asarray(problem.decay))),
+        "flow": float(provenance.get("flow") in _GRADIENT_FLOWS),
+    }
 
 
 def conserved(matrices: Layers) -> np.ndarray:
@@ -121,7 +155,9 @@ def square_norm(matrices: Layers) -> float:
 
 def ratio(number: float, scale: float) -> float:
     """number/scale, and zero where both are zero: an inequality between them that holds with any factor."""
-    return number / scale if number or scale else 0.0
+    if scale:
+        return number / scale
+    return math.copysign(math.inf, number) if number else 0.0
 
 
 # Random problems ------------------------------------------------------------------------------------------
@@ -186,3 +222,12 @@ def balanced(rng: np.random.Generator, matrix: np.ndarray, widths: Sequence[int]
 def flat(matrices: Layers) -> np.ndarray:
     """The weight vector of layers."""
     return np.concatenate([matrix.ravel() for matrix in matrices])
+
+
+def flow_of_layers(
+    problems: Sequence[Problem], starts: Sequence[Layers], records: np.ndarray, name: str
+) -> xr.Dataset:
+    """The gradient flow of problems of one shape from their starts, as one program, every record kept."""
+    weights = tuple(np.stack(parts) for parts in zip(*starts, strict=True))
+    flow, members = GradientFlow(stack(problems)), len(problems)
+    return run(flow, weights, records, observables=(), keep="all", members=members, name=name)

@@ -31,7 +31,7 @@ EPS = float(np.finfo(np.float64).eps)
 #: Hypotheses that claims about one layer share, as measures.
 ONE_LAYER = Measure(
     "one_layer",
-    "the net is linear with one layer, the loss square (1 if so)",
+    "the net is linear with one layer, the loss square, the inputs not all zero (1 if so)",
     ">=",
     0.5,
     "the claim speaks of nothing else; the number is 0 or 1",
@@ -99,7 +99,10 @@ class OneLayer:
 
 
 def one_layer(problem: Any) -> OneLayer | None:
-    """The problem's data and constants, or None if it is no one-layer linear net under the square loss."""
+    """The problem's data and constants; None if it is no one-layer linear net under the square loss, or has no data.
+
+    Inputs that are all zero are no data: nothing moves, and every statement about their span is void.
+    """
     network, loss = problem.network, problem.loss
     plain = isinstance(network, Dense) and network.linear and len(network.widths) == 2
     if not (plain and isinstance(loss, Square)):
@@ -109,6 +112,8 @@ def one_layer(problem: Any) -> OneLayer | None:
     Y = np.asarray(problem.data.targets, dtype=np.float64)
     factor = problem.factor * (0.5 if loss.half else 1.0) / (len(X) if loss.reduction == "mean" else 1.0)
     left, values, right = np.linalg.svd(X, full_matrices=False)
+    if values[0] == 0.0:
+        return None
     kept = values > max(X.shape) * EPS * values[0]
     decay = float(np.sum(np.asarray(problem.decay)))
     return OneLayer(X, Y, decay, factor, left[:, kept], values[kept], right[kept].T)

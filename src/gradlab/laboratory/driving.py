@@ -95,16 +95,29 @@ class Drive:
         self, state: State, end: Any, solver: Solver, stop: Stop, name: str, done: tuple[float, float]
     ) -> Any:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
-        if isinstance(self.flow, Kicked):
-            present, goal = float(np.min(state.tau)), float(np.max(end))
-            for number, moment in self.flow.times(present, goal):
-                state, _ = self.to(state, np.full(np.shape(state.tau), moment), solver, stop, name, done)
-                if np.any(np.asarray(state.status) != stops.RUNNING):
-                    break
-                kick = _kick_one if self.members is None else _kick_members
-                state = eqx.tree_at(lambda s: s.y, state, kick(self.flow, jnp.asarray(number), state.y))
-                state = eqx.tree_at(lambda s: s.h, state, jnp.zeros_like(state.h))
+        begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
+        if isinstance(self.flow, Kicked) and np.any(running):
+            # A member that has stopped is behind the others, or ends before them: its kicks are its own.
+            present = float(np.min(begun, where=running, initial=np.inf))
+            for number, moment in self.flow.times(present, float(np.max(end))):
+                until = np.asarray(np.minimum(moment, end))
+                state, _ = self.to(state, until, solver, stop, name, done)
+                state = self._kicked(state, number, (begun <= moment) & (moment < end))
         return self.to(state, end, solver, stop, name, done)
+
+    def _kicked(self, state: State, number: int, there: np.ndarray) -> State:
+        """Kick those members (or the only one) that are there and still running."""
+        hit = jnp.asarray(there & (np.asarray(state.status) == stops.RUNNING))
+        if not np.any(hit):
+            return state
+        kick = _kick_one if self.members is None else _kick_members
+        kicked = kick(self.flow, jnp.asarray(number), state.y)
+
+        def choose(new: Any, old: Any) -> Any:
+            return jnp.where(hit.reshape(hit.shape + (1,) * (new.ndim - hit.ndim)), new, old)
+
+        y = jax.tree.map(choose, kicked, state.y)
+        return eqx.tree_at(lambda s: (s.y, s.h), state, (y, choose(jnp.zeros_like(state.h), state.h)))
 
 
 def strong(tree: Any) -> Any:
@@ -136,6 +149,26 @@ def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]
             )
         )
     return states
+
+
+def _check_kept(
+    kept: xr.Dataset, packed: dict[str, np.ndarray] | None, like: Sequence[State], moments: np.ndarray
+) -> None:
+    """What the store holds is the beginning of this run: the same records, states of the same shapes.
+
+    Raises
+    ------
+    ValueError
+        Where it is not. (Another problem of the same shapes is for the store's identity to notice.)
+    """
+    remedy = "give this run a store of its own, whose identity says what is different"
+    tau, status = kept["tau"].values, kept["status"].values
+    first = moments[: len(tau)].reshape(-1, *(1,) * (tau.ndim - 1))
+    if len(tau) > len(moments) or not np.array_equal(np.where(status == stops.RUNNING, tau, first), first):
+        raise ValueError(f"the store holds records at other clock values than those given: {remedy}")
+    expected = {key: value.shape for key, value in _pack(like).items()}
+    if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
+        raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
 
 
 def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
@@ -178,6 +211,7 @@ def drive_all(
     length = segment_length(len(moments))
     if store is not None and store.segments:
         kept, packed = store.dataset(), store.state()
+        _check_kept(kept, packed, states, moments)
         parts, done = [kept], int(kept.sizes["record"])
         if packed is not None:
             states = _unpack(packed, states)

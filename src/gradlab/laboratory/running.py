@@ -20,35 +20,13 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, choose, start
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
+from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
-from gradlab.observe.observables import Observable, Weights, default, observables
+from gradlab.observe.observables import Observable, Weights, default
+from gradlab.observe.observables import observables as _named
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
-
-
-def _check_records(records: Any, iteration: bool) -> np.ndarray:
-    values = np.asarray(records, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(
-            f"records is a list of clock values, e.g. np.linspace(0, 10, 50); its shape is {values.shape}"
-        )
-    if not np.all(np.isfinite(values)):
-        raise ValueError("records holds a value that is not finite: give finite clock values")
-    if np.any(values < 0):
-        raise ValueError(f"records begin at clock value 0; {values.min()} was given")
-    values = values if values[0] == 0.0 else np.concatenate([[0.0], values])
-    if iteration:
-        values = np.unique(np.round(values))
-    if np.any(np.diff(values) <= 0):
-        raise ValueError("records must increase strictly: sort them and drop repeated values")
-    return values
-
-
-def _finite_weights(weights: Any) -> None:
-    for leaf in jax.tree.leaves(weights):
-        if not np.all(np.isfinite(np.asarray(leaf))):
-            raise ValueError("the initial weights hold NaN or infinity: give finite weights")
 
 
 def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
@@ -93,9 +71,10 @@ def _prepare(
             f"descent takes no clock, its own is the iteration; {type(clock).__name__} was given: leave the clock "
             "out, and use step=LossScaled(eta) for Euler steps in log-loss time"
         )
-    _finite_weights(weights)
+    arguments.finite(weights)
     flow, stop, weights = strong(flow), strong(stop), strong(weights)
-    chosen = default(problem) if seen is None else observables(seen, problem)
+    chosen = default(problem) if seen is None else _named(seen, problem)
+    members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
     state = start(flow, weights) if members is None else eqx.filter_vmap(start)(flow, weights)
@@ -156,6 +135,7 @@ def run(
     begun = time.perf_counter()
     clock = Time() if clock is None else clock
     stop = Stop() if stop is None else stop
+    arguments.kinds(flow, clock, solver, stop, store)
     if keep not in ("end", "all"):
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
     drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
@@ -164,7 +144,7 @@ def run(
     refine = not flow.discrete if refine is None else refine
     if refine and flow.discrete:
         raise ValueError("an iteration has no coarser version to compare with: leave refine out")
-    moments = _check_records(records, flow.discrete)
+    moments = arguments.moments(records, flow.discrete)
     states = [state, state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
@@ -197,10 +177,6 @@ def describe(solver: Solver) -> str:
     return type(solver).__name__
 
 
-def _named(items: Iterable[str | Observable], problem: Problem) -> tuple[Observable, ...]:
-    return observables(items, problem)
-
-
 @float64
 def at(
     problem: Problem, weights: Sequence[Any], observables: Iterable[str | Observable] | None = None
@@ -211,8 +187,8 @@ def at(
     ----------
     weights : a list of weights of the problem; they become ``weights(record, weight)``.
     """
-    if not weights:
-        raise ValueError("at() needs at least one set of weights; an empty list was given")
+    arguments.problem(problem)
+    weights = arguments.points(weights)
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
     rows = [

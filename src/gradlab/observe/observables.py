@@ -63,6 +63,17 @@ def _needs_test(name: str, problem: Problem) -> str | None:
     )
 
 
+def _alike(name: str, weights: Any, solution: Any) -> None:
+    """Refuse a solution that would broadcast against the weights, or not fit them at all."""
+    ours, theirs = jax.tree.structure(weights), jax.tree.structure(solution)
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (weights, solution)]
+    if ours != theirs or shapes[0] != shapes[1]:  # type: ignore[operator]
+        raise ValueError(
+            f"the solution of {name!r} holds arrays of shapes {shapes[1]} as {theirs}; the weights are "
+            f"{shapes[0]} as {ours}: give a solution like the weights"
+        )
+
+
 class Loss(Observable):
     """The potential L = risk + ½ Σ λ_k ‖W_k‖²; it may underflow where ``log_loss`` does not."""
 
@@ -146,7 +157,7 @@ class NormProduct(Observable):
 
 
 class GradientNorm(Observable):
-    """‖∇L‖; it may underflow, see ``log_gradient_norm``."""
+    """‖∇L‖; it underflows where the potential does."""
 
     name: str = eqx.field(static=True, default="gradient_norm")
 
@@ -219,7 +230,7 @@ class Balancedness(Observable):
         return weighted[1:] - weighted[:-1]
 
     def refuse(self, problem: Problem) -> str | None:
-        if len(problem.network.degrees or (None,)) < 2:
+        if len(problem.network.layers(problem.network.shapes())) < 2:
             return f"{self.name} compares neighbouring layers; this network has one: leave it out"
         return _needs_degrees(self.name, problem)
 
@@ -263,23 +274,25 @@ class Alignment(Observable):
 
 
 class Distance(Observable):
-    """‖W − W*‖ over all weights, W* a given solution."""
+    """‖W − W*‖ over all weights, W* a given solution: a pytree like the weights."""
 
     solution: Any
     name: str = eqx.field(static=True, default="distance", kw_only=True)
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
+        _alike(self.name, weights, self.solution)
         gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), weights, self.solution)
         return jnp.sqrt(sum(jax.tree.leaves(gaps), start=jnp.zeros(())))
 
 
 class Direction(Observable):
-    """Angle in radians between W and a given direction, both as one vector."""
+    """Angle in radians between W and a given direction (a pytree like the weights), both as one vector."""
 
     solution: Any
     name: str = eqx.field(static=True, default="angle", kw_only=True)
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
+        _alike(self.name, weights, self.solution)
         a, b = problem.ravel(weights), problem.ravel(self.solution)
         a, b = a / jnp.linalg.norm(a), b / jnp.linalg.norm(b)
         # 2 atan2(|a − b|, |a + b|) keeps its relative accuracy at small angles, arccos does not.
@@ -327,30 +340,80 @@ DEFAULT = (
 )
 
 
-def observables(items: Iterable[str | Observable], problem: Problem) -> tuple[Observable, ...]:
-    """Observables from names and objects; what has no meaning for the problem is refused.
+#: What a trajectory holds besides observables, and its dims: names that no observable may take.
+_TAKEN = (
+    "tau",
+    "t",
+    "log_t",
+    "step",
+    "rejected",
+    "evaluations",
+    "status",
+    "final_weights",
+    "record",
+    "member",
+    "layer",
+    "example",
+    "output",
+    "pair",
+    "entry",
+    "weight",
+)
+
+
+def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
+    """Observables from an iterable of names and objects; what has no meaning for the problem is refused.
 
     Raises
     ------
     ValueError
-        For an unknown name, a name given twice, or an observable the problem refuses.
+        For an unknown name, a name that is taken, or an observable the problem refuses.
     """
-    known = {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]
+    if isinstance(items, str | Observable) or not isinstance(items, Iterable):
+        example = repr(items) if isinstance(items, str) else "'loss'"
+        raise ValueError(f"observables is a list of names and Observables, not {items!r}: write [{example}]")
     chosen: list[Observable] = []
     for item in items:
-        if isinstance(item, str):
-            if item not in known:
-                close = difflib.get_close_matches(item, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                raise ValueError(f"unknown observable {item!r}: {hint}")
-            item = known[item]()  # type: ignore[call-arg]
-        reason = item.refuse(problem)
+        found = _found(item)
+        reason = found.refuse(problem)
         if reason is not None:
             raise ValueError(reason)
-        if any(other.name == item.name for other in chosen):
-            raise ValueError(f"two observables are called {item.name!r}: give one of them another name=")
-        chosen.append(item)
+        _check_name(found.name, [other.name for other in chosen])
+        chosen.append(found)
     return tuple(chosen)
+
+
+def _found(item: Any) -> Observable:
+    known = {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]
+    if isinstance(item, Observable):
+        return item
+    if not isinstance(item, str):
+        raise ValueError(
+            f"an observable is a name such as 'loss' or an Observable such as Distance(solution), not {item!r}: "
+            "write the one or the other"
+        )
+    if item not in known:
+        close = difflib.get_close_matches(item, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        raise ValueError(f"unknown observable {item!r}: {hint}")
+    return known[item]()  # type: ignore[call-arg]
+
+
+def _check_name(name: str, others: list[str]) -> None:
+    """Names are unique, also against error bars: ``x_error`` belongs to ``x``."""
+    if name in others:
+        raise ValueError(f"two observables are called {name!r}: give one of them another name=")
+    if name in _TAKEN or name.startswith("chart_"):
+        raise ValueError(
+            f"an observable is called {name!r}, which a trajectory uses for something else: give it another name="
+        )
+    bars = [f"{other}_error" for other in (*others, *_TAKEN)]
+    if name in bars or f"{name}_error" in others:
+        bar = name if name in bars else f"{name}_error"
+        raise ValueError(
+            f"an observable is called {bar!r}, the name of the error bar of {bar.removesuffix('_error')!r}: "
+            "give one of them another name="
+        )
 
 
 def default(problem: Problem) -> tuple[Observable, ...]:

@@ -115,7 +115,9 @@ def _fields(matrices: Layers, moment: np.ndarray) -> tuple[Layers, Layers | None
     can differ: whether some product is not symmetric.
     """
     size = len(matrices)
-    transposed, literal, differ = [], [], False
+    transposed: list[Any] = []
+    literal: list[Any] = []
+    differ = False
     for j, layer in enumerate(matrices):
         above = end_to_end(matrices[j + 1 :]) if j + 1 < size else np.eye(layer.shape[0])
         below = end_to_end(matrices[:j]) if j else np.eye(layer.shape[1])
@@ -134,51 +136,54 @@ def _across(field: np.ndarray, descent: np.ndarray) -> float:
     return ratio(float(np.linalg.norm(field - along * descent)), float(np.linalg.norm(field)))
 
 
-def _scale(matrices: Layers, inputs: np.ndarray, targets: np.ndarray) -> float:
-    """S: the product of norms that bounds every rounding error of the gradient."""
+def _at_point(
+    matrices: Layers, inputs: np.ndarray, targets: np.ndarray, value: float, gradient: np.ndarray
+) -> dict[str, Any]:
+    """Every number of one point, its fields, and the rounding error of all of them."""
+    residual = targets - inputs @ end_to_end(matrices).T
+    transposed, literal, differ = _fields(matrices, residual.T @ inputs)
+    printed, descent = deep_linear.flat(transposed), -gradient
     norms = [float(np.linalg.norm(matrix)) for matrix in matrices]
-    others = [np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))]
-    size = np.linalg.norm(targets) + np.prod(norms) * np.linalg.norm(inputs)
-    return float(2.0 * np.linalg.norm(others) * size * np.linalg.norm(inputs))
+    size = float(np.linalg.norm(targets) + np.prod(norms) * np.linalg.norm(inputs))
+    others = np.linalg.norm([np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))])
+    operations = inputs.size + sum(sum(matrix.shape) for matrix in matrices)
+    rounding = operations * EPS * 2.0 * float(others * size * np.linalg.norm(inputs))
+    length = float(np.linalg.norm(gradient))
+    return {
+        "loss": ratio(float(abs(value - np.sum(residual**2))), size**2),
+        "printed": ratio(float(np.linalg.norm(printed - descent)), length),
+        "doubled": ratio(float(np.linalg.norm(2.0 * printed - descent)), length),
+        "direction": _across(printed, descent),
+        "transposes": 1.0 if literal is None else _across(deep_linear.flat(literal), descent),
+        "rounding": ratio(rounding, length),
+        "differ": differ,
+        "fields": (descent, printed, literal),
+    }
 
 
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
-    """The printed field at every recorded point against −∇F by automatic differentiation; the worst point."""
-    if deep_linear.foreign(problem) or problem.loss.labels != "real":
+    """The printed field at every recorded point against −∇F by automatic differentiation; the worst point.
+
+    Points so near a critical one that rounding hides the gradient are left out, if any others remain.
+    """
+    network = deep_linear.chain(problem)
+    if network is None or problem.loss.labels != "real":
         return deep_linear.nothing((*MEASURES, *CORRECTED_MEASURES))
-    vectors, _ = deep_linear.orbit(trajectory)
-    values, gradients = deep_linear.evaluate(problem, vectors)
-    inputs, targets = deep_linear.rows(problem), np.asarray(problem.data.targets)
-    worst = dict.fromkeys(("loss", "printed", "doubled", "direction", "rounding"), 0.0)
-    transposes, asked = 0.0, False
-    shown: dict[str, np.ndarray] = {}
-    for vector, value, gradient in zip(vectors, values, gradients, strict=True):
-        matrices = deep_linear.layers(problem, vector)
-        residual = targets - inputs @ end_to_end(matrices).T
-        transposed, literal, differ = _fields(matrices, residual.T @ inputs)
-        printed, descent = deep_linear.flat(transposed), -gradient
-        length = float(np.linalg.norm(gradient))
-        size = np.linalg.norm(targets) + np.prod([np.linalg.norm(w) for w in matrices]) * np.linalg.norm(
-            inputs
-        )
-        operations = inputs.size + sum(sum(matrix.shape) for matrix in matrices)
-        found = {
-            "loss": ratio(float(abs(value - np.sum(residual**2))), float(size**2)),
-            "printed": ratio(float(np.linalg.norm(printed - descent)), length),
-            "doubled": ratio(float(np.linalg.norm(2.0 * printed - descent)), length),
-            "direction": _across(printed, descent),
-            "rounding": ratio(operations * EPS * _scale(matrices, inputs, targets), length),
-        }
-        worst = {name: max(worst[name], found[name]) for name in worst}
-        transposes = max(transposes, 1.0 if literal is None else _across(deep_linear.flat(literal), descent))
-        asked |= differ
-        shown = shown or _shown(descent, printed, literal)
-    bars = {f"{name}_error": worst["rounding"] for name in ("printed", "doubled", "direction", "transposes")}
-    numbers = {name: value for name, value in worst.items() if name != "rounding"}
-    asking = TRANSPOSES.tolerance if asked else -1.0
-    return xr.Dataset({**numbers, **bars, "transposes": transposes, "transposes_tolerance": asking}).assign(
-        {name: ("entry", values) for name, values in shown.items()}
-    )
+    vectors = deep_linear.points(trajectory)
+    data = deep_linear.rows(problem), np.asarray(problem.data.targets)
+    seen = [
+        _at_point(deep_linear.layers(network, vector), *data, value, gradient)
+        for vector, value, gradient in zip(vectors, *deep_linear.evaluate(problem, vectors), strict=True)
+    ]
+    resolved = [point for point in seen if point["rounding"] <= 0.1 * TOLERANCE] or seen
+    rounding = max(point["rounding"] for point in resolved)
+    numbers = {name: max(point[name] for point in resolved) for name in ("printed", "doubled", "direction")}
+    numbers["transposes"] = max(point["transposes"] for point in resolved)
+    bars = {f"{name}_error": rounding for name in numbers}
+    asking = TRANSPOSES.tolerance if any(point["differ"] for point in resolved) else -1.0
+    numbers |= {"loss": max(point["loss"] for point in seen), "transposes_tolerance": asking}
+    shown = {name: ("entry", values) for name, values in _shown(*resolved[0]["fields"]).items()}
+    return xr.Dataset({**numbers, **bars, **shown})
 
 
 def _shown(descent: np.ndarray, printed: np.ndarray, literal: Layers | None) -> dict[str, np.ndarray]:
@@ -235,7 +240,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
 
 def draw(dataset: xr.Dataset) -> Any:
     """Entries of the printed field, with and without transposes, against those of −∇F."""
-    _, (left, right) = figures.panels(2, height=3.3)
+    figure, (left, right) = figures.panels(2, height=3.3)
     flat = {
         name: dataset[name].values.ravel() for name in ("autodiff", "with_transposes", "without_transposes")
     }
@@ -253,7 +258,7 @@ def draw(dataset: xr.Dataset) -> Any:
             axes=axes,
         )
     return figures.with_caption(
-        left.get_figure(root=True),
+        figure,
         "Entries of the printed gradient against automatic differentiation of F = ‖Y − WX‖², each problem in "
         "units of its largest entry; the grey line is equality.",
     )

@@ -4,13 +4,16 @@ Settings. Depth 3, widths (5, 4, 4, 3), m = 14, ℓ(W) = (1/m) Σ‖Wx_i − y_i
 loss (1/m) Σ‖Wx_i − y_i‖_4⁴; in the full budget depth 4 and depth 2 and 3 with the other loss. General, repeated
 and rank-deficient data; products of full rank and of rank 1, sizes 0.05, 0.4 and 1, and the zero matrix; balanced
 layers in random bases. Beside each runs a control with the same product and unbalanced layers: the first tripled,
-the last divided by 3 (for the zero product the last layer zero, the others not). To t = 2.
+the last divided by 3 (for the zero product the last layer zero, the others not). Targets are scaled to make
+‖∇ℓ(0)‖₂ = 1, the rate of everything that grows, and the flows run to t = 2.
 
-Tolerances. Layers and product are solved apart, each with 1e-9 relative to its norm an accepted step and a few
-hundred steps, 1e-7 of error without amplification. P_W is only Hölder continuous, of exponent 2/N, where a
-singular value is 0: a solver's error ε in a zero singular value enters the field as ε^{2/N}. So the end-to-end
-flow is solved with 1e-10 a step, (1e-10)^{2/3} = 2e-7 at N = 3, (1e-10)^{1/2} = 1e-5 at N = 4, and 1e-4 relative
-to the largest ‖W‖ is asked; the differences to coarser solves are the error bars. The velocity is an identity
+Tolerances. The layers are solved with 1e-9 relative to their norm an accepted step and a few hundred steps, 1e-7 of
+error: their rank is kept by any Runge–Kutta method, since units without weights form a linear invariant subspace.
+The matrices of deficient rank do not, and the solver of the end-to-end flow leaves them by its error ε. At N = 2
+the zero singular value then grows like e^{2‖∇ℓ‖t}, 55-fold at t = 2 and ‖∇ℓ‖ = 1, 3e3-fold at 2: it is solved with
+1e-12 a step. For N ≥ 3 it does not grow, but P_W is only Hölder continuous, of exponent 2/N, and ε enters the field
+as ε^{2/N}: with 1e-10 a step (less would cost thousands of steps) 2e-7 at N = 3, 1e-5 at N = 4. 1e-4 relative to the
+largest ‖W‖ is asked; the differences to coarser solves are the error bars. The velocity is an identity
 at the start (rounding 1e-13 by 1e2 of conditioning); later the drift of the layers, 1e-9, enters as (1e-9)^{2/N},
 3e-5 at N = 4: it is measured at the start and the full orbit judges the rest. Control: tripling a layer changes
 its share of the velocity ninefold, so O(1) of the motion; 1e-2 is visible.
@@ -28,17 +31,18 @@ from gradlab import figures
 from gradlab.analysis.linear_nets import apply_preconditioner, end_to_end
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import Layers, ratio
+from gradlab.claims.deep_linear import HYPOTHESES, Layers, ratio
 from gradlab.dynamics.end_to_end import EndToEndFlow
-from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
-from gradlab.problem.losses import Loss, Lp, Square
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Lp, Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem, stack
 
 RECORDS = np.linspace(0.0, 2.0, 9)
-PRODUCT_SOLVER = Adaptive("dopri8", 1e-10)
+#: Relative error a step of the end-to-end flow, at depth 2 and beyond.
+PRODUCT_TOLERANCES = (1e-12, 1e-10)
 
 CLAIM = Claim(
     id="cohen.end-to-end",
@@ -57,32 +61,17 @@ CLAIM = Claim(
     "Any differentiable ℓ of W; the source's ℓ_2 and ℓ_p losses are means over examples.",
 )
 
+BALANCED = Measure(
+    "balanced",
+    "‖(W_{j+1}ᵀW_{j+1} − W_jW_jᵀ)_j‖ at the start, relative to Σ‖W_j‖²",
+    "<=",
+    1e-12,
+    "balanced layers are made to rounding",
+    role="hypothesis",
+)
 MEASURES = (
-    Measure(
-        "linear",
-        "one where the network is a product of matrices",
-        ">=",
-        0.5,
-        "the network says it",
-        role="hypothesis",
-    ),
-    Measure("decay", "the weight decay", "<=", 0.0, "the source has none", role="hypothesis"),
-    Measure(
-        "flow",
-        "one where the trajectory is a gradient flow's",
-        ">=",
-        0.5,
-        "the trajectory says it",
-        role="hypothesis",
-    ),
-    Measure(
-        "balanced",
-        "‖(W_{j+1}ᵀW_{j+1} − W_jW_jᵀ)_j‖ at the start, relative to Σ‖W_j‖²",
-        "<=",
-        1e-12,
-        "balanced layers are made to rounding",
-        role="hypothesis",
-    ),
+    *HYPOTHESES,
+    BALANCED,
     Measure(
         "velocity",
         "at the start: ‖dW/dt + P_W[∇ℓ(W)]‖ relative to ‖P_W[∇ℓ(W)]‖ + ‖dW/dt‖, both by automatic differentiation",
@@ -109,27 +98,30 @@ MEASURES = (
 
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The product along a trajectory against the end-to-end flow from the same start."""
-    if deep_linear.foreign(problem) or len(problem.network.widths) < 3:
+    network = deep_linear.chain(problem)
+    kept = deep_linear.orbit(trajectory)
+    if network is None or len(network.widths) < 3 or kept is None:
         return deep_linear.nothing(MEASURES)
-    vectors, errors = deep_linear.orbit(trajectory)
-    points = [deep_linear.layers(problem, vector) for vector in vectors]
+    vectors, errors = kept
+    points = [deep_linear.layers(network, vector) for vector in vectors]
+    numbers = deep_linear.setting(problem, network, trajectory)
+    start = float(np.linalg.norm(deep_linear.conserved(points[0])))
+    numbers["balanced"] = ratio(start, deep_linear.square_norm(points[0]))
+    if numbers["balanced"] > BALANCED.tolerance or not network.linear:
+        return deep_linear.nothing(MEASURES).assign(numbers)
     if "end_to_end" not in trajectory:
-        trajectory = trajectory.assign(_beside(problem, points[0], trajectory["t"].values))
+        trajectory = trajectory.assign(_beside(problem, network, points[0], trajectory["t"].values))
     deep = np.stack([end_to_end(point) for point in points])
     reference = trajectory["end_to_end"].values.reshape(deep.shape)
     other = trajectory["unbalanced"].values.reshape(deep.shape)
     scale = float(max(np.linalg.norm(paths, axis=(1, 2)).max() for paths in (deep, reference, other)))
     gap, away = (np.linalg.norm(paths - reference, axis=(1, 2)) for paths in (deep, other))
     bar = np.linalg.norm(trajectory["end_to_end_error"].values, axis=-1)
-    own = [_product_error(point, np.linalg.norm(error)) for point, error in zip(points, errors, strict=True)]
-    start = deep_linear.conserved(points[0])
+    own = [_product_error(point, error) for point, error in zip(points, errors, strict=True)]
     return xr.Dataset(
         {
-            "linear": float(problem.network.linear),
-            "decay": float(np.max(np.asarray(problem.decay))),
-            "flow": deep_linear.follows_gradient(trajectory),
-            "balanced": ratio(float(np.linalg.norm(start)), deep_linear.square_norm(points[0])),
-            "velocity": _velocity_gap(problem, vectors[:1]),
+            **numbers,
+            "velocity": _velocity_gap(problem, network, vectors[:1]),
             "orbit": ratio(float(gap.max()), scale),
             "orbit_error": ratio(float(np.max(bar + own)), scale),
             "control": ratio(float(away.max()), scale),
@@ -142,33 +134,33 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _product_error(layers: Layers, error: float) -> float:
+def _product_error(layers: Layers, error: np.ndarray) -> float:
     """What an error of the layers can do to their product, first order."""
     norms = [float(np.linalg.norm(layer, 2)) for layer in layers]
-    return float(error * np.sum([np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))]))
+    others = [np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))]
+    return float(np.linalg.norm(error) * np.sum(others))
 
 
-def _velocity_gap(problem: Problem, vectors: np.ndarray) -> float:
+def _velocity_gap(problem: Problem, network: Dense, vectors: np.ndarray) -> float:
     """‖dW/dt + P_W[∇ℓ]‖/(‖dW/dt‖ + ‖P_W[∇ℓ]‖) at one point, both gradients by automatic differentiation."""
-    layers = deep_linear.layers(problem, vectors[0])
+    layers = deep_linear.layers(network, vectors[0])
     _, gradient = deep_linear.evaluate(problem, vectors)
-    motion = deep_linear.layers(problem, -gradient[0])
+    motion = deep_linear.layers(network, -gradient[0])
     moved = sum(end_to_end((*layers[:j], motion[j], *layers[j + 1 :])) for j in range(len(layers)))
-    W = end_to_end(layers)
-    _, flat = deep_linear.evaluate(shallow(problem), W.reshape(1, -1))
+    W = np.asarray(end_to_end(layers))
+    _, flat = deep_linear.evaluate(shallow(problem, network), W.reshape(1, -1))
     predicted = -apply_preconditioner(W, flat.reshape(W.shape), len(layers))
-    return ratio(
-        float(np.linalg.norm(moved - predicted)), float(np.linalg.norm(moved) + np.linalg.norm(predicted))
-    )
+    sizes = float(np.linalg.norm(moved) + np.linalg.norm(predicted))
+    return ratio(float(np.linalg.norm(moved - predicted)), sizes)
 
 
 # Running --------------------------------------------------------------------------------------------------
 
 
-def shallow(problem: Problem) -> Problem:
+def shallow(problem: Problem, network: Dense) -> Problem:
     """The depth-one problem of the same loss and data: ℓ as a function of the product."""
-    widths = problem.network.widths
-    return Problem(Dense.deep_linear((widths[0], widths[-1])), problem.loss, problem.data, problem.decay)
+    ends = Dense.deep_linear((network.widths[0], network.widths[-1]))
+    return Problem(ends, problem.loss, problem.data, problem.decay)
 
 
 def unbalanced(layers: Layers) -> Layers:
@@ -180,27 +172,22 @@ def unbalanced(layers: Layers) -> Layers:
     return (3.0 * layers[0], *layers[1:-1], layers[-1] / 3.0)
 
 
-def _products(problems: Sequence[Problem], layers: Sequence[Layers], records: np.ndarray) -> xr.Dataset:
+def _products(
+    problems: Sequence[Problem], network: Dense, layers: Sequence[Layers], records: np.ndarray
+) -> xr.Dataset:
     """The end-to-end flow from every product, as one program."""
-    depth = len(layers[0])
-    flow = EndToEndFlow(stack([shallow(problem) for problem in problems]), depth)
+    depth = len(network.widths) - 1
+    flow = EndToEndFlow(stack([shallow(problem, network) for problem in problems]), depth)
     weights = (np.stack([end_to_end(one) for one in layers]),)
     options: dict[str, Any] = {"observables": (), "keep": "all", "members": len(problems)}
-    return run(
-        flow, weights, records, solver=PRODUCT_SOLVER, name=f"end-to-end flow, depth {depth}", **options
-    )
+    solver = Adaptive("dopri8", PRODUCT_TOLERANCES[depth > 2])
+    name = f"end-to-end flow, depth {depth}"
+    return run(flow, weights, records, solver=solver, name=name, **options)
 
 
-def _layers(problems: Sequence[Problem], layers: Sequence[Layers], records: np.ndarray) -> xr.Dataset:
-    """The gradient flow of the layers, as one program."""
-    weights = tuple(np.stack(parts) for parts in zip(*layers, strict=True))
-    options: dict[str, Any] = {"observables": (), "keep": "all", "members": len(problems)}
-    return run(GradientFlow(stack(problems)), weights, records, name="flow of the layers", **options)
-
-
-def _companions(problem: Problem, product: xr.Dataset, control: xr.Dataset) -> dict[str, Any]:
+def _companions(network: Dense, product: xr.Dataset, control: xr.Dataset) -> dict[str, Any]:
     """What a case carries beside its own flow: the end-to-end flow and the unbalanced product."""
-    points = [deep_linear.layers(problem, vector) for vector in control["weights"].values]
+    points = [deep_linear.layers(network, vector) for vector in control["weights"].values]
     errors = np.linalg.norm(control["weights_error"].values, axis=-1)
     return {
         "end_to_end": (("record", "entry"), product["weights"].values),
@@ -213,10 +200,23 @@ def _companions(problem: Problem, product: xr.Dataset, control: xr.Dataset) -> d
     }
 
 
-def _beside(problem: Problem, start: Layers, t: np.ndarray) -> dict[str, Any]:
+def _beside(problem: Problem, network: Dense, start: Layers, t: np.ndarray) -> dict[str, Any]:
     """The companions of a run that brings none."""
-    control = _layers([problem], [unbalanced(start)], t).isel(member=0)
-    return _companions(problem, _products([problem], [start], t).isel(member=0), control)
+    control = deep_linear.flow_of_layers([problem], [unbalanced(start)], t, "unbalanced layers")
+    product = _products([problem], network, [start], t)
+    return _companions(network, product.isel(member=0), control.isel(member=0))
+
+
+def _problem(
+    rng: np.random.Generator, widths: tuple[int, ...], loss: Square | Lp, count: int, x: str
+) -> Problem:
+    """A regression whose targets are scaled to give ∇ℓ at W = 0, −(p/m) Σ y^{p−1} xᵀ, the spectral norm 1."""
+    drawn = deep_linear.regression(rng, widths, loss, count, x)
+    inputs, targets = deep_linear.rows(drawn), np.asarray(drawn.data.targets)
+    power = loss.p - 1.0 if isinstance(loss, Lp) else 1.0
+    slope = (power + 1.0) / count * (np.sign(targets) * np.abs(targets) ** power).T @ inputs
+    scaled = targets / np.linalg.norm(slope, 2) ** (1.0 / power)
+    return Problem.make(drawn.network, loss, Data.make(inputs, scaled))
 
 
 def _start(rng: np.random.Generator, widths: tuple[int, ...], index: int) -> tuple[str, Layers]:
@@ -230,7 +230,7 @@ def _start(rng: np.random.Generator, widths: tuple[int, ...], index: int) -> tup
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:
     rng = deep_linear.generator(key)
-    plans: list[tuple[tuple[int, ...], int, Loss]] = [
+    plans: list[tuple[tuple[int, ...], int, Square | Lp]] = [
         ((5, 4, 4, 3), 14, Square("mean")),
         ((6, 4, 2), 10, Lp(4.0, "mean")),
     ]
@@ -239,14 +239,15 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         plans += [((5, 3, 4, 4, 3), 14, Square("mean")), ((5, 6, 4, 4, 3), 14, Lp(4.0, "mean"))]
     for widths, count, loss in plans:
         data = [("random", "random", "repeated", "deficient")[i // 3] for i in range(12)]
-        problems = [deep_linear.regression(rng, widths, loss, count, x) for x in data]
+        problems = [_problem(rng, widths, loss, count, x) for x in data]
         words, starts = zip(*(_start(rng, widths, i) for i in range(len(problems))), strict=True)
+        network = Dense.deep_linear(widths)
         both = [*starts, *(unbalanced(start) for start in starts)]
-        seen = _layers([*problems, *problems], both, RECORDS)
-        products = _products(problems, starts, RECORDS)
+        seen = deep_linear.flow_of_layers([*problems, *problems], both, RECORDS, f"flow of {widths}")
+        products = _products(problems, network, starts, RECORDS)
         for i, problem in enumerate(problems):
             control = seen.isel(member=len(problems) + i)
-            beside = _companions(problem, products.isel(member=i), control)
+            beside = _companions(network, products.isel(member=i), control)
             label = f"depth {len(widths) - 1}, {type(loss).__name__}, X {data[i]}, {words[i]}, {i}"
             yield Case(label, problem, seen.isel(member=i).assign(beside))
 
@@ -287,5 +288,6 @@ STUDY = Study(
     observe,
     draw,
     settings="depth 3 with the ℓ2 loss, depth 2 with the ℓ4 loss (full: depth 4 too); general, repeated, "
-    "rank-deficient data; W(0) of full rank, rank one, near zero and zero; to t = 2, layers at 1e-9, product at 1e-10",
+    "rank-deficient data; W(0) of full rank, rank one, near zero and zero; to t = 2, layers at 1e-9, product at "
+    "1e-12 (depth 2) or 1e-10",
 )

@@ -24,7 +24,7 @@ from gradlab import figures
 from gradlab.analysis.linear_nets import end_to_end, preconditioner, preconditioner_spectrum
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, Layers, ratio
+from gradlab.claims.deep_linear import EPS, LINEAR, Layers, ratio
 from gradlab.laboratory import at
 from gradlab.problem.losses import Square
 
@@ -48,14 +48,7 @@ CLAIM = Claim(
 )
 
 MEASURES = (
-    Measure(
-        "linear",
-        "one where the network is a product of matrices",
-        ">=",
-        0.5,
-        "the network says it",
-        role="hypothesis",
-    ),
+    LINEAR,
     Measure(
         "balanced",
         "‖(W_{j+1}ᵀW_{j+1} − W_jW_jᵀ)_j‖ relative to Σ‖W_j‖²",
@@ -116,37 +109,38 @@ MEASURES = (
 
 def jacobian_gram(layers: Layers) -> np.ndarray:
     """JJᵀ (kd, kd), J the derivative of vec(W_N⋯W_1), columns stacked, in the entries of all layers."""
-    total = 0.0
+    total: Any = 0.0
     for j, layer in enumerate(layers):
         above = end_to_end(layers[j + 1 :]) if j + 1 < len(layers) else np.eye(layer.shape[0])
         below = end_to_end(layers[:j]) if j else np.eye(layer.shape[1])
         derivative = np.kron(below.T, above)
         total = total + derivative @ derivative.T
-    return np.asarray(total)
+    return total
 
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The spectrum of P_W at every recorded point; the worst point."""
-    if deep_linear.foreign(problem):
+    network = deep_linear.chain(problem)
+    if network is None:
         return deep_linear.nothing(MEASURES)
-    vectors, _ = deep_linear.orbit(trajectory)
-    found = [_spectrum(deep_linear.layers(problem, vector)) for vector in vectors]
+    vectors = deep_linear.points(trajectory)
+    found = [_spectrum(deep_linear.layers(network, vector)) for vector in vectors]
     numbers = {}
     for measure in MEASURES[1:]:
         values = [one[measure.id] for one in found]
         numbers[measure.id] = min(values) if measure.relation == ">=" else max(values, key=abs)
-    k, d = problem.network.widths[-1], problem.network.widths[0]
+    k, d = network.widths[-1], network.widths[0]
     bars = {
         f"{name}_error": 4.0 * k * d * EPS for name in ("semidefinite", "definite", "monotone", "reinforced")
     }
     doubtful = {"kernel_error": max(one["doubtful"] for one in found)}
     return xr.Dataset(
         {
-            "linear": float(problem.network.linear),
+            "linear": float(network.linear),
             **numbers,
             **bars,
             **doubtful,
-            **_shown(found[-1], len(problem.network.widths) - 1),
+            **_shown(found[-1], len(network.widths) - 1),
         }
     )
 
@@ -211,6 +205,7 @@ WIDTHS = (
     (6, 2, 1),
     (1, 2, 3, 5),
     (3, 4, 5, 3, 3),
+    (4, 4, 4, 4, 4),
 )
 
 
@@ -244,10 +239,10 @@ def draw(dataset: xr.Dataset) -> Any:
     chosen = {f"N = {n:g}": depth == n for n in np.unique(depth)}
     sigma, gain = dataset["sigma"].values, dataset["gain"].values
     figures.scatter(
-        {label: np.maximum(sigma[mask].ravel(), 1e-4) for label, mask in chosen.items()},
+        {label: np.where(sigma > 1e-8, sigma, np.nan)[mask].ravel() for label, mask in chosen.items()},
         {label: gain[mask].ravel() for label, mask in chosen.items()},
-        "σ_r over the largest",
-        "gain of u_r v_rᵀ over the largest",
+        r"$\sigma_r$ over the largest",
+        r"gain of $u_r v_r^T$ over the largest",
         log="xy",
         axes=left,
     )

@@ -119,13 +119,6 @@ GRAM = (
         1e-9,
         _INVERTED,
     ),
-    Measure(
-        "span",
-        "whether XXᵀ is regular less whether the rank of X is d",
-        "==",
-        0.0,
-        "both are 0 or 1; they agree in exact arithmetic",
-    ),
 )
 
 SHAPES = ((6, 10, 2), (14, 5, 2), (8, 20, 3), (20, 8, 1), (9, 9, 2))
@@ -192,7 +185,6 @@ def _printed(net: one.OneLayer, least: np.ndarray) -> dict[str, float]:
         "pseudoinverse_error": rounding,
         "gram": float(np.linalg.norm(by_gram - least)) / size,
         "gram_error": rounding,
-        "span": float(regular) - float(net.rank == net.X.shape[1]),
     }
 
 

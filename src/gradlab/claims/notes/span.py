@@ -95,7 +95,7 @@ MEASURES = (
     ),
     Measure(
         "velocity_sum",
-        "‖−∇L − 2 Σ E_n x_nᵀ‖ under Σ, over 2‖E‖‖X‖: the printed velocity",
+        "‖−∇L − 2 Σ E_n x_nᵀ‖ under Σ, over 2‖X‖(‖Y‖ + ‖X‖‖W‖): the printed velocity",
         "<=",
         1e-12,
         _EXACT,
@@ -164,7 +164,8 @@ def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     hessians = [one.under(problem, Square(half=half)).hessian((W,)) for half in (True, False)]
     away = [float(np.linalg.norm(np.asarray(h) - printed) / np.linalg.norm(printed)) for h in hessians]
     velocity = -one.gradient(one.under(problem, Square()), W)
-    scale = 2.0 * np.linalg.norm(residuals) * np.linalg.norm(net.X)
+    size = np.linalg.norm(net.X)
+    scale = 2.0 * size * (np.linalg.norm(net.Y) + size * np.linalg.norm(W))
     numbers = {
         "one_layer": 1.0,
         "decay": net.decay,

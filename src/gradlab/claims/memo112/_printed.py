@@ -1,0 +1,207 @@
+"""The system that memo112 prints for (ρ_k, V_k), eqs. 2–5 and 7: as a flow, and point by point."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gradlab.claims import polar
+from gradlab.claims.polar import relative
+from gradlab.dynamics import tree
+from gradlab.dynamics.charts import NormalisedFlow, Polar
+from gradlab.dynamics.flow import Flow
+from gradlab.observe.observables import Observable
+from gradlab.problem.losses import Square
+from gradlab.problem.problem import Problem
+
+
+class Printed(Flow):
+    """Eqs. 3 and 7 where ``equal`` is 1, with ρ_k^L for ρ as printed; where it is 0, ρ̇_k = V_kᵀẆ_k and eq. 4.
+
+    ``pace`` : multiplies the velocity; other than 1 where the plain flow is not that of the sum of squares.
+    """
+
+    problem: Problem
+    equal: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
+    pace: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    # Compiled as one: the laboratory encodes an ensemble's start operation by operation.
+    @eqx.filter_jit
+    def encode(self, weights: Any) -> Polar:
+        return NormalisedFlow(self.problem).encode(weights)
+
+    def decode(self, y: Polar) -> Any:
+        return NormalisedFlow(self.problem).decode(y)
+
+    def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
+        network, labels = self.problem.network, self.problem.data.targets[:, 0]
+        outputs, pullback = jax.vjp(self.problem.outputs, network.rebuild(y.directions))
+        f, rho, depth = outputs[:, 0], jnp.prod(y.rho), y.rho.size
+        residuals = rho * f - labels
+        slopes = network.layers(pullback(residuals[:, None])[0])
+        along = jnp.sum(residuals * f)
+        power = y.rho**depth
+        eq3 = -2.0 * y.rho ** (depth - 1) * (power * jnp.sum(f**2) - jnp.sum(f * labels))
+        radial = jnp.where(self.equal > 0.5, eq3, -2.0 * rho / y.rho * along)
+        eq7 = -2.0 * rho ** ((depth - 2) / depth)
+        factor = jnp.where(self.equal > 0.5, eq7, -2.0 * rho / y.rho**2)
+        tangent = tuple(
+            tree.scale(factor[k], tree.add(slope, tree.scale(-along, v)))
+            for k, (slope, v) in enumerate(zip(slopes, y.directions, strict=True))
+        )
+        return Polar(radial, tangent), jnp.log(self.pace)
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return NormalisedFlow(self.problem).chart(y)
+
+
+class Both(Flow):
+    """The plain flow of the sum of squares and :class:`Printed` side by side, in the same steps."""
+
+    printed: Printed
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.printed.problem
+
+    def encode(self, weights: Any) -> tuple[Any, Polar]:
+        return weights, self.printed.encode(weights)
+
+    def decode(self, y: tuple[Any, Polar]) -> Any:
+        return y[0]
+
+    def velocity(self, t: Any, y: tuple[Any, Polar]) -> tuple[Any, Float[Array, ""]]:
+        motion, log_scale = self.printed.velocity(t, y[1])
+        return (tree.scale(-1.0, self.printed.problem.gradient(y[0])), motion), log_scale
+
+    def chart(self, y: tuple[Any, Polar]) -> dict[str, Array]:
+        return self.printed.chart(y[1])
+
+
+class Distance(Observable):
+    """‖W − ρ_kV_k‖ between the two orbits of :class:`Both`."""
+
+    name: str = eqx.field(static=True, default="distance")
+
+    def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
+        return tree.norm(tree.add(weights, tree.scale(-1.0, NormalisedFlow(problem).decode(y[1]))))
+
+
+# Automatic differentiation ----------------------------------------------------------------------------------
+
+
+def _at_one(problem: Problem, masks: Any, vector: Any) -> dict[str, Any]:
+    """f_n and ∂f_n/∂V at V, and by forward derivatives along −∇L the motion of ρ_k, V_k and ρ, L the sum."""
+
+    def chart(vector: Any) -> tuple[Any, Any, Any]:
+        rho = jnp.sqrt(masks @ vector**2)
+        return rho, vector / (rho @ masks), jnp.prod(rho)
+
+    def printed_loss(vector: Any, factor: Any) -> Any:
+        residuals = problem.outputs(problem.unravel(vector)) - problem.data.targets
+        return factor * jnp.sum(residuals**2)
+
+    factors = jnp.array([1.0, 1.0 / len(problem.data.targets)])
+    of_sum, of_mean = -jax.vmap(jax.grad(printed_loss), (None, 0))(vector, factors)
+    (rho, v, _), (rho_dot, v_dot, product_dot) = jax.jvp(chart, (vector,), (of_sum,))
+    at_v = problem.unravel(v)
+    seen = {"rho": rho, "v": v, "f": problem.outputs(at_v)[:, 0]}
+    seen |= {"jacobian": problem.output_jacobian(at_v)[:, 0], "w_dot": of_mean}
+    return seen | {"rho_dot": rho_dot, "v_dot": v_dot, "product_dot": product_dot}
+
+
+_at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, None, 0)))
+
+
+class Point:
+    """The five right-hand sides at one point, as printed, and how far the motion is from each."""
+
+    def __init__(self, problem: Problem, layer: np.ndarray, seen: dict[str, np.ndarray]) -> None:
+        self.seen, self.layer = seen, layer
+        self.rho, self.f, self.jacobian = seen["rho"], seen["f"], seen["jacobian"]
+        self.y = np.asarray(problem.data.targets)[:, 0]
+        self.depth, self.product = self.rho.size, float(np.prod(self.rho))
+        self.residual = self.product * self.f - self.y
+        self.slopes = np.sqrt(polar.inner(layer, self.jacobian, self.jacobian))
+        #: max ρ_k/min ρ_k − 1.
+        self.unequal = float(polar.spread(self.rho))
+        # Sizes of the terms ρf_n and y_n of the residuals, in Σ_n (…) ∂f_n/∂V_k (one a layer) and Σ_n (…) f_n; they
+        # do not vanish where the data are interpolated.
+        sizes = self.product * np.abs(self.f) + np.abs(self.y)
+        self.terms, self.terms_of_f = sizes @ self.slopes, float(sizes @ np.abs(self.f))
+        # Rounding of ρf_n − y_n, of some eps (ρ‖x_n‖ + |y_n|).
+        lengths = np.linalg.norm(np.asarray(problem.data.inputs).reshape(len(self.f), -1), axis=1)
+        self.lost = polar.operations(problem.network) * polar.EPS * (self.product * lengths + np.abs(self.y))
+
+    @cached_property
+    def gaps(self) -> dict[str, tuple[Any, Any, Any]]:
+        """Of each equation |lhs − rhs|, |lhs| and the sizes of its terms; vectors by their norm in each layer."""
+        L, rho, rho_k, f, y = self.depth, self.product, self.rho, self.f, self.y
+        seen, of, r = self.seen, self.layer, rho * self.f - self.y
+        pull = r @ self.jacobian
+        turn = pull - seen["v"] * (r @ f)
+        eq2 = -(2.0 / f.size) * (rho / rho_k)[of] * pull
+        eq3 = -2.0 * rho_k ** (L - 1) * (rho_k**L * (f @ f) - f @ y)
+        eq4 = -2.0 * (rho / rho_k**2)[of] * turn
+        eq5 = 2.0 * L * rho ** ((2 * L - 2) / L) * (-rho * (f @ f) + f @ y)
+        eq7 = -2.0 * rho ** ((L - 2) / L) * turn
+        radial, tangent = 2.0 * rho / rho_k, 2.0 * rho / rho_k**2 * self.terms
+        total = 2.0 * float(np.sum((rho / rho_k) ** 2)) * self.terms_of_f
+
+        def sides(left: Any, right: Any, size: Any) -> tuple[Any, Any, Any]:
+            return np.abs(left - right), np.abs(left), size
+
+        def layers(left: Any, right: Any, size: Any) -> tuple[Any, Any, Any]:
+            return polar.norms(of, left - right), polar.norms(of, left), size
+
+        return {
+            "eq2": layers(seen["w_dot"], eq2, radial / f.size * self.terms),
+            "eq3": sides(seen["rho_dot"], eq3, radial * self.terms_of_f),
+            "eq4": layers(seen["v_dot"], eq4, tangent),
+            "eq5": sides(seen["product_dot"], eq5, total),
+            "eq7": layers(seen["v_dot"], eq7, tangent),
+        }
+
+    @cached_property
+    def defects(self) -> dict[str, float]:
+        """Each equation's |lhs − rhs| over the sizes of its terms."""
+        return {name: relative(gap, size) for name, (gap, _, size) in self.gaps.items()}
+
+    def miss(self) -> float:
+        """The least |lhs − rhs|/|lhs| of eqs. 3, 5 and 7; a lhs below 1e-6 of its terms is rounding and counts as that."""
+        equal = (self.gaps[name] for name in ("eq3", "eq5", "eq7"))
+        return min(relative(gap, np.maximum(left, 1e-6 * size)) for gap, left, size in equal)
+
+    @cached_property
+    def bars(self) -> dict[str, float]:
+        """Rounding of each defect."""
+        rounding = relative(self.lost @ self.slopes, self.terms)
+        radial = relative(np.max(self.lost @ self.slopes), self.terms_of_f)
+        return {"eq2": rounding, "eq3": radial, "eq4": rounding, "eq5": radial, "eq7": rounding}
+
+    def euler(self) -> float:
+        """max |⟨V_k, ∂f_n/∂V_k⟩ − f_n| relative to the largest ‖∂f_n/∂V_k‖."""
+        gap = polar.inner(self.layer, self.jacobian, self.seen["v"]) - self.f[:, None]
+        return relative(np.max(np.abs(gap)), np.max(self.slopes))
+
+
+def points_of(problem: Problem, vectors: np.ndarray) -> list[Point]:
+    """Every weight vector of (records, P) as a :class:`Point`."""
+    layer = polar.layer_of(problem.network)
+    masks = (layer == np.arange(layer.max() + 1)[:, None]).astype(np.float64)
+    seen = {name: np.asarray(value) for name, value in _at_all(problem, masks, vectors).items()}
+    return [
+        Point(problem, layer, {name: value[i] for name, value in seen.items()}) for i in range(len(vectors))
+    ]
