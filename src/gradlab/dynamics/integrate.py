@@ -145,7 +145,8 @@ def _adaptive(flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: Sta
         return state, inner, jnp.where(keep, ratio, previous), attempts + 1, kept
 
     h = jnp.where(state.h > 0.0, state.h, first)
-    begun = eqx.tree_at(lambda s: (s.h, s.evaluations), state, (h, state.evaluations + restart))
+    spent = jnp.where(state.status == stops.RUNNING, restart, 0)
+    begun = eqx.tree_at(lambda s: (s.h, s.evaluations), state, (h, state.evaluations + spent))
     inner = stepper.init(terms, state.tau, end, pair, args)
     final, *_ = jax.lax.while_loop(go_on, attempt, (begun, inner, jnp.ones(()), jnp.zeros((), int), pair))
     return _explain(flow, clock, final)

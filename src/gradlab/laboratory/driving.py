@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,6 +59,20 @@ _kick_members = eqx.filter_jit(
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of a run's progress that one solve from record to record makes up."""
+
+    name: str
+    low: float
+    high: float
+    total: float
+
+    def tell(self, part: float) -> None:
+        """This part of it is done."""
+        report_progress(self.name, self.low + min(max(part, 0.0), 1.0) * (self.high - self.low), self.total)
+
+
+@dataclass(frozen=True)
 class Drive:
     """One run's constants."""
 
@@ -70,40 +84,41 @@ class Drive:
     members: int | None
 
     def to(
-        self, state: State, end: Any, solver: Solver, stop: Stop, name: str, done: tuple[float, float]
-    ) -> Any:
+        self, state: State, end: Any, solver: Solver, stop: Stop, tell: Callable[[float], None]
+    ) -> tuple[State, dict[str, Any]]:
         """Advance until ``end`` or a stop, in calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
         limit = float(ATTEMPTS)
-        begun = float(np.min(state.tau))
         while True:
             clock_start = time.perf_counter()
             state, seen = step(
                 self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit)
             )
             status, tau = np.asarray(state.status), np.asarray(state.tau)
-            if np.all((status != stops.RUNNING) | (tau >= np.asarray(end))):
+            moving = (status == stops.RUNNING) & (tau < np.asarray(end))
+            if not np.any(moving):
                 return state, seen
             # Iterations give the same bits however they are cut, so their calls may follow the clock.
             spent = time.perf_counter() - clock_start
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
-            goal = float(np.max(end))
-            part = (float(np.min(tau)) - begun) / (goal - begun) if goal > begun else 1.0
-            report_progress(name, done[0] + min(max(part, 0.0), 1.0), done[1])
+            tell(float(np.min(tau, where=moving, initial=np.inf)))
 
     def across(
-        self, state: State, end: Any, solver: Solver, stop: Stop, name: str, done: tuple[float, float]
-    ) -> Any:
+        self, state: State, end: Any, solver: Solver, stop: Stop, share: Share
+    ) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
         begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
+        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
+
+        def tell(tau: float) -> None:
+            share.tell((tau - present) / (goal - present))
+
         if isinstance(self.flow, Kicked) and np.any(running):
             # A member that has stopped is behind the others, or ends before them: its kicks are its own.
-            present = float(np.min(begun, where=running, initial=np.inf))
-            for number, moment in self.flow.times(present, float(np.max(end))):
-                until = np.asarray(np.minimum(moment, end))
-                state, _ = self.to(state, until, solver, stop, name, done)
+            for number, moment in self.flow.times(present, goal):
+                state, _ = self.to(state, np.asarray(np.minimum(moment, end)), solver, stop, tell)
                 state = self._kicked(state, number, (begun <= moment) & (moment < end))
-        return self.to(state, end, solver, stop, name, done)
+        return self.to(state, end, solver, stop, tell)
 
     def _kicked(self, state: State, number: int, there: np.ndarray) -> State:
         """Kick those members (or the only one) that are there and still running."""
@@ -152,9 +167,13 @@ def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]
 
 
 def _check_kept(
-    kept: xr.Dataset, packed: dict[str, np.ndarray] | None, like: Sequence[State], moments: np.ndarray
+    drive: Drive,
+    kept: xr.Dataset,
+    packed: dict[str, np.ndarray] | None,
+    like: Sequence[State],
+    moments: np.ndarray,
 ) -> None:
-    """What the store holds is the beginning of this run: the same records, states of the same shapes.
+    """What the store holds is the beginning of this run: records, observables and shapes are the same.
 
     Raises
     ------
@@ -166,6 +185,9 @@ def _check_kept(
     first = moments[: len(tau)].reshape(-1, *(1,) * (tau.ndim - 1))
     if len(tau) > len(moments) or not np.array_equal(np.where(status == stops.RUNNING, tau, first), first):
         raise ValueError(f"the store holds records at other clock values than those given: {remedy}")
+    missing = [item.name for item in drive.observables if item.name not in kept]
+    if missing:
+        raise ValueError(f"the store holds records without {', '.join(missing)}: {remedy}")
     expected = {key: value.shape for key, value in _pack(like).items()}
     if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
         raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
@@ -211,7 +233,7 @@ def drive_all(
     length = segment_length(len(moments))
     if store is not None and store.segments:
         kept, packed = store.dataset(), store.state()
-        _check_kept(kept, packed, states, moments)
+        _check_kept(drive, kept, packed, states, moments)
         parts, done = [kept], int(kept.sizes["record"])
         if packed is not None:
             states = _unpack(packed, states)
@@ -219,7 +241,7 @@ def drive_all(
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        states, seen = _record(drive, states, moments[index], (float(index), float(len(moments))), name)
+        states, seen = _record(drive, states, index, moments, name)
         rows.append(seen)
         report_progress(name, index + 1.0, float(len(moments)))
         if len(rows) == length or index + 1 == len(moments) or _ended(states[0], 1):
@@ -236,18 +258,21 @@ def _ended(state: State, index: int) -> bool:
 
 
 def _record(
-    drive: Drive, states: list[State], moment: float, done: tuple[float, float], name: str
+    drive: Drive, states: list[State], index: int, moments: np.ndarray, name: str
 ) -> tuple[list[State], dict[str, Any]]:
-    end = np.full(np.shape(states[0].tau), moment)
-    fine, seen = drive.across(states[0], end, drive.solver, drive.stop, name, done)
+    end = np.full(np.shape(states[0].tau), moments[index])
+    middle, total = index + 1.0 / len(states), float(len(moments))
+    share = Share(name, float(index), middle, total)
+    fine, seen = drive.across(states[0], end, drive.solver, drive.stop, share)
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
         return [fine], row
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
+    share = Share(name, middle, index + 1.0, total)
     coarse, other = drive.across(
-        running, fine.tau, strong(drive.solver.coarser()), strong(drive.stop.never()), name, done
+        running, fine.tau, strong(drive.solver.coarser()), strong(drive.stop.never()), share
     )
     return [fine, coarse], row | _with_errors(row, other, drive)
 

@@ -9,7 +9,8 @@ How. Sums are assembled in NumPy from closed forms of ℓ', ℓ'' and from ∂f,
 gradient of the risk, not of the sum. Independently of second derivatives, the field is differenced: (F(W + hq) −
 F(W − hq))/2h for coordinates q (some, in a large net), h = 1e-4 of the size of a weight, improved with h/2. Eq. 5 as
 dynamics: where the field rests (Σ(y − f)² = 0, targets made by the net itself) the flow from W ± hq is followed to
-t = 2/‖H‖ beside δẆ = Hδ, both by the same Runge–Kutta steps, so that nothing but the nonlinearity parts them.
+t = 2/‖H‖ beside δẆ = Hδ, H the printed sum, both by the same Runge–Kutta steps, so that nothing but the nonlinearity
+parts them.
 
 Settings, before any run. Eight architectures, dense with and without biases, convolutional, residual; with one output
 (square, half its mean, ℓ₄, exponential, logistic) or several (square, ℓ₃, cross-entropy); random, repeated and rank-one
@@ -34,7 +35,7 @@ import xarray as xr
 
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, generator, inputs, orbit, ratio
+from gradlab.claims.deep_linear import EPS, generator, inputs, points, ratio
 from gradlab.claims.derivatives import Scalars, coordinates, differentials
 from gradlab.laboratory import at
 from gradlab.problem.activations import polynomial, smooth_relu
@@ -45,7 +46,7 @@ from gradlab.problem.problem import Problem
 
 EXACT, DIFFERENCED = 1e-10, 1e-5
 #: Records of a case that are looked at, coordinates along which the field is differenced, at most.
-LOOKED_AT, COORDINATES = 4, 32
+LOOKED_AT, COORDINATES = 4, 48
 STEP, RUNGE_KUTTA_STEPS = 1e-4, 8
 
 CLAIM = Claim(
@@ -93,7 +94,7 @@ MEASURES = (
     Measure(
         "perturbation",
         "eq. 5 at rest: distance of the flow's (W⁺ − W⁻)/2h from δ, δẆ = Hδ, relative to ‖δ(0)‖; 0 where nothing "
-        "rests",
+        f"rests or the net has more than {COORDINATES} weights",
         "<=",
         DIFFERENCED,
         "h² ∂³F, less by Richardson's rule; a factor of two in H would be O(1) at t = 2/‖H‖",
@@ -160,7 +161,7 @@ def _slopes(loss: Loss, f: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     def one(f: Any, target: Any) -> Any:
         return loss.per_example(f[None], target[None])[0]
 
-    first, second = jax.vmap(jax.grad(one))(f, targets), jax.vmap(jax.hessian(one))(f, targets)
+    first, second = (jax.jit(jax.vmap(derivative(one)))(f, targets) for derivative in (jax.grad, jax.hessian))
     return factor * np.asarray(first), factor * np.asarray(second)
 
 
@@ -229,18 +230,19 @@ class _Point:
         }
 
     def at_rest(self) -> bool:
-        """Whether the flow stands still here."""
-        return _norm(self.field) <= 1e-12 * self.unit * _norm(self.vector)
+        """Whether the flow stands still here, and every weight is looked at."""
+        return len(self.chosen) == self.vector.size and _norm(self.field) <= 1e-12 * self.unit * _norm(
+            self.vector
+        )
 
     def perturbed(self) -> tuple[float, float]:
-        """The flow from W ± hq against δẆ = Hδ from q, to t = 2/‖H‖: the largest distance, and its error."""
-        count = len(self.chosen)
-        step = 2.0 / RUNGE_KUTTA_STEPS / float(np.linalg.norm(self.jacobian, 2))
-        state = np.concatenate([self.start, np.eye(self.vector.size)[self.chosen]])
+        """The flow from W ± hq against δẆ = Jδ from q, J the printed sum, to t = 2/‖J‖: largest distance, error."""
+        step = 2.0 / RUNGE_KUTTA_STEPS / float(np.linalg.norm(self.sum, 2))
+        q, state = np.eye(self.vector.size)[self.chosen], self.start
 
         def speed(state: np.ndarray) -> np.ndarray:
-            _, gradients, changes = self._look(state[:-count], state[-count:])
-            return -np.concatenate([gradients[count:, self.own], changes[:count, self.own]])
+            _, gradients, _ = self._look(state, q)
+            return -gradients[len(q) :, self.own]
 
         for _ in range(RUNGE_KUTTA_STEPS):
             one = speed(state)
@@ -248,7 +250,11 @@ class _Point:
             three = speed(state + 0.5 * step * two)
             four = speed(state + step * three)
             state = state + step / 6.0 * (one + 2.0 * two + 2.0 * three + four)
-        plus, minus, near, far, linear = np.split(state, 5)
+        # the same steps of the linear system, in closed form
+        z = step * self.sum
+        one_step = q + z @ (q + z @ (q + z @ (q + z / 4.0) / 3.0) / 2.0)
+        linear = np.linalg.matrix_power(one_step, RUNGE_KUTTA_STEPS)
+        plus, minus, near, far = np.split(state, 4)
         wide, narrow = (plus - minus) / (2.0 * self.h), (near - far) / self.h
         gap = narrow + (narrow - wide) / 3.0 - linear
         return _largest(gap), _largest(narrow - wide) / 3.0
@@ -266,7 +272,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The printed sums at a few points of the trajectory against two other ways to the same derivatives."""
     if np.asarray(problem.decay).any() or problem.factor != 1.0:
         return xr.Dataset({measure.id: np.nan for measure in MEASURES}).assign(plain=0.0)
-    vectors, _ = orbit(trajectory)
+    vectors = points(trajectory)
     found, rested = [], (0.0, 0.0)
     shown: dict[str, Any] = {}
     for i in np.unique(np.linspace(0, len(vectors) - 1, LOOKED_AT).astype(int)):
@@ -369,14 +375,16 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         for j, loss in enumerate(ONE if network.outputs == 1 else SEVERAL):
             kind = KINDS[(i + j) % 3]
             x = _inputs(rng, 6, int(np.prod(network.input_shape)), kind)
-            points = [_weights(rng, network) for _ in range(3)]
+            looked_at = [_weights(rng, network) for _ in range(3)]
             # the teacher's outputs, by the program that is needed anyway
             blank = Problem.make(network, Square(), Data.make(x, np.zeros((6, network.outputs))))
-            outputs = _Point(blank, np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(points[0])])).f
+            outputs = _Point(
+                blank, np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(looked_at[0])])
+            ).f
             problem = Problem.make(network, loss, Data.make(x, _targets(rng, loss, outputs)))
             half = ", half" if isinstance(loss, Square) and loss.half else ""
             label = f"{name}, {type(loss).__name__} ({loss.reduction}{half}), {kind} {i // len(plans) + 1}"
-            yield Case(label, problem, at(problem, points, ()))
+            yield Case(label, problem, at(problem, looked_at, ()))
 
 
 def draw(dataset: xr.Dataset) -> Any:

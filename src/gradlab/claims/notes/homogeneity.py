@@ -34,7 +34,7 @@ import xarray as xr
 
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, generator, orbit, ratio
+from gradlab.claims.deep_linear import EPS, generator, points, ratio
 from gradlab.claims.derivatives import layer_of
 from gradlab.laboratory import at
 from gradlab.problem.activations import leaky_relu, polynomial
@@ -198,7 +198,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     degrees = problem.network.degrees
     if degrees is None or all(degree is None for degree in degrees):
         return xr.Dataset({measure.id: np.float64(np.nan) for measure in MEASURES}).assign(degree=0.0)
-    vectors, _ = orbit(trajectory)
+    vectors = points(trajectory)
     vectors = vectors[np.unique(np.linspace(0, len(vectors) - 1, LOOKED_AT).astype(int))]
     seen, control = _evaluate(problem, vectors), _control(problem, vectors)
     unit, bound = _worst(seen["f"]), _worst(seen["size"])
@@ -313,8 +313,8 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
                 inputs = _inputs(rng, count, int(np.prod(network.input_shape)), kind)
                 data = Data.make(inputs, rng.standard_normal((count, network.outputs)))
                 problem = Problem.make(network, Square(), data)
-                points = [_weights(rng, network, number) for number in range(4)]
-                yield Case(f"{name}, {kind} {draw + 1}", problem, at(problem, points, ()))
+                looked_at = [_weights(rng, network, number) for number in range(4)]
+                yield Case(f"{name}, {kind} {draw + 1}", problem, at(problem, looked_at, ()))
 
 
 def draw(dataset: xr.Dataset) -> Any:

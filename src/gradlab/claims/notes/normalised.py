@@ -12,10 +12,10 @@ How. Velocities of ‖w‖ and w/‖w‖ are derivatives along −∇L of the ve
 −∇L, ∇²L, ∂f, ∂²f by automatic differentiation; ∂f̃/∂w̃ is ∂f/∂w with the layer at w̃. Differences are in units of what
 Σ e^{−y_n f_n} ‖∂f_n/∂w‖ alone would give (over ρ for w̃), so that neither a fit nor an equilibrium makes 0/0.
 
-Settings, before any run. The plain flow and the flow of the library's (ρ_k, V_k) chart from the same 20 starts of a
-one-layer linear net (N = 6, d = 10: random, repeated points, rank 3) and 12 of a deep one (5, 4, 1; N = 12), both by
-tsit5 at 1e-10 to t = 10⁴; three points each of 9 ReLU nets (6, 3, 5, 1) and of 9 one-layer nets with N > d. Standard
-deviations are 0.3, 1 and 3 times He's, so that ‖w‖ is not one. The full budget has five times as many.
+Settings, before any run. The plain flow and the flow of the library's (ρ_k, V_k) chart, side by side in the same steps,
+from 20 starts of a one-layer linear net (N = 6, d = 10: random, repeated points, rank 3) and 12 of a deep one (5, 4, 1;
+N = 12), by dopri8 at 1e-10 to t = 10⁴; three points each of 9 ReLU nets (6, 3, 5, 1) and of 9 one-layer nets with
+N > d. Standard deviations are 0.3, 1 and 3 times He's, so that ‖w‖ is not one. The full budget has five times as many.
 
 Tolerances. Rounding of a sum of N terms of P products, exponents rounded at eps ρf̃: 1e-13 at most; 1e-10 leaves three
 decades. Orbits: 1e-10 a step, some 1000 steps, growth of differences in a flow to a minimum of order ten: 1e-6.
@@ -27,13 +27,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, generator, inputs, orbit, ratio
+from gradlab.claims.deep_linear import EPS, generator, inputs, points, ratio
 from gradlab.claims.derivatives import Scalars, coordinates, differentials, layer_of
+from gradlab.claims.notes._charts import BetweenCharts, SideBySide
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.clocks import Clock, LogLoss, Time
 from gradlab.dynamics.flow import Flow, GradientFlow
@@ -47,7 +49,7 @@ from gradlab.problem.problem import Problem, stack
 TOLERANCE = 1e-10
 #: Records of a case at which the equations are looked at, at most, and columns of the Hessian.
 LOOKED_AT, COLUMNS = 6, 48
-SOLVER = Adaptive("tsit5", 1e-10)
+SOLVER = Adaptive("dopri8", 1e-10)
 RECORDS = np.geomspace(1e-2, 1e4, 13)
 
 CLAIM = Claim(
@@ -227,12 +229,9 @@ def _clock(provenance: dict[str, Any], trajectory: xr.Dataset) -> tuple[Clock, n
 
 
 def _other_chart(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset | None:
-    """The same orbit by the other flow: what the case carries, or a run of its own; None where nothing flows."""
-    if "polar_weights" in trajectory:
-        names = ("weights", "weights_error", "chart_direction_norms")
-        return xr.Dataset({name: trajectory[f"polar_{name}"] for name in names})
+    """A run's orbit by the flow in the other chart, run here; None where nothing flows."""
     provenance = json.loads(trajectory.attrs.get("provenance", "{}"))
-    if provenance.get("flow") not in ("GradientFlow", "NormalisedFlow"):
+    if provenance.get("flow") not in ("GradientFlow", "NormalisedFlow") or "weights" not in trajectory:
         return None
     clock, moments = _clock(provenance, trajectory)
     # physical time beyond 1e6 is out of reach of an explicit solve in it
@@ -246,22 +245,21 @@ def _other_chart(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset | None:
 
 def _orbits(problem: Problem, trajectory: xr.Dataset) -> dict[str, float]:
     """The largest distance between the two charts' orbits, relative to ‖W‖, and of ‖V_k‖ from one."""
-    other = _other_chart(problem, trajectory)
-    if other is None:
-        return {"orbit": 0.0, "orbit_error": 0.0, "unit": 0.0}
-    weights, errors = orbit(trajectory)
-    theirs, their_errors = orbit(other)
-    count = min(len(weights), len(theirs))
-    sizes = np.linalg.norm(weights[:count], axis=1)
-    gaps = np.linalg.norm(weights[:count] - theirs[:count], axis=1) / sizes
-    bars = np.linalg.norm(errors[:count], axis=1) + np.linalg.norm(their_errors[:count], axis=1)
-    polar = other if "chart_direction_norms" in other else trajectory
+    if "between_charts" in trajectory:
+        gaps, bars = (trajectory[f"between_charts{end}"].values for end in ("", "_error"))
+        polar = trajectory
+    else:
+        other = _other_chart(problem, trajectory)
+        if other is None:
+            return {"orbit": 0.0, "orbit_error": 0.0, "unit": 0.0}
+        ours = trajectory.isel(record=slice(other.sizes["record"]))
+        size = np.linalg.norm(ours["weights"].values, axis=1)
+        gaps = np.linalg.norm(ours["weights"].values - other["weights"].values, axis=1) / size
+        errors = [one["weights_error"].values for one in (ours, other) if "weights_error" in one]
+        bars = np.sum([np.linalg.norm(error, axis=1) for error in errors], axis=0) / size
+        polar = other if "chart_direction_norms" in other else ours
     drift = np.abs(np.asarray(polar["chart_direction_norms"].values) - 1.0)
-    return {
-        "orbit": float(np.max(gaps)),
-        "orbit_error": float(np.max(bars / sizes)),
-        "unit": float(np.max(drift)),
-    }
+    return {"orbit": float(np.max(gaps)), "orbit_error": float(np.max(bars)), "unit": float(np.max(drift))}
 
 
 def _plain(problem: Problem) -> bool:
@@ -280,7 +278,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     nothing = {m.id: np.nan for m in (*HYPOTHESES, *SHARED, *PRINTED, *RIGHT)} | {"exponential": 0.0}
     if not _plain(problem):
         return xr.Dataset(nothing)
-    vectors, _ = orbit(trajectory)
+    vectors = points(trajectory)
     layer = layer_of(problem.network)
     columns = coordinates(problem, COLUMNS)
     found = []
@@ -327,7 +325,7 @@ STILL = (("ReLU", Dense((6, 3, 5, 1), "relu"), 14), ("one layer, N > d", Dense((
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:
-    """Two ensembles under two flows each, four compiled solves; then points of other nets."""
+    """Two ensembles, two compiled solves, with both flows side by side; then points of other nets."""
     rng = generator(key)
     times = 1 if budget == "quick" else 5
     for name, widths, count, members in FLOWS:
@@ -337,29 +335,24 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             data = _data(rng, count, widths[0], KINDS[i % 3])
             problems.append(Problem.make(network, Exponential(), data))
             starts.append(_start(rng, network, (0.3, 1.0, 3.0)[i // 3 % 3]))
-        together, start = stack(problems), stack(starts)
-        seen: dict[str, Any] = {"observables": (), "members": len(problems)}
-        plain = run(
-            GradientFlow(together), start, RECORDS, solver=SOLVER, keep="all", name=f"{name}, plain", **seen
-        )
-        polar = run(
-            NormalisedFlow(together),
-            start,
+        seen = run(
+            SideBySide(stack(problems)),
+            jax.tree.map(lambda *leaves: np.stack(leaves), *starts),
             RECORDS,
             solver=SOLVER,
+            observables=(BetweenCharts(),),
             keep="all",
-            name=f"{name}, (ρ, V)",
-            **seen,
+            members=len(problems),
+            name=f"{CLAIM.id}: {name}",
         )
-        added = {f"polar_{key}": polar[key] for key in ("weights", "weights_error", "chart_direction_norms")}
         for i, problem in enumerate(problems):
-            yield Case(f"{name}, {KINDS[i % 3]} {i + 1}", problem, plain.assign(added).isel(member=i))
+            yield Case(f"{name}, {KINDS[i % 3]} {i + 1}", problem, seen.isel(member=i))
     for name, network, count in STILL:
         for i in range(9 * times):
             data = _data(rng, count, network.input_shape[0], KINDS[i % 3])
             problem = Problem.make(network, Exponential(), data)
-            points = [_start(rng, network, scale) for scale in (0.3, 1.0, 3.0)]
-            yield Case(f"{name}, {KINDS[i % 3]} {i + 1}", problem, at(problem, points, ()))
+            starts = [_start(rng, network, scale) for scale in (0.3, 1.0, 3.0)]
+            yield Case(f"{name}, {KINDS[i % 3]} {i + 1}", problem, at(problem, starts, ()))
 
 
 def draw(dataset: xr.Dataset) -> Any:
@@ -401,7 +394,7 @@ def draw(dataset: xr.Dataset) -> Any:
 
 
 _SETTINGS = (
-    "20 one-layer linear nets (N, d = 6, 10) and 12 deep ones (5, 4, 1; N = 12) under both flows to t = 10⁴ (tsit5 at "
+    "20 one-layer linear nets (N, d = 6, 10) and 12 deep ones (5, 4, 1; N = 12) under both flows to t = 10⁴ (dopri8 at "
     "1e-10); 27 points each of ReLU nets (6, 3, 5, 1; N = 14) and one-layer nets with N > d; random, repeated and "
     "rank-deficient data"
 )

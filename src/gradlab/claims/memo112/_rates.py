@@ -1,0 +1,122 @@
+"""dρ_k²/dt layer by layer, by automatic differentiation, and what ρ_k² − ρ_j² does along a trajectory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from gradlab.claims import deep_linear, polar
+from gradlab.claims.polar import relative
+from gradlab.problem.problem import Problem
+
+
+def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
+    """f, ∂L/∂f, ⟨W_k, ∂f/∂W_k⟩, ∇L without and with decay λ_k = k/K, and f(|W|, |x|)."""
+    network, x, weights = problem.network, problem.data.inputs, problem.unravel(vector)
+    layer = polar.layer_of(network)
+    depth = int(layer.max()) + 1
+    outputs = network(weights, x)
+
+    def along(mask: Any) -> Any:
+        return jax.jvp(lambda v: network(problem.unravel(v), x), (vector,), (mask * vector,))[1]
+
+    def descent(decay: Any) -> Any:
+        return problem.ravel(eqx.tree_at(lambda p: p.decay, problem, decay).gradient(weights))
+
+    plain, decayed = jax.vmap(descent)(jnp.stack([jnp.zeros(depth), jnp.arange(1.0, depth + 1) / depth]))
+    return {
+        "f": outputs,
+        "slope": jax.grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs),
+        "euler": jax.vmap(along)(jnp.asarray(layer == np.arange(depth)[:, None], dtype=jnp.float64)),
+        "gradient": plain,
+        "decayed": decayed,
+        "size": network(jax.tree.map(jnp.abs, weights), jnp.abs(x)),
+    }
+
+
+_at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
+
+
+class Rates:
+    """Every record of a trajectory: ρ_k, dρ_k²/dt = −2⟨W_k, ∂L/∂W_k⟩ (records, K), and their sizes.
+
+    Attributes
+    ----------
+    sizes : 2 Σ_n |∂L/∂f_n · f_n|, the sizes of the terms of a rate of degree one; (records, 1).
+    rounding : of a rate, relative to ``sizes``.
+    degrees : ⟨e_k, f⟩/⟨f, f⟩ over all records, e_k = ⟨W_k, ∂f/∂W_k⟩; one where f vanishes.
+    """
+
+    def __init__(self, problem: Problem, trajectory: xr.Dataset) -> None:
+        self.problem, self.trajectory = problem, trajectory
+        self.layer = polar.layer_of(problem.network)
+        self.vectors, self.errors = deep_linear.orbit(trajectory)
+        self.rho = polar.norms(self.layer, self.vectors)
+        seen = {name: np.asarray(value) for name, value in _at_all(problem, self.vectors).items()}
+        self.rates = -2.0 * polar.inner(self.layer, self.vectors, seen["gradient"])
+        self.decayed = -2.0 * polar.inner(self.layer, self.vectors, seen["decayed"])
+        self.sizes = 2.0 * np.sum(np.abs(np.sum(seen["slope"] * seen["f"], axis=-1)), axis=-1)[:, None]
+        lost = np.sum(np.abs(seen["slope"]) * np.abs(seen["size"]), axis=(-2, -1))[:, None]
+        operations = polar.operations(problem.network)
+        self.f, self.euler = seen["f"], seen["euler"]
+        square = float(np.sum(self.f**2))
+        fitted = np.einsum("rknc,rnc->k", self.euler, self.f)
+        self.degrees = fitted / square if square > 0.0 else np.ones(fitted.size)
+        # A net that is dead on all inputs has no rate, and no rounding either.
+        lost = np.where(self.sizes > 0.0, operations * polar.EPS * 2.0 * np.max(self.degrees) * lost, 0.0)
+        self.rounding = relative(lost, self.sizes)
+
+    def defect(self, degrees: Float[np.ndarray, " K"]) -> float:
+        """max |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to max |f| of the record."""
+        gaps = np.abs(self.euler - degrees[:, None, None] * self.f[:, None])
+        return relative(np.max(gaps, axis=(1, 2, 3)), np.max(np.abs(self.f), axis=(1, 2)))
+
+    def numbers(self, degrees: Float[np.ndarray, " K"]) -> dict[str, Any]:
+        """``rate``, ``drift`` and ``decayed``, every ρ_k² divided by the degree of its layer."""
+        weighted = self.rates / degrees
+        terms = 2.0 * self.rho**2 * (np.arange(degrees.size) + 1) / degrees.size / degrees
+        many = degrees.size > 1
+        return {
+            "decay": float(np.max(np.asarray(self.problem.decay))),
+            "rate": relative(np.ptp(weighted, axis=1)[:, None], self.sizes),
+            "rate_error": 2.0 * self.rounding,
+            "decayed": float(np.max(np.ptp(self.decayed / degrees, axis=1) / np.max(terms, axis=1)))
+            if many
+            else 0.0,
+            "decayed_tolerance": 0.05 if many else -1.0,
+            **self._drift(degrees),
+        }
+
+    def flows(self) -> bool:
+        """Whether the records are those of a gradient flow."""
+        return polar.follows_gradient(self.trajectory)
+
+    def shares(self) -> tuple[float, float]:
+        """(max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)| where that is largest, with its error."""
+        moved = np.abs(self.rho**2 - self.rho[0] ** 2)
+        most = int(np.argmax(np.max(moved, axis=1)))
+        lost = 2.0 * self.rho[most] * polar.norms(self.layer, self.errors[most])
+        largest = float(np.max(moved[most]))
+        return relative(np.ptp(moved[most]), largest), 2.0 * relative(np.max(lost), largest)
+
+    def _drift(self, degrees: Float[np.ndarray, " K"]) -> dict[str, float]:
+        """How far ρ_{k+1}²/d_{k+1} − ρ_k²/d_k moves; nothing is asked of records that are no flow's."""
+        if not self.flows() or degrees.size < 2:
+            return {"drift": 0.0, "drift_error": 0.0}
+        scale = float(np.max(np.sum(self.rho**2, axis=1)))
+        if "balancedness" in self.trajectory:
+            moved, bar = self.trajectory["balancedness"].values, self.trajectory["balancedness_error"].values
+        else:
+            moved = np.diff(self.rho**2 / degrees, axis=1)
+            lengths = polar.norms(self.layer, self.vectors) * polar.norms(self.layer, self.errors) / degrees
+            bar = 2.0 * (lengths[:, 1:] + lengths[:, :-1])
+        return {
+            "drift": float(np.max(np.abs(moved - moved[0]))) / scale,
+            "drift_error": float(np.max(bar)) / scale,
+        }
