@@ -45,3 +45,10 @@ def test_every_claim_that_is_corrected_has_its_derivation() -> None:
     for claim in ids():
         if claim.endswith("-corrected"):
             assert (notes / f"{claim.removesuffix('-corrected')}.md").is_file(), claim
+
+
+def test_every_formula_is_typeset() -> None:
+    from gradlab.report.mathematics import block
+
+    for study in load():
+        assert "<math" in block(study.claim.formula), study.claim.id

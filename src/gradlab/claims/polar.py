@@ -88,6 +88,11 @@ def follows_gradient(trajectory: xr.Dataset) -> bool:
     return provenance.get("flow") in ("GradientFlow", "NormalisedFlow")
 
 
+def unasked(name: str) -> dict[str, float]:
+    """A measure with relation ``>=`` of which a case is not asked: met, and ranked below every one that is asked."""
+    return {name: 1.0, f"{name}_error": 0.0, f"{name}_tolerance": -0.01}
+
+
 # Random problems ------------------------------------------------------------------------------------------
 
 

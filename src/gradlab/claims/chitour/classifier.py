@@ -50,7 +50,7 @@ CLAIM = Claim(
     source="chitour",
     statement="Least squares with label vectors, W = YXᵀ(XXᵀ)⁻¹ where XXᵀ is invertible, classify a new image by the "
     "nearest label vector; linear regression may easily overfit: ‖y_new − W x_new‖ is large for images outside X.",
-    formula=r"W = Y X^{\top}(X X^{\top})^{-1}, \qquad \hat c = \arg\min_c \|y_c - W x_{\mathrm{new}}\|",
+    formula=r"W = Y X^{\top}(X X^{\top})^{-1}, \qquad \hat c = \mathrm{argmin}_c\, \|y_c - W x_{\mathrm{new}}\|",
     passage="Motivation, “How to learn to classify?” and “Best solution”",
     hypotheses=("one layer, linear, square loss", "two classes with a label vector each", "no weight decay"),
     convention="any: minimisers do not depend on the factor of the loss; residuals are means of ‖y − Wx‖²",

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from gradlab import figures
 from gradlab.claims import deep_linear, polar
 from gradlab.claims.polar import relative
 from gradlab.problem.problem import Problem
@@ -81,15 +82,12 @@ class Rates:
         """``rate``, ``drift`` and ``decayed``, every ρ_k² divided by the degree of its layer."""
         weighted = self.rates / degrees
         terms = 2.0 * self.rho**2 * (np.arange(degrees.size) + 1) / degrees.size / degrees
-        many = degrees.size > 1
+        control = np.ptp(self.decayed / degrees, axis=1) / np.max(terms, axis=1)
         return {
             "decay": float(np.max(np.asarray(self.problem.decay))),
             "rate": relative(np.ptp(weighted, axis=1)[:, None], self.sizes),
             "rate_error": 2.0 * self.rounding,
-            "decayed": float(np.max(np.ptp(self.decayed / degrees, axis=1) / np.max(terms, axis=1)))
-            if many
-            else 0.0,
-            "decayed_tolerance": 0.05 if many else -1.0,
+            **({"decayed": float(np.max(control))} if degrees.size > 1 else polar.unasked("decayed")),
             **self._drift(degrees),
         }
 
@@ -97,8 +95,15 @@ class Rates:
         """Whether the records are those of a gradient flow."""
         return polar.follows_gradient(self.trajectory)
 
-    def shares(self) -> tuple[float, float]:
-        """(max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)| where that is largest, with its error."""
+    def unlike(self) -> float:
+        """(max_k − min_k)/max_k of |dρ_k²/dt|, at the record where its terms cancel least."""
+        sizes = np.abs(self.rates)
+        largest = np.max(sizes, axis=1)
+        most = int(np.argmax(largest / np.where(self.sizes[:, 0] > 0.0, self.sizes[:, 0], np.inf)))
+        return relative(np.ptp(sizes[most]), largest[most])
+
+    def moved_unlike(self) -> tuple[float, float]:
+        """(max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)| where that is largest, and its error."""
         moved = np.abs(self.rho**2 - self.rho[0] ** 2)
         most = int(np.argmax(np.max(moved, axis=1)))
         lost = 2.0 * self.rho[most] * polar.norms(self.layer, self.errors[most])
@@ -120,3 +125,41 @@ class Rates:
             "drift": float(np.max(np.abs(moved - moved[0]))) / scale,
             "drift_error": float(np.max(bar)) / scale,
         }
+
+
+def drawn(dataset: xr.Dataset, kind: str, divided: bool) -> Any:
+    """Left: how far ρ_k² of one flow has moved. Right: the rate of every layer against that of the last one."""
+    figure, (left, right) = figures.panels(2, height=3.3)
+    labels = [str(label) for label in dataset["case"].values]
+    squares, time = dataset["squares"].values, dataset["time"].values
+    moved = squares - squares[:, :1]
+    flows = np.flatnonzero(np.isfinite(time[:, -1]))
+    rows = [i for i in flows if labels[i].startswith(f"{kind}, inputs")] or list(flows)
+    if rows:
+        # that which moves most
+        most = max(rows, key=lambda i: np.nanmax(np.abs(moved[i])))
+        layers = np.flatnonzero(np.isfinite(moved[most, -1]))
+        figures.curves(
+            time[most],
+            {f"$k={k + 1}$": moved[most][:, k] for k in layers},
+            "time $t$",
+            r"$\rho_k^2(t)-\rho_k^2(0)$",
+            markers=True,
+            title=labels[most].split(",")[0],
+            axes=left,
+        )
+    rates, degrees = np.abs(dataset["start"].values), dataset["fitted"].values
+    last = np.stack([row[np.flatnonzero(np.isfinite(row))[-1]] * np.ones(row.size) for row in rates])
+    groups = {r"$d\rho_k^2/dt$": rates}
+    if divided:
+        groups[r"$d\rho_k^2/dt\,/\,d_k$"] = rates / degrees
+    figures.scatter(
+        dict.fromkeys(groups, last),
+        groups,
+        r"$|d\rho_L^2/dt|$ of the last layer",
+        "the same of layer $k$",
+        log="xy",
+        diagonal=True,
+        axes=right,
+    )
+    return figure

@@ -122,7 +122,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
         worst = max(where, key=lambda point: point.defects[name] + point.bars[name])
         numbers |= {name: worst.defects[name], f"{name}_error": worst.bars[name]}
     control = [point.miss() for point in here if point.unequal >= UNEQUAL]
-    numbers |= {"unequal": max(control, default=0.0), "unequal_tolerance": 1e-2 if control else -1.0}
+    numbers |= {"unequal": max(control)} if control else polar.unasked("unequal")
     return xr.Dataset({**numbers, **_orbit(problem, trajectory, vectors, errors)})
 
 
@@ -215,16 +215,14 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
 
 def draw(dataset: xr.Dataset) -> Any:
     """ρ(t) of both systems, and the distance between their orbits."""
+    if "time" not in dataset:
+        return figures.measures(dataset, MEASURES)
     figure, (left, right) = figures.panels(2, height=3.3)
-    labels = [str(label) for label in dataset["case"].values]
     time, plain, printed = (dataset[name].values for name in ("time", "rho", "rho_printed"))
-    of = {
-        kind: [
-            i for i, label in enumerate(labels) if label.startswith(f"{kind}, inputs") and "norms" in label
-        ]
-        for kind in ("linear", "ReLU")
-    }
-    of = {kind: rows for kind, rows in of.items() if rows}
+    of: dict[str, list[int]] = {}
+    for i, label in enumerate(dataset["case"].values):
+        if np.isfinite(time[i, 0]):
+            of.setdefault(str(label).split(",")[0], []).append(i)
     figures.scatter(
         {kind: plain[rows] for kind, rows in of.items()},
         {kind: printed[rows] for kind, rows in of.items()},

@@ -58,7 +58,7 @@ CLAIM = Claim(
     statement="ReLU has σ(z) = σ'(z) z, so that f(W; x) = Π ρ_k f̃(W/ρ; x) with ρ_k = ‖W_k‖, and ⟨W_k, ∂f/∂W_k⟩ = f for "
     "each layer k; with d_k for the degree of a layer, ρ_k^{d_k} and d_k f for activations of any degree.",
     formula=r"\sigma(z)=\sigma'(z)\,z,\qquad f(W;x)=\prod_{k=1}^{K}\rho_k\,\tilde f(\tilde W;x),\qquad "
-    r"\Bigl\langle W_k,\frac{\partial f}{\partial W_k}\Bigr\rangle=f\quad\forall k",
+    r"\left\langle W_k,\frac{\partial f}{\partial W_k}\right\rangle=f\quad\forall k",
     passage="Lecture notes, “ReLU and homogeneity properties of DNNs”; memo90 section 3 and eq. 1 (degrees d_k ≠ 1, of "
     "polynomial activations, are in neither: they are tested in the form that Euler's theorem gives)",
     hypotheses=("σ of degree one (of some degree p, for the weighted form)", "no biases"),

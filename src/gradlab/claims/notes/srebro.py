@@ -49,7 +49,7 @@ CLAIM = Claim(
     statement="On separable data, gradient flow of a linear net under an exponential-type loss runs to infinity "
     "as w(t) = ŵ log t + g(t): its direction tends to the hard-margin SVM direction, whatever the start.",
     formula=r"w(t)=\hat w\,\log t+g(t),\qquad \lim_{t\to\infty}\frac{w(t)}{\|w(t)\|}="
-    r"\frac{\hat w}{\|\hat w\|},\qquad \hat w=\arg\min\|w\|^2\;\mathrm{s.t.}\;w^\top x_n\ge 1",
+    r"\frac{\hat w}{\|\hat w\|},\qquad \hat w=\mathrm{argmin}\,\|w\|^2\;\mathrm{s.t.}\;w^\top x_n\ge 1",
     passage="Lecture notes, “Srebro's result (2017)”, Lemma 1; also memo90 eq. 4 (Theorem 3 of Soudry et al.)",
     hypotheses=(
         "linear network of one layer, no weight decay",
