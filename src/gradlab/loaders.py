@@ -351,7 +351,8 @@ def _image_data(
         raise ValueError("no training examples asked for; write train=1 or more")
     drawn = "in order" if seed is None else f"drawn with seed {seed}"
     classes = ",".join(map(str, chosen))
-    return Data.make(*arrays, provenance=f"{name}, classes {classes} as {labels}, {drawn}, pixels / 255")
+    provenance = f"{name}, classes {classes} as {labels}, {drawn}, pixels / 255"
+    return Data.make(arrays[0], arrays[1], arrays[2], arrays[3], provenance=provenance)
 
 
 def mnist(

@@ -83,14 +83,26 @@ def relative(gaps: Any, scales: Any) -> float:
 
 
 def follows_gradient(trajectory: xr.Dataset) -> bool:
-    """Whether the trajectory says that it is one of the gradient flow, in whatever chart."""
+    """Whether the trajectory says that it is one of the gradient flow, in whatever chart, and kept its weights."""
+    if "weights" not in trajectory:
+        return False
     provenance = json.loads(trajectory.attrs.get("provenance", "{}"))
     return provenance.get("flow") in ("GradientFlow", "NormalisedFlow")
 
 
-def unasked(name: str) -> dict[str, float]:
-    """A measure with relation ``>=`` of which a case is not asked: met, and ranked below every one that is asked."""
-    return {name: 1.0, f"{name}_error": 0.0, f"{name}_tolerance": -0.01}
+def kept(trajectory: xr.Dataset) -> tuple[Float[np.ndarray, "records P"], Float[np.ndarray, "records P"]]:
+    """Weight vectors and their errors: of all records, or of the end where nothing else was kept."""
+    name = "weights" if "weights" in trajectory else "final_weights"
+    vectors = np.asarray(trajectory[name].values, dtype=np.float64).reshape(-1, trajectory[name].shape[-1])
+    if f"{name}_error" not in trajectory:
+        return vectors, np.zeros_like(vectors)
+    return vectors, np.asarray(trajectory[f"{name}_error"].values, dtype=np.float64).reshape(vectors.shape)
+
+
+def asked(name: str, number: float | None, tolerance: float, error: float = 0.0) -> dict[str, float]:
+    """A measure with relation ``>=``; None where a case is not asked: met, and ranked below all that are asked."""
+    number, tolerance = (1.0, -0.01) if number is None else (number, tolerance)
+    return {name: number, f"{name}_error": error, f"{name}_tolerance": tolerance}
 
 
 # Random problems ------------------------------------------------------------------------------------------
@@ -117,7 +129,7 @@ def classified(rng: np.random.Generator, network: Network, count: int, kind: str
     return Problem.make(network, loss, Data.make(x, rng.integers(0, network.outputs, count)))
 
 
-def weights_of(rng: np.random.Generator, network: Network, rho: Sequence[float]) -> Any:
+def weights_of(rng: np.random.Generator, network: Network, rho: Float[np.ndarray, " K"]) -> Any:
     """Gaussian directions V_k with given norms ρ_k."""
     layers = []
     for norm, shape in zip(rho, network.layers(network.shapes()), strict=True):

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gradlab.claims import polar
 from gradlab.claims.polar import relative
@@ -33,14 +33,14 @@ def _chart(problem: Problem, vector: Float[Array, " P"]) -> Chart:
 
 
 class Printed(Flow):
-    """Eqs. 3 and 7 where ``equal`` is 1, with ρ_k^L for ρ as printed; where it is 0, ρ̇_k = V_kᵀẆ_k and eq. 4.
+    """Eqs. 3 and 7 where ``equal``, with ρ_k^L for ρ as printed; elsewhere ρ̇_k = V_kᵀẆ_k and eq. 4.
 
     ``pace`` : multiplies the velocity; other than 1 where the plain flow is not that of the sum of squares.
     """
 
     problem: Problem
-    equal: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
-    pace: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
+    equal: Bool[Array, "..."]
+    pace: Float[Array, "..."]
     chart_is_identity: ClassVar[bool] = False
 
     @property
@@ -66,9 +66,9 @@ class Printed(Flow):
         residuals = rho * f - labels
         (slope,), along = pullback(residuals), jnp.sum(residuals * f)
         eq3 = -2.0 * y.rho ** (depth - 1) * (y.rho**depth * jnp.sum(f**2) - jnp.sum(f * labels))
-        radial = jnp.where(self.equal > 0.5, eq3, -2.0 * rho / y.rho * along)
+        radial = jnp.where(self.equal, eq3, -2.0 * rho / y.rho * along)
         eq7 = -2.0 * rho ** ((depth - 2) / depth)
-        factor = jnp.where(self.equal > 0.5, eq7, -2.0 * rho / y.rho**2)
+        factor = jnp.where(self.equal, eq7, -2.0 * rho / y.rho**2)
         return Chart(radial, factor[layer] * (slope - along * y.v)), jnp.log(self.pace)
 
     def chart(self, y: Chart) -> dict[str, Array]:

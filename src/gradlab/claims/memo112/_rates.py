@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from gradlab import figures
-from gradlab.claims import deep_linear, polar
+from gradlab.claims import polar
 from gradlab.claims.polar import relative
 from gradlab.problem.problem import Problem
 
@@ -57,7 +57,7 @@ class Rates:
     def __init__(self, problem: Problem, trajectory: xr.Dataset) -> None:
         self.problem, self.trajectory = problem, trajectory
         self.layer = polar.layer_of(problem.network)
-        self.vectors, self.errors = deep_linear.orbit(trajectory)
+        self.vectors, self.errors = polar.kept(trajectory)
         self.rho = polar.norms(self.layer, self.vectors)
         seen = {name: np.asarray(value) for name, value in _at_all(problem, self.vectors).items()}
         self.rates = -2.0 * polar.inner(self.layer, self.vectors, seen["gradient"])
@@ -87,7 +87,7 @@ class Rates:
             "decay": float(np.max(np.asarray(self.problem.decay))),
             "rate": relative(np.ptp(weighted, axis=1)[:, None], self.sizes),
             "rate_error": 2.0 * self.rounding,
-            **({"decayed": float(np.max(control))} if degrees.size > 1 else polar.unasked("decayed")),
+            **polar.asked("decayed", float(np.max(control)) if degrees.size > 1 else None, 0.05),
             **self._drift(degrees),
         }
 

@@ -179,11 +179,9 @@ def observe_corrected(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     if known and None not in known:
         numbers["degrees"] = float(np.max(np.abs(rates.degrees - np.asarray(known, dtype=np.float64))))
     differ = np.ptp(rates.degrees) > 0.5
-    numbers |= {"as_printed": rates.unlike()} if differ else polar.unasked("as_printed")
-    if differ and rates.flows():
-        numbers["parts_ways"], numbers["parts_ways_error"] = rates.moved_unlike()
-    else:
-        numbers |= polar.unasked("parts_ways")
+    moved, bar = rates.moved_unlike() if differ and rates.flows() else (None, 0.0)
+    numbers |= polar.asked("as_printed", rates.unlike() if differ else None, 0.25)
+    numbers |= polar.asked("parts_ways", moved, 0.25, bar)
     return xr.Dataset({**_seen(rates, rates.degrees), **numbers})
 
 

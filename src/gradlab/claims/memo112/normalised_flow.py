@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -110,7 +111,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The five equations at every record, and the orbit of the printed system beside the given one."""
     square = isinstance(problem.loss, Square) and problem.network.outputs == 1
     layer = polar.layer_of(problem.network)
-    vectors, errors = deep_linear.orbit(trajectory)
+    vectors, errors = polar.kept(trajectory)
     rho = polar.norms(layer, vectors)
     if not square or np.any(np.asarray(problem.decay) != 0.0) or not np.all(rho > 0.0):
         return deep_linear.nothing(MEASURES).assign(square=0.0)
@@ -122,7 +123,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
         worst = max(where, key=lambda point: point.defects[name] + point.bars[name])
         numbers |= {name: worst.defects[name], f"{name}_error": worst.bars[name]}
     control = [point.miss() for point in here if point.unequal >= UNEQUAL]
-    numbers |= {"unequal": max(control)} if control else polar.unasked("unequal")
+    numbers |= polar.asked("unequal", max(control, default=None), 1e-2)
     return xr.Dataset({**numbers, **_orbit(problem, trajectory, vectors, errors)})
 
 
@@ -165,10 +166,12 @@ def _beside(problem: Problem, trajectory: xr.Dataset, start: np.ndarray) -> xr.D
     equal = polar.spread(polar.norms(polar.layer_of(problem.network), start)) <= EQUAL
     pace = 1.0 / len(problem.data.targets) if problem.loss.reduction == "mean" else 1.0
     pace *= 0.5 if problem.loss.half else 1.0  # type: ignore[attr-defined]
-    flow = Printed(Problem(problem.network, Square("sum"), problem.data), float(equal), pace)
+    flow = Printed(
+        Problem(problem.network, Square("sum"), problem.data), jnp.asarray(equal), jnp.asarray(pace)
+    )
     solver = Adaptive("dopri8", 1e-9) if problem.network.smooth else "auto"
     times = trajectory["t"].values
-    return run(flow, problem.unravel(start), times, solver=solver, observables=(), keep="all")
+    return run(flow, problem.unravel(jnp.asarray(start)), times, solver=solver, observables=(), keep="all")
 
 
 # Running --------------------------------------------------------------------------------------------------
@@ -179,8 +182,8 @@ def _flows(rng: np.random.Generator, count: int) -> Iterator[Case]:
     for group in polar.groups(("linear", "ReLU")):
         labels, problems, starts = polar.draws(rng, group, count)
         norms = [[np.linalg.norm(layer) for layer in start] for start in starts]
-        equal = (polar.spread(norms) <= EQUAL).astype(np.float64)
-        flow = Both(Printed(stack(problems), equal, np.ones(count)))
+        equal = polar.spread(norms) <= EQUAL
+        flow = Both(Printed(stack(problems), jnp.asarray(equal), jnp.ones(count)))
         seen = run(
             flow,
             polar.together(starts),

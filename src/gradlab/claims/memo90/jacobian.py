@@ -224,7 +224,7 @@ class _Point:
             "symmetric": _norm(square - square.T) / self.unit,
             "differences": _norm(slopes - self.sum) / self.unit,
             "without": _norm(slopes - self.squares) / self.unit,
-            "change": change / self.unit,
+            "change": 3.0 * change / self.unit,
             "differences_error": change / self.unit + rounding * self.field_unit / (self.h * self.unit),
             "rounding": rounding,
         }
