@@ -87,6 +87,7 @@ class Rates:
             "decay": float(np.max(np.asarray(self.problem.decay))),
             "rate": relative(np.ptp(weighted, axis=1)[:, None], self.sizes),
             "rate_error": 2.0 * self.rounding,
+            "rate_tolerance": float(np.clip(100.0 * self.rounding, 1e-8, 1e-3)),
             **polar.asked("decayed", float(np.max(control)) if degrees.size > 1 else None, 0.05),
             **self._drift(degrees),
         }
