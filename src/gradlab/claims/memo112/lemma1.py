@@ -13,10 +13,11 @@ norms between ½ and 2, of five leaky ReLU layers, a convolutional net under cro
 exponential loss (the lemma sees no loss); for the corrected lemma the last two with z², and three layers of z³.
 
 Tolerances. The rates are AD's gradient times the weights: rounding, some hundred operations of 1e-16, on numbers up to
-1e4 times their sum: 1e-8, or a hundred times the rounding bar where they cancel further (at most 1e-3: O(1) is refuted). A difference conserved by the flow drifts by the solver's errors:
-smooth fields, 1e-9 a step, some hundred steps, one decade for amplification: 1e-6 of Σρ². For ReLU a step h of Heun's
-method across a kink adds h²|ΔẆ_k|²/4 (elsewhere O(h⁴)), and a trajectory that slides along kinks crosses one in every
-step: h t|ΔẆ|²/4 ≈ 5e-4 for h = 5e-4, t = 1, |ΔẆ| ≤ 2, on Σρ² ≥ 1.5: 1e-3.
+1e4 times their sum: 1e-8, or a hundred times the rounding bar where they cancel further (at most 1e-3; a violation is
+O(1)). A difference conserved by the flow drifts by the solver's errors: smooth fields, 1e-9 a step, some hundred
+steps, one decade for amplification: 1e-6 of Σρ². For ReLU a step h of Heun's method across a kink adds h²|ΔẆ_k|²/4
+(elsewhere O(h⁴)), and a trajectory that slides along kinks crosses one in every step: h t|ΔẆ|²/4 ≈ 5e-4 for h = 5e-4,
+t = 1, |ΔẆ| ≤ 2, on Σρ² ≥ 1.5: 1e-3.
 """
 
 from __future__ import annotations
