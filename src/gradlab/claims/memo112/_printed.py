@@ -129,9 +129,9 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
     factors = jnp.array([1.0, 1.0 / len(problem.data.targets)])
     of_sum, of_mean = -jax.vmap(jax.grad(printed_loss), (None, 0))(vector, factors)
     (rho, v, _), (rho_dot, v_dot, product_dot) = jax.jvp(chart, (vector,), (of_sum,))
-    at_v = problem.unravel(v)
-    seen = {"rho": rho, "v": v, "f": problem.outputs(at_v)[:, 0]}
-    seen |= {"jacobian": problem.output_jacobian(at_v)[:, 0], "w_dot": of_mean}
+    f, pullback = jax.vjp(lambda v: problem.outputs(problem.unravel(v))[:, 0], v)
+    (jacobian,) = jax.vmap(pullback)(jnp.eye(f.size))
+    seen = {"rho": rho, "v": v, "f": f, "jacobian": jacobian, "w_dot": of_mean}
     return seen | {"rho_dot": rho_dot, "v_dot": v_dot, "product_dot": product_dot}
 
 

@@ -22,22 +22,27 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
     network, x, weights = problem.network, problem.data.inputs, problem.unravel(vector)
     layer = polar.layer_of(network)
     depth = int(layer.max()) + 1
-    outputs = network(weights, x)
+    masks = jnp.asarray(layer == np.arange(depth)[:, None], dtype=jnp.float64)
 
-    def along(mask: Any) -> Any:
-        return jax.jvp(lambda v: network(problem.unravel(v), x), (vector,), (mask * vector,))[1]
+    # One program for f with its K derivatives and for f(|W|, |x|): compiling is what costs.
+    def along(vector: Any, x: Any, tangent: Any) -> Any:
+        return jax.jvp(lambda v: network(problem.unravel(v), x), (vector,), (tangent,))
+
+    points = jnp.concatenate([jnp.broadcast_to(vector, masks.shape), jnp.abs(vector)[None]])
+    inputs = jnp.concatenate([jnp.broadcast_to(x, (depth, *x.shape)), jnp.abs(x)[None]])
+    outputs, derivatives = jax.vmap(along)(points, inputs, points * jnp.concatenate([masks, masks[:1]]))
 
     def descent(decay: Any) -> Any:
         return problem.ravel(eqx.tree_at(lambda p: p.decay, problem, decay).gradient(weights))
 
     plain, decayed = jax.vmap(descent)(jnp.stack([jnp.zeros(depth), jnp.arange(1.0, depth + 1) / depth]))
     return {
-        "f": outputs,
-        "slope": jax.grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs),
-        "euler": jax.vmap(along)(jnp.asarray(layer == np.arange(depth)[:, None], dtype=jnp.float64)),
+        "f": outputs[0],
+        "slope": jax.grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs[0]),
+        "euler": derivatives[:-1],
         "gradient": plain,
         "decayed": decayed,
-        "size": network(jax.tree.map(jnp.abs, weights), jnp.abs(x)),
+        "size": outputs[-1],
     }
 
 
