@@ -4,6 +4,10 @@
 
 L(W) = (1/N) Σ ‖W x_n − y_n‖² with XᵀX/N = 1 has ∇L = 2 (W − W*), W* = YᵀX/N. So W(t) − W* = e^{−2t}(W(0) − W*),
 and the excess risk L(W) − L(W*) = ‖W − W*‖² falls by the factor e^{−4t}, whatever the start.
+
+A file like this has five pieces: CLAIM, the statement; MEASURES, the numbers that decide, with tolerances fixed before
+anything runs; cases, the problems and their flows; observe, which turns one flow into those numbers; draw, the figure.
+STUDY ties them together. The judge is not in this file: it sees the numbers, their errors and the tolerances only.
 """
 
 import jax
@@ -16,6 +20,7 @@ from gradlab.problem.data import whitened_regression
 
 END = 3.0
 
+# What is claimed, and under which conventions: it is printed at the head of the report.
 CLAIM = gradlab.Claim(
     id="mine.whitened",
     source="mine",
@@ -27,6 +32,8 @@ CLAIM = gradlab.Claim(
     convention="L is the mean over examples of the squared residual, without the factor ½.",
 )
 
+# A hypothesis says whether a case counts at all, a part whether the claim holds for it. The worst case decides, and a
+# number whose error bar straddles its tolerance is inconclusive.
 MEASURES = (
     gradlab.Measure(
         "whitened",
@@ -54,6 +61,8 @@ def cases(budget, key):
     problem = gradlab.stack([gradlab.Problem.make(network, loss, one) for one in data])
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     start = np.stack([10.0 ** (i % 3 - 1) * generator.standard_normal((2, 4)) for i in range(count)])
+    # One ensemble: every problem has the same shapes, so that one program is compiled for all. Each number of the
+    # trajectory comes with its error, the difference to a second solve at ten times the tolerance.
     trajectory = gradlab.run(
         gradlab.GradientFlow(problem),
         (start,),
@@ -73,10 +82,12 @@ def observe(problem, trajectory):
     X, Y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
     solution = (Y.T @ X / len(X)).reshape(-1)
     size = np.linalg.norm(trajectory["weights"].values - solution, axis=1)
+    # log ‖W − W*‖²/‖W(0) − W*‖² is to be −4t; to first order its error is twice that of W relative to ‖W − W*‖.
     misses = 2.0 * np.log(size / size[0]) + 4.0 * trajectory["t"].values
     rounding = 4e-16 * np.linalg.norm(solution)
     bars = 2.0 * (np.linalg.norm(trajectory["weights_error"].values, axis=1) + rounding) / size
     worst = int(np.argmax(np.abs(misses)))
+    # A measure is a scalar by its name, its error is <name>_error; what has a dim is kept for the figure.
     return xr.Dataset(
         {
             "whitened": np.max(np.abs(X.T @ X / len(X) - np.eye(X.shape[1]))),

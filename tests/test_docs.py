@@ -125,10 +125,10 @@ def follow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not printed.strip(), f"{where}: what was printed before it is not shown:\n{printed}"
         if saved(text):
             continue
-        assert language in ("python", "bash"), f"{where} is {language}, with no name of a file in its first line"
-        printed = (
-            executed(text, namespace, where) if language == "python" else commanded(text, monkeypatch)
+        assert language in ("python", "bash"), (
+            f"{where} is {language}, with no name of a file in its first line"
         )
+        printed = executed(text, namespace, where) if language == "python" else commanded(text, monkeypatch)
     assert not printed.strip(), f"{path.name}: what is printed last is not shown:\n{printed}"
 
 

@@ -65,21 +65,21 @@ def test_slopes_are_the_derivatives_of_the_loss(loss, outputs) -> None:
     }
     given = targets[loss.labels]
     same = CustomLoss(loss.per_example, reduction=loss.reduction, labels=loss.labels)
-    for ours, theirs in zip(jacobian._slopes(loss, f, given), jacobian._slopes(same, f, given), strict=True):
+    for ours, theirs in zip(jacobian.slopes(loss, f, given), jacobian.slopes(same, f, given), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-14)
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.5, 2.0])
 def test_a_sum_with_another_factor_is_refuted_by_both_ways(monkeypatch, factor) -> None:
-    right = jacobian._slopes
-    monkeypatch.setattr(jacobian, "_slopes", lambda *a: tuple(factor * part for part in right(*a)))
+    right = jacobian.slopes
+    monkeypatch.setattr(jacobian, "slopes", lambda *a: tuple(factor * part for part in right(*a)))
     found = {part.id: part.verdict for part in verdict(problem(Exponential())).parts}
     assert {name for name, kind in found.items() if kind == REFUTED} == {"velocity", "formula", "differences"}
 
 
 def test_a_sum_without_second_derivatives_of_the_net_is_refuted(monkeypatch) -> None:
-    right = jacobian._slopes
-    monkeypatch.setattr(jacobian, "_slopes", lambda *a: (0.0 * right(*a)[0], right(*a)[1]))
+    right = jacobian.slopes
+    monkeypatch.setattr(jacobian, "slopes", lambda *a: (0.0 * right(*a)[0], right(*a)[1]))
     found = {part.id: part.verdict for part in verdict(problem(Exponential())).parts}
     assert (found["formula"], found["differences"]) == (REFUTED, REFUTED)
 

@@ -26,10 +26,9 @@ eps‖F‖/h ≈ 1e-12: 1e-5, the threshold of a kink.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -37,6 +36,7 @@ from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS, generator, inputs, points, ratio
 from gradlab.claims.derivatives import Scalars, coordinates, differentials
+from gradlab.claims.memo90._losses import family_of, slopes
 from gradlab.laboratory import at
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.data import Data
@@ -102,75 +102,12 @@ MEASURES = (
 )
 
 
-class _Family(NamedTuple):
-    """The losses that are differentiated together, so that one program serves all cases of an architecture."""
-
-    losses: tuple[Loss, ...]
-    targets: tuple[Any, ...]
-    own: int
-
-
-def _family(problem: Problem) -> tuple[Problem, _Family]:
-    """The problem under the plain square loss, and the losses of its kind with the index of its own."""
-    own, given, outputs = problem.loss, np.asarray(problem.data.targets), problem.network.outputs
-    if own.labels == "sign":
-        real, signs = given[:, None], given
-    elif own.labels == "class":
-        real, signs = np.eye(outputs)[given], given
-    else:
-        real = given
-        signs = np.where(real[:, 0] > 0.0, 1.0, -1.0) if outputs == 1 else np.argmax(real, axis=1)
-    residual: tuple[Loss, ...] = (
-        (Square(), Square("mean", half=True), Lp(4)) if outputs == 1 else (Square(), Lp(3))
-    )
-    margin: tuple[Loss, ...] = (Exponential(), Logistic()) if outputs == 1 else (CrossEntropy(),)
-    losses = (*residual, *margin)
-    targets = (real,) * len(residual) + (signs,) * len(margin)
-    if own not in losses:
-        losses, targets = (*losses, own), (*targets, given)
-    base = Problem(problem.network, Square(), Data.make(np.asarray(problem.data.inputs), real))
-    return base, _Family(losses, tuple(map(jnp.asarray, targets)), losses.index(own))
-
-
-def _slopes(loss: Loss, f: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ℓ'_n (N, C) and ℓ''_n (N, C, C), the factor of the reduction included."""
-    factor, eye = 1.0 / len(f) if loss.reduction == "mean" else 1.0, np.eye(f.shape[1])
-    if isinstance(loss, Square):
-        scale = factor * (1.0 if loss.half else 2.0)
-        return -scale * (targets - f), scale * np.broadcast_to(eye, (len(f), *eye.shape))
-    if isinstance(loss, Lp):
-        size = np.abs(f - targets)
-        first, second = (
-            loss.p * size ** (loss.p - 1) * np.sign(f - targets),
-            loss.p * (loss.p - 1) * size ** (loss.p - 2),
-        )
-        return factor * first, factor * second[:, :, None] * eye
-    if isinstance(loss, Exponential):
-        weight = np.exp(-targets[:, None] * f)
-        return -factor * targets[:, None] * weight, factor * weight[:, :, None]
-    if isinstance(loss, Logistic):
-        chance = 1.0 / (1.0 + np.exp(targets[:, None] * f))
-        return -factor * targets[:, None] * chance, factor * (chance * (1.0 - chance))[:, :, None]
-    if isinstance(loss, CrossEntropy):
-        chance = np.exp(f - f.max(axis=1, keepdims=True))
-        chance /= chance.sum(axis=1, keepdims=True)
-        return factor * (chance - eye[targets]), factor * (
-            chance[:, :, None] * eye - chance[:, :, None] * chance[:, None]
-        )
-
-    def one(f: Any, target: Any) -> Any:
-        return loss.per_example(f[None], target[None])[0]
-
-    first, second = (jax.jit(jax.vmap(derivative(one)))(f, targets) for derivative in (jax.grad, jax.hessian))
-    return factor * np.asarray(first), factor * np.asarray(second)
-
-
 class _Point:
     """The field and its derivatives at W, and the field at W ± hq and W ± hq/2 for coordinates q, in one call."""
 
     def __init__(self, problem: Problem, vector: np.ndarray) -> None:
         """Differentiate at ``vector`` and assemble the printed sums."""
-        self.base, self.family = _family(problem)
+        self.base, self.family = family_of(problem)
         self.vector = vector
         self.chosen = coordinates(problem, COORDINATES)
         q = np.eye(vector.size)[self.chosen]
@@ -184,7 +121,7 @@ class _Point:
         d2f = changes[:count, :outputs].reshape(count, examples, -1, size)
         self.field, self.around = -gradients[0, own], -gradients[count:, own]
         self.jacobian = -changes[:count, own]
-        first, second = _slopes(problem.loss, self.f, np.asarray(problem.data.targets))
+        first, second = slopes(problem.loss, self.f, np.asarray(problem.data.targets))
         terms = first[:, :, None] * self.df
         self.field_sum, self.field_unit = -terms.sum(axis=(0, 1)), float(np.linalg.norm(terms, axis=2).sum())
         self.squares = -np.einsum(
@@ -215,15 +152,15 @@ class _Point:
 
     def numbers(self) -> dict[str, float]:
         """What the measures ask for at this point, and the errors of the numbers."""
-        slopes, change = self.differenced()
+        differences, change = self.differenced()
         square = self.jacobian[:, self.chosen]
         rounding = EPS * (self.vector.size + 4.0 * self.f.size + 4.0 * float(np.max(np.abs(self.f))))
         return {
             "velocity": ratio(_norm(self.field_sum - self.field), self.field_unit),
             "formula": _norm(self.sum - self.jacobian) / self.unit,
             "symmetric": _norm(square - square.T) / self.unit,
-            "differences": _norm(slopes - self.sum) / self.unit,
-            "without": _norm(slopes - self.squares) / self.unit,
+            "differences": _norm(differences - self.sum) / self.unit,
+            "without": _norm(differences - self.squares) / self.unit,
             "change": 3.0 * change / self.unit,
             "differences_error": change / self.unit + rounding * self.field_unit / (self.h * self.unit),
             "rounding": rounding,
@@ -300,10 +237,10 @@ SHOWN = 16
 
 def _shown(point: _Point) -> dict[str, Any]:
     """The largest entries of the differenced Jacobian with those of the sum and of its first part, in one unit."""
-    slopes, _ = point.differenced()
-    chosen = np.argsort(-np.abs(slopes), axis=None)[:: max(1, slopes.size // SHOWN)][:SHOWN]
-    unit = float(np.max(np.abs(slopes))) or 1.0
-    entries = {"field_entries": slopes, "sum_entries": point.sum, "squares_entries": point.squares}
+    differences, _ = point.differenced()
+    chosen = np.argsort(-np.abs(differences), axis=None)[:: max(1, differences.size // SHOWN)][:SHOWN]
+    unit = float(np.max(np.abs(differences))) or 1.0
+    entries = {"field_entries": differences, "sum_entries": point.sum, "squares_entries": point.squares}
     return {name: ("entry", values.ravel()[chosen] / unit) for name, values in entries.items()}
 
 
