@@ -46,8 +46,12 @@ def test_the_numbers_of_the_note() -> None:
     norms = np.linalg.norm(printed) + np.linalg.norm(right)
     assert float(seen["memo_s"]) == pytest.approx(np.linalg.norm(printed - right) / norms)
     assert float(seen["right_43"]) < 1e-14
-    assert verdict(PRINTED, seen).verdict == REFUTED
-    assert verdict(CORRECTED, seen).verdict == SUPPORTED
+    # a second case, with an orbit of its own, must not make the first one's tolerances disappear
+    apart = {"between_charts": ("record", [0.0]), "between_charts_error": ("record", [0.0])}
+    other = observed([3.0, 4.0], **apart, chart_direction_norms=(("record", "layer"), [[1.0]]))
+    together = collect([("still", seen), ("flowing", other)])
+    assert PRINTED.judge(together).verdict == REFUTED
+    assert CORRECTED.judge(together).verdict == SUPPORTED
 
 
 def test_at_norm_one_the_printed_denominators_are_right_too() -> None:

@@ -119,3 +119,11 @@ def test_misuse_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="takes no clock"):
         gradlab.run(gradlab.GradientDescent(problem, 0.1), start, [5], clock=gradlab.ArcLength())
     assert isinstance(problem.data, Data)
+
+
+def test_numbers_are_doubles_where_x64_is_off() -> None:
+    with jax.enable_x64(False):
+        flow_step = gradlab.Constant(0.02).step
+        tolerance = gradlab.Adaptive("tsit5", 1e-9).tolerance
+        loss = gradlab.Stop(loss=0.1).loss
+    assert [float(value) for value in (flow_step, tolerance, loss)] == [0.02, 1e-9, 0.1]

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow, descent_direction
+from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
 
@@ -115,7 +116,7 @@ class UnitNormPenalty(Flow):
     """
 
     problem: Problem
-    penalties: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    penalties: Float[Array, "..."] | float = eqx.field(converter=number)
     chart_is_identity: ClassVar[bool] = False
 
     @property

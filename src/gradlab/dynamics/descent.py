@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow, descent_direction
+from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
 
@@ -26,7 +27,7 @@ class Schedule(eqx.Module):
 class Constant(Schedule):
     """η(k) = step."""
 
-    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    step: Float[Array, "..."] | float = eqx.field(converter=number)
 
     def __call__(self, k: Any) -> Float[Array, ""]:
         return jnp.asarray(self.step)
@@ -35,9 +36,9 @@ class Constant(Schedule):
 class PowerLaw(Schedule):
     """η(k) = step/(1 + k/delay)^exponent."""
 
-    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
-    exponent: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
-    delay: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1.0)
+    step: Float[Array, "..."] | float = eqx.field(converter=number)
+    exponent: Float[Array, "..."] | float = eqx.field(converter=number)
+    delay: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
 
     def __call__(self, k: Any) -> Float[Array, ""]:
         return self.step * (1.0 + k / self.delay) ** (-self.exponent)
@@ -46,8 +47,8 @@ class PowerLaw(Schedule):
 class Geometric(Schedule):
     """η(k) = step · factor^⌊k/every⌋, the staircase of training recipes."""
 
-    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
-    factor: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    step: Float[Array, "..."] | float = eqx.field(converter=number)
+    factor: Float[Array, "..."] | float = eqx.field(converter=number)
     every: int = eqx.field(static=True, default=1)
 
     def __call__(self, k: Any) -> Float[Array, ""]:
@@ -57,7 +58,7 @@ class Geometric(Schedule):
 class LossScaled(eqx.Module):
     """η(k) = step/L(w): Euler in log-loss time, w ← w − step ∇log L(w)."""
 
-    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    step: Float[Array, "..."] | float = eqx.field(converter=number)
 
 
 def _as_schedule(step: Any) -> Schedule | LossScaled:

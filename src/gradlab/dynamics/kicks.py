@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
 
@@ -29,7 +30,7 @@ class Kicked(Flow):
     """
 
     flow: Flow
-    sigma: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray)
+    sigma: Float[Array, "..."] | float = eqx.field(converter=number)
     every: float = eqx.field(static=True)
     key: Array
     until: float = eqx.field(static=True, default=math.inf)

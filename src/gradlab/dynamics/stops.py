@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
 #: How a solve stands; the index is what is stored.
@@ -26,7 +27,7 @@ RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = ran
 
 
 def _optional(value: Any) -> Any:
-    return None if value is None else jnp.asarray(value)
+    return None if value is None else number(value)
 
 
 class Stop(eqx.Module):

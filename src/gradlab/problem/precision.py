@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,3 +25,9 @@ def float64(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return in_double
+
+
+@float64
+def number(value: Any) -> jax.Array:
+    """A number, or an array of them, as an array: 0.1 is the double 0.1 whether or not x64 is enabled."""
+    return jnp.asarray(value)

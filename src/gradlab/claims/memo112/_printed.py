@@ -72,9 +72,7 @@ class Printed(Flow):
         return Chart(radial, factor[layer] * (slope - along * y.v)), jnp.log(self.pace)
 
     def chart(self, y: Chart) -> dict[str, Array]:
-        layer = polar.layer_of(self.problem.network)
-        lengths = [jnp.sqrt(jnp.sum(y.v[layer == k] ** 2)) for k in range(y.rho.size)]
-        return {"rho": y.rho, "direction_norms": jnp.stack(lengths)}
+        return {"rho": y.rho}
 
 
 class Both(Flow):
@@ -110,6 +108,18 @@ class Distance(Observable):
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         vector, (rho, v) = y
         return jnp.sqrt(jnp.sum((vector - rho[polar.layer_of(problem.network)] * v) ** 2))
+
+
+class Unit(Observable):
+    """max_k |‖V_k‖ − 1| of the printed system."""
+
+    name: str = eqx.field(static=True, default="unit")
+
+    def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
+        chart = y if isinstance(y, Chart) else y[1]
+        layer = polar.layer_of(problem.network)
+        masks = jnp.asarray(layer == np.arange(layer.max() + 1)[:, None], dtype=jnp.float64)
+        return jnp.max(jnp.abs(jnp.sqrt(masks @ chart.v**2) - 1.0))
 
 
 # Automatic differentiation ----------------------------------------------------------------------------------

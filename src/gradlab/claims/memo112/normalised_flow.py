@@ -31,7 +31,7 @@ import xarray as xr
 from gradlab import figures
 from gradlab.claims import deep_linear, polar
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.memo112._printed import Both, Distance, Printed, points_of
+from gradlab.claims.memo112._printed import Both, Distance, Printed, Unit, points_of
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at, run
 from gradlab.problem.activations import leaky_relu
@@ -143,6 +143,7 @@ def _orbit(
             "orbit_error": 0.0,
             "orbit_tolerance": SMOOTH,
             "unit": 0.0,
+            "unit_error": 0.0,
             "unit_tolerance": SMOOTH,
         }
     tolerance = SMOOTH if problem.network.smooth else KINKED
@@ -152,7 +153,8 @@ def _orbit(
         "orbit": float(np.max(gaps)) / scale,
         "orbit_error": float(np.max(bars)) / scale,
         "orbit_tolerance": tolerance,
-        "unit": float(np.max(np.abs(printed["chart_direction_norms"].values - 1.0))),
+        "unit": float(np.max(printed["unit"].values)),
+        "unit_error": float(np.max(printed["unit_error"].values)),
         "unit_tolerance": tolerance,
         "distance": ("moment", gaps / scale),
         "rho": ("moment", np.prod(polar.norms(layer, vectors), axis=1)),
@@ -171,7 +173,9 @@ def _beside(problem: Problem, trajectory: xr.Dataset, start: np.ndarray) -> xr.D
     )
     solver = Adaptive("dopri8", 1e-9) if problem.network.smooth else "auto"
     times = trajectory["t"].values
-    return run(flow, problem.unravel(jnp.asarray(start)), times, solver=solver, observables=(), keep="all")
+    return run(
+        flow, problem.unravel(jnp.asarray(start)), times, solver=solver, observables=(Unit(),), keep="all"
+    )
 
 
 # Running --------------------------------------------------------------------------------------------------
@@ -189,7 +193,7 @@ def _flows(rng: np.random.Generator, count: int) -> Iterator[Case]:
             polar.together(starts),
             RECORDS,
             solver=group.solver,
-            observables=(Distance(),),
+            observables=(Distance(), Unit()),
             keep="all",
             members=count,
             name=f"{group.name} nets, plain and printed",

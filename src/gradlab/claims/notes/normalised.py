@@ -168,13 +168,15 @@ def _other_chart(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset | None:
 
 def _orbits(problem: Problem, trajectory: xr.Dataset) -> dict[str, float]:
     """The largest distance between the two charts' orbits, relative to ‖W‖, and of ‖V_k‖ from one."""
+    tolerance = ORBIT if problem.network.smooth else KINKED
+    tolerances = {"orbit_tolerance": tolerance, "unit_tolerance": tolerance}
     if "between_charts" in trajectory:
         gaps, bars = (trajectory[f"between_charts{end}"].values for end in ("", "_error"))
         polar = trajectory
     else:
         other = _other_chart(problem, trajectory)
         if other is None:
-            return {"orbit": 0.0, "orbit_error": 0.0, "unit": 0.0}
+            return {"orbit": 0.0, "orbit_error": 0.0, "unit": 0.0, **tolerances}
         ours = trajectory.isel(record=slice(other.sizes["record"]))
         size = np.linalg.norm(ours["weights"].values, axis=1)
         gaps = np.linalg.norm(ours["weights"].values - other["weights"].values, axis=1) / size
@@ -183,8 +185,7 @@ def _orbits(problem: Problem, trajectory: xr.Dataset) -> dict[str, float]:
         polar = other if "chart_direction_norms" in other else ours
     drift = np.abs(np.asarray(polar["chart_direction_norms"].values) - 1.0)
     numbers = {"orbit": float(np.max(gaps)), "orbit_error": float(np.max(bars)), "unit": float(np.max(drift))}
-    tolerance = ORBIT if problem.network.smooth else KINKED
-    return numbers | {"orbit_tolerance": tolerance, "unit_tolerance": tolerance}
+    return numbers | tolerances
 
 
 def _plain(problem: Problem) -> bool:

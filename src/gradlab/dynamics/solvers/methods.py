@@ -7,8 +7,9 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from gradlab.problem.precision import number
 
 #: diffrax's methods by name, with the order of the method.
 METHODS: dict[str, Any] = {
@@ -64,8 +65,8 @@ class Adaptive(Solver):
     """
 
     name: str = eqx.field(static=True, default="dopri8")
-    tolerance: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-9)
-    absolute: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-14)
+    tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
+    absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-14)
 
     def __check_init__(self) -> None:
         if self.name == "euler":
@@ -84,8 +85,8 @@ class Fixed(Solver):
     """
 
     name: str = eqx.field(static=True, default="heun")
-    step: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=1e-2)
-    refinement: Float[Array, "..."] | float = eqx.field(converter=jnp.asarray, default=2.0)
+    step: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-2)
+    refinement: Float[Array, "..."] | float = eqx.field(converter=number, default=2.0)
 
     def __check_init__(self) -> None:
         method(self.name)
