@@ -28,6 +28,9 @@ from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
 
+_start = eqx.filter_jit(lambda flow, weights: start(flow, weights))
+_start_members = eqx.filter_jit(eqx.filter_vmap(lambda flow, weights: start(flow, weights)))
+
 
 def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
     """Fixed steps of a tenth of the inverse sharpness at the start, in clock units, rounded to two digits."""
@@ -77,7 +80,7 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
-    state = start(flow, weights) if members is None else eqx.filter_vmap(start)(flow, weights)
+    state = _start(flow, weights) if members is None else _start_members(flow, weights)
     if automatic and isinstance(picked, Fixed):
         picked = _sharpness_step(flow, clock, state, members)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
