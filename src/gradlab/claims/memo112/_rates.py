@@ -148,10 +148,9 @@ def drawn(dataset: xr.Dataset, kind: str, divided: bool) -> Any:
         figures.curves(
             time[most],
             {f"$k={k + 1}$": moved[most][:, k] for k in layers},
-            "time $t$",
+            f"time $t$ ({labels[most].split(',')[0]})",
             r"$\rho_k^2(t)-\rho_k^2(0)$",
             markers=True,
-            title=labels[most].split(",")[0],
             axes=left,
         )
     rates, degrees = np.abs(dataset["start"].values), dataset["fitted"].values
