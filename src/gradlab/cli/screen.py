@@ -118,10 +118,15 @@ def result_line(record: dict[str, Any]) -> Text:
 
 def verdicts(records: Sequence[dict[str, Any]]) -> Table:
     """The table of verdicts."""
-    table = Table(
-        "claim", "verdict", "deciding number", "part", box=None, pad_edge=False, header_style="bold"
+    # Ids and numbers are there to be copied: in a narrow window other columns give way, not these.
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column(
+        "claim", min_width=max((len(record["id"]) for record in records), default=0), no_wrap=True
     )
-    table.add_column("seconds", justify="right")
+    table.add_column("verdict")
+    table.add_column("deciding number", ratio=1)
+    table.add_column("part")
+    table.add_column("seconds", justify="right", no_wrap=True)
     for record in records:
         table.add_row(
             Text(record["id"]),

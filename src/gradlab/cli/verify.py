@@ -79,7 +79,7 @@ def verify(
     console.print(screen.verdicts(records))
     console.print()
     console.print(screen.tally(records))
-    console.print(screen.Text(f"The report is {(out / 'index.html').resolve()}"))
+    console.print(screen.Text(f"The report is {(out / 'index.html').resolve()}"), soft_wrap=True)
     if json:
         _print_json(records)
     failed = [result for result in results if result.error is not None]
