@@ -15,8 +15,8 @@ HERE = Path(__file__).resolve().parent
 
 HEAD = """# Verdicts at the full budget
 
-Made by `gradlab verify --budget full --json > docs/verdicts.json` (seed 0) and `python docs/verdicts.py`; compare your
-own with `gradlab verify --expect docs/verdicts.json`. The deciding number is the worst of all cases, or
+Made with `gradlab verify --budget full` (seed 0), a few claims a call, and `python docs/verdicts.py`; compare your own
+with `gradlab verify --expect docs/verdicts.json`. The deciding number is the worst of all cases, or
 the one that comes closest to its tolerance. Times are of one two-core machine with other work on it.
 
 | claim | verdict | deciding part | measured | required | cases | time |
