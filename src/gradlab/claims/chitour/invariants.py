@@ -61,8 +61,8 @@ MEASURES = (
         "rate",
         "dQ_j/dt from the gradient at every record, relative to 2‖W‖‖∇F‖ (the largest of the run)",
         "<=",
-        1e-11,
-        "an identity: rounding n·eps·S of the gradient, S/‖∇F‖ ≈ 1e3 as in chitour.gradient",
+        1e-12,
+        "an identity: rounding n·eps of the gradient, relative to the largest gradient of the run",
     ),
     Measure(
         "step",
