@@ -20,8 +20,11 @@ class Clock(eqx.Module):
     may_rest: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Float[Array, ""]) -> Float[Array, ""]:
-        """log dτ/dt at y, where dy/dt = direction · exp(log_scale); NaN or −∞ where the clock stands."""
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
+        """log dτ/dt at y, where dy/dt = direction · exp(log_scale); NaN or −∞ where the clock stands.
+
+        u = log(1 + t) is the logarithm of physical time.
+        """
 
     def refuse(self, flow: Flow) -> str | None:
         """A sentence if the clock cannot serve the flow, else None."""
@@ -31,14 +34,21 @@ class Clock(eqx.Module):
 class Time(Clock):
     """Physical time: dτ = dt."""
 
-    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())
+
+
+class LogTime(Clock):
+    """Logarithmic time: τ = log(1 + t), in which log t = 10⁶ is reached like any other."""
+
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
+        return -u
 
 
 class LogLoss(Clock):
     """Log-loss time: dτ = L dt, in which the gradient flow is dW/dτ = −∇log L."""
 
-    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return flow.observed.log_potential(flow.decode(y))
 
     def refuse(self, flow: Flow) -> str | None:
@@ -56,7 +66,7 @@ class ArcLength(Clock):
 
     may_rest: ClassVar[bool] = True
 
-    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return log_scale + jnp.log(tree.norm(direction))
 
 
@@ -65,7 +75,7 @@ class LogNorm(Clock):
 
     may_rest: ClassVar[bool] = True
 
-    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any) -> Float[Array, ""]:
+    def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         growth = tree.inner(y, direction) / tree.inner(y, y)
         return log_scale + jnp.log(jnp.where(growth > 0.0, growth, jnp.nan))
 

@@ -16,9 +16,10 @@ import xarray as xr
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.integrate import ATTEMPTS, State, advance
+from gradlab.dynamics.integrate import ATTEMPTS, advance
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.progress import report_progress
 from gradlab.observe.observables import Observable

@@ -28,8 +28,8 @@ from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
 
-_start = eqx.filter_jit(lambda flow, weights: start(flow, weights))
-_start_members = eqx.filter_jit(eqx.filter_vmap(lambda flow, weights: start(flow, weights)))
+_start = eqx.filter_jit(start)
+_start_members = eqx.filter_jit(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
 
 
 def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
@@ -51,7 +51,7 @@ def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None)
         image = operator.mv(vector)
         sharpness = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(image)))
         direction, log_scale = flow.velocity(jnp.expm1(u), y)
-        return 0.1 / jnp.maximum(sharpness, 1e-12) * jnp.exp(clock.log_rate(flow, y, direction, log_scale))
+        return 0.1 / jnp.maximum(sharpness, 1e-12) * jnp.exp(clock.log_rate(flow, y, direction, log_scale, u))
 
     compiled = eqx.filter_jit(step if members is None else eqx.filter_vmap(step))
     smallest = float(np.min(compiled(flow, state.y, state.u)))
@@ -80,7 +80,7 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
-    state = _start(flow, weights) if members is None else _start_members(flow, weights)
+    state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
     if automatic and isinstance(picked, Fixed):
         picked = _sharpness_step(flow, clock, state, members)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)

@@ -43,8 +43,26 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
     return METHODS[name]()
 
 
+def cost(stepper: Any, name: str) -> tuple[int, int]:
+    """(evaluations at a restart, evaluations per attempted step); zeros where they are not counted."""
+    if name in IMPLICIT:
+        return 0, 0
+    tableau = getattr(stepper, "tableau", None)
+    if tableau is None:
+        return 0, 1
+    return (1, tableau.num_stages - 1) if tableau.fsal else (0, tableau.num_stages)
+
+
 class Solver(eqx.Module):
     """Abstract: something that carries the chart variables from one record to the next."""
+
+    def memory(self, pair: Any) -> Any:
+        """What the method keeps from step to step beside the pair (y, u): small, stored with the run."""
+        return ()
+
+    def scratch(self, pair: Any) -> Any:
+        """What it keeps but can compute again, e.g. factorisations: not stored, dropped at segment borders."""
+        return ()
 
     def coarser(self) -> Solver:
         """The same method with a larger error: what the error bars are measured against."""

@@ -1,0 +1,54 @@
+"""Equal steps between records, with no error estimate: for fields that are not smooth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+
+from gradlab.dynamics import stops, tree
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.methods import Fixed, cost, method
+from gradlab.dynamics.state import ATTEMPTS, State, rhs, watch
+from gradlab.dynamics.stops import Stop
+
+
+def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end: Any) -> State:
+    stepper = method(solver.name)
+    terms, args = diffrax.ODETerm(rhs), (flow, clock)
+    _, each = cost(stepper, solver.name)
+    span = end - state.tau
+    count = jnp.maximum(solver.refinement * jnp.ceil(span / solver.step * (1.0 - 1e-12)), 1.0)
+    h = jnp.where(state.h > 0.0, state.h, span / count)
+
+    def go_on(carry: Any) -> Any:
+        state, attempts = carry
+        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < ATTEMPTS)
+
+    def step(carry: Any) -> Any:
+        state, attempts = carry
+        last = end - state.tau < 1.5 * h
+        tau = jnp.where(last, end, state.tau + h)
+        pair = (state.y, state.u)
+        inner = stepper.init(terms, state.tau, tau, pair, args)
+        after, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
+        good = tree.finite(after)
+        kept = tree.where(good, after, pair)
+        steps = state.steps + good
+        tau = jnp.where(good, tau, state.tau)
+        code = watch(flow, stop, kept, steps)
+        code = jnp.where(good, code, stops.NOT_FINITE)
+        # h is forgotten at a record, where the next interval is cut anew.
+        planned = jnp.where(last & good, 0.0, h)
+        evaluations = state.evaluations + each
+        moved = replace(
+            state, tau=tau, y=kept[0], u=kept[1], h=planned, steps=steps, evaluations=evaluations, status=code
+        )
+        return moved, attempts + 1
+
+    final, _ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int)))
+    return final

@@ -1,0 +1,94 @@
+"""The explicit state of a solve, the right-hand side in a clock, and what every step loop shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import stops, tree
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.stops import Stop
+
+#: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
+#: it enters the bits of a trajectory. (Iterations do not depend on it.)
+ATTEMPTS = 1000
+
+
+class State(eqx.Module):
+    """All that a solve needs in order to go on.
+
+    tau : the clock (iterations for descent). y : chart variables. u : log(1 + t), t physical time.
+    h : the next step size, 0 where it is still to be chosen. steps, rejected, evaluations : counts
+    (evaluations: full gradients, a Hessian-vector product as two; jacobians: dense ones). status : index into
+    stops.RESULTS. memory : what the solver keeps beside, small and stored with the run. scratch : what it keeps
+    but can compute again; dropped at segment borders.
+    """
+
+    tau: Float[Array, ""]
+    y: Any
+    u: Float[Array, ""]
+    h: Float[Array, ""]
+    steps: Int[Array, ""]
+    rejected: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    jacobians: Int[Array, ""]
+    status: Int[Array, ""]
+    memory: Any = ()
+    scratch: Any = ()
+
+
+def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
+    """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside."""
+    zero, none = jnp.zeros(()), jnp.zeros((), dtype=jnp.int64)
+    y = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.float64), flow.encode(weights))
+    memory, scratch = solver.memory((y, zero)), solver.scratch((y, zero))
+    return State(jnp.asarray(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch)
+
+
+def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
+    """log t from u = log(1 + t); −∞ at t = 0, right for any u, however large."""
+    # expm1 keeps small t exact; beyond u = 1 the form u + log(1 − e^−u) never overflows.
+    small = jnp.log(jnp.expm1(jnp.minimum(u, 1.0)))
+    large = u + jnp.log1p(-jnp.exp(-jnp.maximum(u, 1.0)))
+    return jnp.where(u < 1.0, small, large)
+
+
+def rhs(tau: Any, state: tuple[Any, Any], args: tuple[Flow, Clock]) -> tuple[Any, Any]:
+    flow, clock = args
+    y, u = state
+    direction, log_scale = flow.velocity(jnp.expm1(u), y)
+    log_rate = clock.log_rate(flow, y, direction, log_scale, u)
+    return tree.scale(jnp.exp(log_scale - log_rate), direction), jnp.exp(-log_rate - u)
+
+
+def watch(flow: Flow, stop: Stop, pair: Any, steps: Any) -> Any:
+    """The stop code at a point of the orbit; evaluates only what the stop asks for."""
+    y, u = pair
+    problem, weights = flow.observed, flow.decode(y)
+    gradient_norm = None if stop.gradient_norm is None else problem.gradient_norm(weights)
+    return stop.code(problem, weights, gradient_norm, steps, log_time(u))
+
+
+def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Array, ""]:
+    (y0, u0), (y1, u1), (ey, eu) = before, after, error
+    size = jnp.maximum(tree.norm(y0), tree.norm(y1))
+    in_weights = tree.norm(ey) / (tolerance * size + absolute)
+    in_time = jnp.abs(eu) / (tolerance * jnp.maximum(1.0, jnp.maximum(u0, u1)))
+    return jnp.maximum(in_weights, in_time)
+
+
+def explain(flow: Flow, clock: Clock, state: State) -> State:
+    """Turn a step size underflow into its cause: the clock stands, or the field is not finite."""
+    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
+    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
+    stands = clock.may_rest | ~jnp.isfinite(log_rate)
+    cause = jnp.where(
+        ~tree.finite(direction), stops.NOT_FINITE, jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
+    )
+    status = jnp.where(state.status == stops.UNDERFLOW, cause, state.status)
+    return eqx.tree_at(lambda s: s.status, state, status)
