@@ -18,6 +18,8 @@ class Clock(eqx.Module):
 
     #: Whether a step size underflow in this clock means that the orbit has come to rest.
     may_rest: ClassVar[bool] = False
+    #: Whether a gradient field keeps a Jacobian similar to a symmetric one in this clock.
+    symmetric: ClassVar[bool] = True
 
     @abc.abstractmethod
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
@@ -25,6 +27,10 @@ class Clock(eqx.Module):
 
         u = log(1 + t) is the logarithm of physical time.
         """
+
+    def known(self, tau: Any) -> Float[Array, ""] | None:
+        """log(1 + t) at τ where the clock alone says it, else None: then it is integrated."""
+        return None
 
     def refuse(self, flow: Flow) -> str | None:
         """A sentence if the clock cannot serve the flow, else None."""
@@ -37,12 +43,18 @@ class Time(Clock):
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())
 
+    def known(self, tau: Any) -> Float[Array, ""] | None:
+        return jnp.log1p(tau)
+
 
 class LogTime(Clock):
     """Logarithmic time: τ = log(1 + t), in which log t = 10⁶ is reached like any other."""
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return -u
+
+    def known(self, tau: Any) -> Float[Array, ""] | None:
+        return jnp.asarray(tau)
 
 
 class LogLoss(Clock):
@@ -74,6 +86,7 @@ class LogNorm(Clock):
     """log ‖W‖ as time: dτ = ⟨W, dW⟩/‖W‖²; it stands where the norm does not grow."""
 
     may_rest: ClassVar[bool] = True
+    symmetric: ClassVar[bool] = False
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         growth = tree.inner(y, direction) / tree.inner(y, y)

@@ -50,6 +50,10 @@ class Flow(eqx.Module):
         direction, log_scale = self.velocity(t, y)
         return tree.scale(jnp.exp(log_scale), direction)
 
+    def settle(self, y: Any) -> Any:
+        """The same weights in better chart variables, asked for at every record; y itself unless overridden."""
+        return y
+
     def chart(self, y: Any) -> dict[str, Array]:
         """Chart variables worth recording, by name; each a scalar or a vector over layers."""
         return {}

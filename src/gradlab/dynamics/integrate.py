@@ -19,7 +19,7 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.fixed import fixed
 from gradlab.dynamics.solvers.iteration import iterate
-from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
+from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.state import ATTEMPTS, State, log_time, start
 from gradlab.dynamics.stops import Stop
 
@@ -47,7 +47,7 @@ def advance(
     """
     moving = _unkicked(flow)
     if isinstance(solver, Adaptive):
-        state = adaptive(moving, clock, solver, stop, state, end)
+        state = adaptive(moving, clock, solver, stop, state, end, ATTEMPTS)
     elif isinstance(solver, Fixed):
         state = fixed(moving, clock, solver, stop, state, end)
     else:
@@ -94,4 +94,20 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
             f"Descent steps iterations and {type(moving).__name__} is continuous: use Adaptive() or Fixed(), or "
             "GradientDescent(problem, step) for the iteration"
         )
+    if isinstance(solver, Adaptive) and solver.name in STABILISED:
+        refuse_unsymmetric(moving, clock, solver.name)
     return solver
+
+
+def refuse_unsymmetric(flow: Flow, clock: Clock, name: str) -> None:
+    """ValueError where a stabilised method would meet a Jacobian that is not symmetric in a flat metric."""
+    if not flow.symmetric:
+        raise ValueError(
+            f"{name} is stable on the negative real axis only and the Jacobian of {type(flow).__name__} is not "
+            "symmetric: use solver='bdf' (up to a thousand weights), 'dopri8', or GradientFlow in the plain chart"
+        )
+    if not clock.symmetric:
+        raise ValueError(
+            f"{name} is stable on the negative real axis only and the clock {type(clock).__name__} makes the "
+            "Jacobian unsymmetric: use the clock Time() or LogTime(), or solver='dopri8'"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -59,11 +60,21 @@ def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def rhs(tau: Any, state: tuple[Any, Any], args: tuple[Flow, Clock]) -> tuple[Any, Any]:
+    """d(y, u)/dτ; u stands still where the clock knows it, and is put in by :func:`landed`."""
     flow, clock = args
     y, u = state
+    known = clock.known(tau)
+    u = u if known is None else known
     direction, log_scale = flow.velocity(jnp.expm1(u), y)
     log_rate = clock.log_rate(flow, y, direction, log_scale, u)
-    return tree.scale(jnp.exp(log_scale - log_rate), direction), jnp.exp(-log_rate - u)
+    pace = jnp.exp(-log_rate - u) if known is None else jnp.zeros(())
+    return tree.scale(jnp.exp(log_scale - log_rate), direction), pace
+
+
+def landed(clock: Clock, tau: Any, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The pair (y, u) at τ with u as the clock knows it."""
+    known = clock.known(tau)
+    return pair if known is None else (pair[0], known)
 
 
 def watch(flow: Flow, stop: Stop, pair: Any, steps: Any) -> Any:
@@ -84,11 +95,13 @@ def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: A
 
 def explain(flow: Flow, clock: Clock, state: State) -> State:
     """Turn a step size underflow into its cause: the clock stands, or the field is not finite."""
-    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
-    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
-    stands = clock.may_rest | ~jnp.isfinite(log_rate)
-    cause = jnp.where(
-        ~tree.finite(direction), stops.NOT_FINITE, jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
-    )
-    status = jnp.where(state.status == stops.UNDERFLOW, cause, state.status)
-    return eqx.tree_at(lambda s: s.status, state, status)
+
+    def cause() -> Any:
+        direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
+        log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
+        stands = clock.may_rest | ~jnp.isfinite(log_rate)
+        why = jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
+        return jnp.where(~tree.finite(direction), stops.NOT_FINITE, why).astype(state.status.dtype)
+
+    status = jax.lax.cond(state.status == stops.UNDERFLOW, cause, lambda: state.status)
+    return replace(state, status=status)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,12 +13,15 @@ from jaxtyping import Array, Float
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import Adaptive, cost, method
-from gradlab.dynamics.state import ATTEMPTS, State, error_ratio, explain, rhs, watch
+from gradlab.dynamics.solvers.methods import IMPLICIT, Adaptive, cost, method
+from gradlab.dynamics.solvers.stabilised import Stabilised
+from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
 from gradlab.dynamics.stops import Stop
 
-# Controller gains of Söderlind's PI kind, found best for long negative real spectra: it rejects almost never.
-PROPORTIONAL, INTEGRAL, SAFETY, SMALLEST, LARGEST = 0.2, 0.3, 0.9, 0.2, 5.0
+# Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
+# their stability limit, the second for stabilised ones; both reject almost never.
+EXPLICIT, CHEBYSHEV = (0.2, 0.3), (0.4, 0.3)
+SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
 
 def _first_step(order: int, solver: Adaptive, state: State, slope: Any, span: Any) -> Float[Array, ""]:
@@ -28,58 +30,95 @@ def _first_step(order: int, solver: Adaptive, state: State, slope: Any, span: An
     return jnp.where(jnp.isfinite(guess), jnp.minimum(guess, span), span)
 
 
-def adaptive(flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any) -> State:
-    stepper = method(solver.name, solver.tolerance)
-    terms, args = diffrax.ODETerm(rhs), (flow, clock)
-    pair = (state.y, state.u)
-    order: Any = stepper.error_order(terms)
-    slope = rhs(state.tau, pair, args)
-    first = _first_step(int(order), solver, state, slope, end - state.tau)
-    restart, each = cost(stepper, solver.name)
+class _Method:
+    """A diffrax solver as the loop sees it: how it begins, steps, is restored after a rejection, and is counted."""
+
+    def __init__(self, solver: Adaptive, args: tuple[Flow, Clock]) -> None:
+        self.stepper: Any = method(solver.name, solver.tolerance)
+        self.terms, self.args = diffrax.ODETerm(rhs), args
+        self.order: Any = self.stepper.error_order(self.terms)
+        self.stabilised = isinstance(self.stepper, Stabilised)
+        self.gains = CHEBYSHEV if self.stabilised else EXPLICIT
+        # The slope at the start is evaluated whatever the method, and shared with a first-same-as-last one.
+        self.restart = 0 if solver.name in IMPLICIT else 1
+        self.each = cost(self.stepper, solver.name)
+
+    def begin(self, state: State, end: Any) -> tuple[Any, Any]:
+        """(inner state, slope at the start)."""
+        pair = (state.y, state.u)
+        if self.stabilised:
+            inner = self.stepper.init(self.terms, state.tau, end, pair, self.args, state.memory)
+            return inner, inner.slope
+        inner = self.stepper.init(self.terms, state.tau, end, pair, self.args)
+        return inner, rhs(state.tau, pair, self.args)
+
+    def step(self, tau: Any, after: Any, pair: Any, inner: Any) -> tuple[Any, Any, Any, Any]:
+        """(pair, error, inner state, evaluations) of one attempt."""
+        new, error, _, inner_after, _ = self.stepper.step(
+            self.terms, tau, after, pair, self.args, inner, made_jump=False
+        )
+        spent = inner_after.evaluations - inner.evaluations if self.stabilised else self.each
+        return new, error, inner_after, spent
+
+    def settle(self, keep: Any, before: Any, after: Any) -> Any:
+        """The inner state after an attempt that was kept, or not."""
+        if self.stabilised:
+            before = self.stepper.after_rejection(before, after)
+        return jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)
+
+
+def adaptive(
+    flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: int
+) -> State:
+    """At most ``most`` attempted steps towards ``end``."""
+    method = _Method(solver, (flow, clock))
+    order, (proportional, integral) = method.order, method.gains
 
     def go_on(carry: Any) -> Any:
-        state, _, _, attempts, _ = carry
-        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < ATTEMPTS)
+        state, _, _, attempts = carry
+        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
 
     def attempt(carry: Any) -> Any:
-        state, inner, previous, attempts, before = carry
+        state, inner, previous, attempts = carry
+        before = (state.y, state.u)
         remaining = end - state.tau
         last = remaining <= 1.01 * state.h
         h = jnp.where(last, remaining, state.h)
         tau = jnp.where(last, end, state.tau + h)
-        after, error, _, inner_after, _ = stepper.step(
-            terms, state.tau, tau, before, args, inner, made_jump=False
-        )
+        after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
+        after = landed(clock, tau, after)
         ratio = error_ratio(solver.tolerance, solver.absolute, before, after, error)
         keep = tree.finite(after) & (ratio <= 1.0)
         ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1e-10), 1e10)
-        factor = SAFETY * ratio ** (-(PROPORTIONAL + INTEGRAL) / order) * previous ** (PROPORTIONAL / order)
+        factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
         factor = jnp.clip(factor, SMALLEST, jnp.where(keep, LARGEST, SAFETY))
         # A step cut short by a record says nothing against the longer one planned before it.
         longer = jnp.where(keep & last, jnp.maximum(state.h, h * factor), h * factor)
         underflow = (~keep) & (state.tau + SMALLEST * h == state.tau)
         steps = state.steps + keep
         kept = tree.where(keep, after, before)
-        tau = jnp.where(keep, tau, state.tau)
         code = watch(flow, stop, kept, steps)
         code = jnp.where(underflow, stops.UNDERFLOW, jnp.where(keep, code, stops.RUNNING))
         state = replace(
             state,
-            tau=tau,
+            tau=jnp.where(keep, tau, state.tau),
             y=kept[0],
             u=kept[1],
             h=longer,
             steps=steps,
             rejected=state.rejected + ~keep,
-            evaluations=state.evaluations + each,
+            evaluations=state.evaluations + spent,
             status=code,
         )
-        inner = jax.tree.map(lambda a, b: jnp.where(keep, a, b), inner_after, inner)
-        return state, inner, jnp.where(keep, ratio, previous), attempts + 1, kept
+        inner = method.settle(keep, inner, inner_after)
+        return state, inner, jnp.where(keep, ratio, previous), attempts + 1
 
+    inner, slope = method.begin(state, end)
+    first = _first_step(int(order), solver, state, slope, end - state.tau)
     h = jnp.where(state.h > 0.0, state.h, first)
-    spent = jnp.where(state.status == stops.RUNNING, restart, 0)
-    begun = eqx.tree_at(lambda s: (s.h, s.evaluations), state, (h, state.evaluations + spent))
-    inner = stepper.init(terms, state.tau, end, pair, args)
-    final, *_ = jax.lax.while_loop(go_on, attempt, (begun, inner, jnp.ones(()), jnp.zeros((), int), pair))
+    spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
+    begun = replace(state, h=h, evaluations=state.evaluations + spent)
+    final, inner, *_ = jax.lax.while_loop(go_on, attempt, (begun, inner, jnp.ones(()), jnp.zeros((), int)))
+    if method.stabilised:
+        final = replace(final, memory=inner.spectrum)
     return explain(flow, clock, final)

@@ -13,14 +13,14 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import Fixed, cost, method
-from gradlab.dynamics.state import ATTEMPTS, State, rhs, watch
+from gradlab.dynamics.state import ATTEMPTS, State, landed, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 
 def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end: Any) -> State:
     stepper = method(solver.name)
     terms, args = diffrax.ODETerm(rhs), (flow, clock)
-    _, each = cost(stepper, solver.name)
+    each = cost(stepper, solver.name)
     span = end - state.tau
     count = jnp.maximum(solver.refinement * jnp.ceil(span / solver.step * (1.0 - 1e-12)), 1.0)
     h = jnp.where(state.h > 0.0, state.h, span / count)
@@ -37,7 +37,7 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
         inner = stepper.init(terms, state.tau, tau, pair, args)
         after, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
         good = tree.finite(after)
-        kept = tree.where(good, after, pair)
+        kept = tree.where(good, landed(clock, tau, after), pair)
         steps = state.steps + good
         tau = jnp.where(good, tau, state.tau)
         code = watch(flow, stop, kept, steps)

@@ -9,9 +9,11 @@ import diffrax
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from gradlab.dynamics.solvers.rkc import RKC2, RKC3
+from gradlab.dynamics.solvers.stabilised import unknown
 from gradlab.problem.precision import number
 
-#: diffrax's methods by name, with the order of the method.
+#: The methods by name: diffrax's, and the stabilised ones for fields with a symmetric Jacobian.
 METHODS: dict[str, Any] = {
     "euler": diffrax.Euler,
     "heun": diffrax.Heun,
@@ -22,8 +24,11 @@ METHODS: dict[str, Any] = {
     "dopri8": diffrax.Dopri8,
     "kvaerno3": diffrax.Kvaerno3,
     "kvaerno5": diffrax.Kvaerno5,
+    "rkc2": RKC2,
+    "rkc3": RKC3,
 }
 IMPLICIT = ("kvaerno3", "kvaerno5")
+STABILISED = ("rkc2", "rkc3")
 
 
 def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
@@ -43,14 +48,14 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
     return METHODS[name]()
 
 
-def cost(stepper: Any, name: str) -> tuple[int, int]:
-    """(evaluations at a restart, evaluations per attempted step); zeros where they are not counted."""
+def cost(stepper: Any, name: str) -> int:
+    """Evaluations per attempted step of a method with a tableau; zero where they are not counted."""
     if name in IMPLICIT:
-        return 0, 0
+        return 0
     tableau = getattr(stepper, "tableau", None)
     if tableau is None:
-        return 0, 1
-    return (1, tableau.num_stages - 1) if tableau.fsal else (0, tableau.num_stages)
+        return 1
+    return tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
 
 
 class Solver(eqx.Module):
@@ -90,6 +95,10 @@ class Adaptive(Solver):
         if self.name == "euler":
             raise ValueError("euler has no error estimate: use Fixed('euler', step) or another method")
         method(self.name)
+
+    def memory(self, pair: Any) -> Any:
+        """The running estimate of the spectral radius, for stabilised methods."""
+        return unknown(pair) if self.name in STABILISED else ()
 
     def coarser(self) -> Adaptive:
         """Ten times the tolerance."""

@@ -1,0 +1,144 @@
+"""Homogeneous networks under losses with an exponential tail, in the chart (W/‖W‖, log ‖W‖), to any log t."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.flow import Flow
+from gradlab.problem.problem import Problem
+
+
+class Radial(NamedTuple):
+    """W = e^s V: ``directions`` V (a pytree like the weights), ``log_norm`` s, and ``separated``.
+
+    ``separated`` is 0 while some margin is not positive, and then V = W, s = 0; it is 1 afterwards, and then
+    ‖V‖ = 1. It is a float because every chart variable is one; nothing moves it but :meth:`~HomogeneousFlow.settle`.
+    """
+
+    directions: Any
+    log_norm: Float[Array, ""]
+    separated: Float[Array, ""]
+
+
+def refusal(problem: Problem) -> str | None:
+    """Why the problem has no radial chart, as a sentence that says what to use instead; None where it has."""
+    loss, network = problem.loss, problem.network
+    if not problem.has_log or loss.kind != "margin":
+        return (
+            f"the radial chart needs a margin loss with a log-risk (Exponential, Logistic, CrossEntropy); "
+            f"{type(loss).__name__} was given: use GradientFlow(problem)"
+        )
+    degrees = network.degrees
+    if degrees is None or any(degree is None for degree in degrees):
+        return (
+            f"the radial chart needs a network that is homogeneous in every layer; this {type(network).__name__} "
+            f"has degrees {degrees}: leave out biases and activations that are not homogeneous, or use "
+            "GradientFlow(problem)"
+        )
+    # Traced decays belong to a problem that was checked when it was made.
+    if not isinstance(problem.decay, jax.core.Tracer) and np.any(np.asarray(problem.decay) != 0.0):
+        return (
+            f"the radial chart needs a potential without decay, under which weights stay bounded; decay = "
+            f"{np.asarray(problem.decay)} was given: use GradientFlow(problem)"
+        )
+    return None
+
+
+def degree(problem: Problem) -> int:
+    """K = Σ_k d_k: f(a W; x) = aᴷ f(W; x) for every a > 0."""
+    return int(sum(problem.network.degrees or ()))  # type: ignore[arg-type]
+
+
+def pull(
+    problem: Problem, directions: Any, growth: Any
+) -> tuple[Float[Array, ""], Any, Float[Array, "N C"], Float[Array, "N C"]]:
+    """(log L, G, f, c): the log-risk at outputs ``growth``·f(V), and G = Σ_n Σ_c c_{nc} ∇f_c(V; x_n).
+
+    c = −∂ log L/∂f at the outputs ``growth``·f(V), so that −∇log L(e^s V) = e^{(K−1)s} G for growth = e^{Ks}. For
+    the exponential loss c_n = y_n p_n with p = softmax(−e^{Ks} m). Entries of c are at most one in size: the only
+    large numbers are the exponents e^{Ks} f, which grow like log t.
+    """
+    outputs, pullback = jax.vjp(problem.outputs, directions)
+
+    def log_risk(scaled: Any) -> Any:
+        return problem.loss.log_risk(scaled, problem.data.targets)
+
+    value, slope = jax.value_and_grad(log_risk)(growth * outputs)
+    (pulled,) = pullback(-slope)
+    return value + float(np.log(problem.factor)), pulled, outputs, -slope
+
+
+class HomogeneousFlow(Flow):
+    """The gradient flow of an exponential-type loss in the chart W = e^s V, ‖V‖ = 1, once the data are separated.
+
+    With K the total degree, G of :func:`pull` and a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the exponential loss, by Euler's
+    identity),
+
+        dV/dt = L e^{(K−2)s} (G − a V),    ds/dt = L e^{(K−2)s} a,
+
+    which is dW/dt = −∇L(W) exactly, for any ‖V‖ (Lyu and Li 2020, sec. 5 and app. B; derivation and errors in
+    docs/notes/any-time.md). The factor L e^{(K−2)s} is given as its logarithm. Before the data are separated
+    a = 0 and s = 0: the plain flow of W, in the same compiled program. :meth:`settle` hands over.
+
+    Assumed and checked: a margin loss with a log-risk, a network homogeneous in every layer, no decay.
+    Errors of rounding: e^{Ks} f has relative error eps (K s + depth), so log p and log L have absolute errors of
+    about eps·log t: 10⁻¹⁰ at log t = 10⁶. Implicit methods find V and s to eps all the same, these exponents being
+    what they are solved for; the margin and log t keep their relative accuracy.
+
+    Raises
+    ------
+    ValueError
+        For other problems.
+    """
+
+    problem: Problem
+    chart_is_identity: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        reason = refusal(self.problem)
+        if reason is not None:
+            raise ValueError(reason)
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Radial:
+        """The plain chart, or at once the radial one where the weights already separate the data."""
+        zero = jnp.zeros((), jnp.float64)
+        return self.settle(Radial(weights, zero, zero))
+
+    def decode(self, y: Radial) -> Any:
+        return tree.scale(jnp.exp(y.log_norm), y.directions)
+
+    def velocity(self, t: Any, y: Radial) -> tuple[Radial, Float[Array, ""]]:
+        K = degree(self.problem)
+        # Constant between hand-overs: implicit methods need no column for it.
+        radial = jax.lax.stop_gradient(y.separated) > 0.5
+        log_risk, pulled, _, _ = pull(self.problem, y.directions, jnp.exp(K * y.log_norm))
+        size = jnp.where(radial, tree.inner(y.directions, y.directions), 1.0)
+        along = jnp.where(radial, tree.inner(pulled, y.directions) / size, 0.0)
+        across = tree.add(pulled, tree.scale(-along, y.directions))
+        return Radial(across, along, jnp.zeros(())), log_risk + (K - 2) * y.log_norm
+
+    def settle(self, y: Radial) -> Radial:
+        """The radial chart where all margins are positive or it is in use already, ‖V‖ = 1; W is unchanged."""
+        margins = self.problem.margins(y.directions)
+        radial = (y.separated > 0.5) | jnp.all(margins > 0.0)
+        size = jnp.where(radial, tree.norm(y.directions), 1.0)
+        return Radial(
+            tree.scale(1.0 / size, y.directions),
+            y.log_norm + jnp.log(size),
+            jnp.where(radial, 1.0, 0.0),
+        )
+
+    def chart(self, y: Radial) -> dict[str, Array]:
+        """``polar`` (1 once handed over), ``log_norm`` = log ‖W‖, ``directions_norm`` = ‖V‖."""
+        size = tree.norm(y.directions)
+        return {"polar": y.separated, "log_norm": y.log_norm + jnp.log(size), "directions_norm": size}

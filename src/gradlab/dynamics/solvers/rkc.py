@@ -1,0 +1,158 @@
+"""Runge–Kutta–Chebyshev: RKC2 (Sommeijer, Shampine and Verwer 1997) and its Richardson-extrapolated form RKC3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.stabilised import Stabilised
+
+#: Damping ε of RKC2: |R| ≤ 1 − ε/3 away from the origin.
+DAMPING = 2.0 / 13.0
+#: Damping under extrapolation: with R between 0.32 and 1 − ε/3 the combination (4 R(z/2)² − R(z))/3 stays below
+#: 0.93; at ε = 2/13 it would exceed one.
+EXTRAPOLATED = 0.4
+
+
+def length(stages: Any, damping: float = DAMPING) -> Float[Array, "..."]:
+    """β: the stability interval [−β, 0] of s stages, ⅔ (s² − 1)(1 − 2ε/15) (a lower bound for ε ≤ 0.5)."""
+    return 2.0 / 3.0 * (jnp.square(1.0 * stages) - 1.0) * (1.0 - 2.0 * damping / 15.0)
+
+
+def enough(z: Any, damping: float = DAMPING) -> Int[Array, ""]:
+    """The fewest stages, at least 2, whose interval holds z; no cap."""
+    scale = 2.0 / 3.0 * (1.0 - 2.0 * damping / 15.0)
+    return jnp.maximum(2, jnp.ceil(jnp.sqrt(1.0 + jnp.maximum(z, 0.0) / scale))).astype(jnp.int64)
+
+
+def chebyshev(stages: Any, damping: float) -> tuple[Any, Any, Any]:
+    """(w₀, w₁, b_s): R(z) = 1 − b_s T_s(w₀) + b_s T_s(w₀ + w₁ z)."""
+    s = 1.0 * stages
+    w0 = 1.0 + damping / s**2
+    # arccosh(1 + x) without cancellation for small x
+    x = damping / s**2
+    theta = jnp.log1p(x + jnp.sqrt(x * (2.0 + x)))
+    sinh, cosh = jnp.sinh(theta), jnp.cosh(theta)
+    first = s * jnp.sinh(s * theta) / sinh
+    second = (s**2 * jnp.cosh(s * theta) - s * jnp.sinh(s * theta) * cosh / sinh) / sinh**2
+    return w0, first / second, second / first**2
+
+
+def rkc2(
+    field: Callable[[Any, Any], Any],
+    t: Any,
+    y: Any,
+    h: Any,
+    slope: Any,
+    stages: Any,
+    damping: float = DAMPING,
+) -> Any:
+    """One step of s stages from (t, y), slope = f(t, y): s − 1 evaluations.
+
+    Y_j = Y_0 + D_j, D_j = μ_j D_{j−1} + ν_j D_{j−2} + μ̃_j h F_{j−1} + γ̃_j h F_0 (Sommeijer et al. eq. 2.4, in
+    increments, which keeps round-off relative to the increment).
+    """
+    w0, w1, _ = chebyshev(stages, damping)
+    two_w0 = 2.0 * w0
+    ratio2 = 1.0 / (4.0 * w0**2)
+    # T, T', T'' at w₀ for j = 2 and 1; b_0 = b_1 = b_2.
+    start = (
+        (2.0 * w0**2 - 1.0, 4.0 * w0, jnp.full_like(w0, 4.0)),
+        (w0, jnp.ones_like(w0), jnp.zeros_like(w0)),
+    )
+    b2 = ratio2
+    first = tree.scale(b2 * w1 * h, slope)
+    c1 = b2 * w1
+
+    def stage(j: Any, carry: Any) -> Any:
+        (one, two, c, b_one, b_two, (cheb, previous)) = carry
+        value, derivative, curvature = cheb
+        b = curvature / derivative**2
+        a_one = 1.0 - b_one * previous[0]
+        mu, nu = b * two_w0 / b_one, -b / b_two
+        rate = 2.0 * b * w1 / b_one
+        force = field(t + c * h, tree.add(y, one))
+        new = jax.tree.map(
+            lambda d1, d2, f, f0: mu * d1 + nu * d2 + rate * h * f - a_one * rate * h * f0,
+            one,
+            two,
+            force,
+            slope,
+        )
+        c_new = w1 * curvature / derivative
+        following = (
+            two_w0 * value - previous[0],
+            two_w0 * derivative + 2.0 * value - previous[1],
+            two_w0 * curvature + 4.0 * derivative - previous[2],
+        )
+        return new, one, c_new, b, b_one, (following, cheb)
+
+    zero = tree.scale(0.0, first)
+    done = jax.lax.fori_loop(2, stages + 1, stage, (first, zero, c1, b2, b2, start))
+    return tree.add(y, done[0])
+
+
+class RKC2(Stabilised):
+    """Second-order Runge–Kutta–Chebyshev with damping 2/13; β ≈ 0.653 s², any number of stages.
+
+    Error estimate 0.8 (y₀ − y₁) + 0.4 h (f₀ + f₁), of order h³ (Sommeijer, Shampine and Verwer 1997, eq. 2.8).
+    """
+
+    def order(self, terms: Any) -> int:
+        return 2
+
+    def error_order(self, terms: Any) -> int:
+        return 3
+
+    def stages(self, z: Any) -> Int[Array, ""]:
+        return enough(z)
+
+    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
+        stages = self.stages(z)
+        after = rkc2(field, t, y, h, slope, stages)
+        slope1 = field(t + h, after)
+        error = jax.tree.map(lambda a, b, f, g: 0.8 * (a - b) + 0.4 * h * (f + g), y, after, slope, slope1)
+        return after, error, slope1, stages
+
+
+class RKC3(Stabilised):
+    """RKC2 over h and twice over h/2, extrapolated to order three: (4 y_{h/2} − y_h)/3.
+
+    The same number of stages in all three: the error constants depend on it, and would not cancel otherwise.
+    Damping 0.4, so that the extrapolated stability function stays below 0.93 on the interval. The error estimate is
+    that of the fine second-order solution, (y_{h/2} − y_h)/3, of order h³: it bounds the extrapolated one's.
+    """
+
+    def order(self, terms: Any) -> int:
+        return 3
+
+    def error_order(self, terms: Any) -> int:
+        return 3
+
+    def stages(self, z: Any) -> Int[Array, ""]:
+        return 3 * enough(z, EXTRAPOLATED)
+
+    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
+        stages = enough(z, EXTRAPOLATED)
+
+        # One loop for the three legs, so that one copy of the field is compiled.
+        def leg(i: Any, carry: Any) -> Any:
+            coarse, fine, slope_fine = carry
+            whole = i == 0
+            base = tree.where(i == 2, fine, y)
+            force = tree.where(i == 2, slope_fine, slope)
+            length = jnp.where(whole, 1.0, 0.5) * h
+            begin = t + jnp.where(i == 2, 0.5, 0.0) * h
+            after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED)
+            here = jax.lax.cond(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
+            return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
+
+        coarse, fine, _ = jax.lax.fori_loop(0, 3, leg, (y, y, slope))
+        gap = jax.tree.map(lambda a, b: (a - b) / 3.0, fine, coarse)
+        after = tree.add(fine, gap)
+        return after, gap, field(t + h, after), 3 * stages - 1
