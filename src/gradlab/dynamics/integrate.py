@@ -17,6 +17,7 @@ from gradlab.dynamics.descent import GradientDescent, StochasticGradientDescent
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.adaptive import adaptive
+from gradlab.dynamics.solvers.auto import Auto, automatic
 from gradlab.dynamics.solvers.fixed import fixed
 from gradlab.dynamics.solvers.iteration import iterate
 from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Descent, Fixed, Solver
@@ -46,14 +47,19 @@ def advance(
     call again with the state returned.
     """
     moving = _unkicked(flow)
-    if isinstance(solver, Adaptive):
+    if isinstance(solver, Auto):
+        state = automatic(moving, clock, solver, stop, state, end)
+    elif isinstance(solver, Adaptive):
         state = adaptive(moving, clock, solver, stop, state, end, ATTEMPTS)
     elif isinstance(solver, Fixed):
         state = fixed(moving, clock, solver, stop, state, end)
     else:
         state = iterate(moving, clock, stop, state, end, limit)
     state = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
-    return state, observe(flow, observables, state)
+    seen = observe(flow, observables, state)
+    if isinstance(solver, Auto):
+        seen |= {"stiff": jnp.asarray(solver.changed), "stiffness": state.memory.stiffness}
+    return state, seen
 
 
 def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, Array]:
@@ -63,13 +69,14 @@ def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, A
     seen = {item.name: item(problem, weights, state.y, t) for item in observables}
     seen |= {f"chart_{name}": value for name, value in flow.chart(state.y).items()}
     counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
+    counts["jacobians"] = state.jacobians
     return seen | {"tau": state.tau, "t": t, "log_t": log_time(state.u)} | counts
 
 
 def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
     """``"auto"`` resolved, a method's name turned into a solver, and mismatches refused.
 
-    ``auto``: the iteration itself for descent and SGD; the adaptive eighth-order pair for smooth networks;
+    ``auto``: the iteration itself for descent and SGD; :class:`Auto` for smooth networks;
     fixed steps of Heun's method, a tenth of the inverse sharpness at the start each, for networks with kinks.
 
     Raises
@@ -81,7 +88,7 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
     iteration = isinstance(moving, (GradientDescent, StochasticGradientDescent))
     if isinstance(solver, str):
         if solver == "auto":
-            continuous = Adaptive() if flow.observed.network.smooth else Fixed()
+            continuous = Auto() if flow.observed.network.smooth else Fixed()
             return Descent() if iteration else continuous
         solver = Descent() if solver == "descent" else Adaptive(solver)
     if iteration and not isinstance(solver, Descent):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import equinox as eqx
@@ -18,6 +18,7 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
@@ -92,6 +93,8 @@ class Drive:
         limit = float(ATTEMPTS)
         while True:
             clock_start = time.perf_counter()
+            if isinstance(solver, Auto):
+                solver = solver.following(state.memory)
             state, seen = step(
                 self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit)
             )
@@ -150,7 +153,7 @@ def strong(tree: Any) -> Any:
 def _pack(states: Sequence[State]) -> dict[str, np.ndarray]:
     packed = {}
     for name, state in zip(("fine", "coarse"), states, strict=False):
-        for i, leaf in enumerate(jax.tree.leaves(state)):
+        for i, leaf in enumerate(jax.tree.leaves(replace(state, scratch=()))):
             packed[f"{name}_{i:03d}"] = np.asarray(leaf)
     return packed
 
@@ -158,12 +161,9 @@ def _pack(states: Sequence[State]) -> dict[str, np.ndarray]:
 def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]:
     states = []
     for name, state in zip(("fine", "coarse"), like, strict=False):
-        leaves, structure = jax.tree.flatten(state)
-        states.append(
-            jax.tree.unflatten(
-                structure, [jnp.asarray(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
-            )
-        )
+        leaves, structure = jax.tree.flatten(replace(state, scratch=()))
+        stored = [jnp.asarray(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
+        states.append(replace(jax.tree.unflatten(structure, stored), scratch=state.scratch))
     return states
 
 
@@ -231,6 +231,7 @@ def drive_all(
     drive: Drive, states: list[State], moments: np.ndarray, store: Store | None, name: str
 ) -> xr.Dataset:
     done, parts = 0, []
+    blank = [state.scratch for state in states]
     length = segment_length(len(moments))
     if store is not None and store.segments:
         kept, packed = store.dataset(), store.state()
@@ -250,6 +251,8 @@ def drive_all(
             if store is not None:
                 store.append(part, _pack(states), time.perf_counter() - clocked)
             parts.append(part)
+            # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
+            states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
     return _join(parts)
 
@@ -307,7 +310,16 @@ def _finals(drive: Drive, states: list[State]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
     flatten = _flat_one if drive.members is None else _flat_members
     vectors = [np.asarray(flatten(drive.flow, state.y)) for state in states]
-    finals = {"final_weights": ((*lead, "weight"), vectors[0])}
+    finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
+    if isinstance(drive.solver, Auto):
+        journal = states[0].memory
+        change = (*lead, "change")
+        finals |= {
+            "changes": (lead, np.asarray(journal.changes)),
+            "change_clock": (change, np.asarray(journal.when)),
+            "change_stiff": (change, np.asarray(journal.stiff)),
+            "change_stiffness": (change, np.asarray(journal.why)),
+        }
     if len(vectors) == 2:
         finals["final_weights_error"] = ((*lead, "weight"), np.abs(vectors[0] - vectors[1]))
     return finals

@@ -18,6 +18,7 @@ from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, choose, start
+from gradlab.dynamics.solvers.auto import CHANGES, Auto
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
@@ -80,6 +81,8 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
+    if isinstance(picked, Auto):
+        picked = picked.resolve(problem.size + 1, flow.symmetric and clock.symmetric, members is not None)
     state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
     if automatic and isinstance(picked, Fixed):
         picked = _sharpness_step(flow, clock, state, members)
@@ -158,15 +161,33 @@ def _finish(dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None)
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
     result = words[0] if drive.members is None else json.dumps(words)
+    used = describe(drive.solver)
+    if isinstance(drive.solver, Auto) and drive.members is None:
+        used = _used(drive.solver, dataset)
     provenance = {
         "flow": type(drive.flow).__name__,
         "clock": type(drive.clock).__name__,
         "solver": describe(drive.solver),
+        "solver_used": used,
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
     }
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
+
+
+def _used(solver: Auto, dataset: xr.Dataset) -> str:
+    """What ``Auto`` used and why, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4: stability limited tsit5)``."""
+    words = [solver.explicit]
+    for i in range(min(int(dataset["changes"]), CHANGES)):
+        when, why = float(dataset["change_clock"][i]), float(dataset["change_stiffness"][i])
+        if bool(dataset["change_stiff"][i]):
+            words.append(
+                f"from {when:.3g} {solver.stiff} (h ρ = {why:.2g}: stability limited {solver.explicit})"
+            )
+        else:
+            words.append(f"from {when:.3g} {solver.explicit} (h ρ = {why:.2g}: no longer stiff)")
+    return "; ".join(words)
 
 
 def describe(solver: Solver) -> str:
@@ -175,6 +196,8 @@ def describe(solver: Solver) -> str:
         return "Descent: the iteration itself (unit-step Euler)"
     if isinstance(solver, Fixed):
         return f"Fixed {solver.name}, {float(solver.refinement):g} steps per {float(solver.step):g}"
+    if isinstance(solver, Auto):
+        return f"Auto {solver.explicit or 'explicit'} or {solver.stiff or '-'}, tolerance {float(solver.tolerance):g}"
     if isinstance(solver, Adaptive):
         return f"Adaptive {solver.name}, tolerance {float(solver.tolerance):g}"
     return type(solver).__name__

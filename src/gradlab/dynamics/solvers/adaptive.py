@@ -68,7 +68,7 @@ class _Method:
 
 
 def adaptive(
-    flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: int
+    flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: Any
 ) -> State:
     """At most ``most`` attempted steps towards ``end``."""
     method = _Method(solver, (flow, clock))
