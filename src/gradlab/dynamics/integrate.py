@@ -19,6 +19,7 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.auto import Auto, automatic
 from gradlab.dynamics.solvers.fixed import fixed
+from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.iteration import iterate
 from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.state import ATTEMPTS, State, log_time, start
@@ -49,6 +50,8 @@ def advance(
     moving = _unkicked(flow)
     if isinstance(solver, Auto):
         state = automatic(moving, clock, solver, stop, state, end)
+    elif isinstance(solver, Adaptive) and solver.name == "bdf":
+        state = implicit(moving, clock, solver, stop, state, end, ATTEMPTS)
     elif isinstance(solver, Adaptive):
         state = adaptive(moving, clock, solver, stop, state, end, ATTEMPTS)
     elif isinstance(solver, Fixed):

@@ -27,18 +27,18 @@ class State(eqx.Module):
     h : the next step size, 0 where it is still to be chosen. steps, rejected, evaluations : counts
     (evaluations: full gradients, a Hessian-vector product as two; jacobians: dense ones). status : index into
     stops.RESULTS. memory : what the solver keeps beside, small and stored with the run. scratch : what it keeps
-    but can compute again; dropped at segment borders.
+    but can compute again; dropped at segment borders. An ensemble's state carries a leading member axis.
     """
 
-    tau: Float[Array, ""]
+    tau: Float[Array, "..."]
     y: Any
-    u: Float[Array, ""]
-    h: Float[Array, ""]
-    steps: Int[Array, ""]
-    rejected: Int[Array, ""]
-    evaluations: Int[Array, ""]
-    jacobians: Int[Array, ""]
-    status: Int[Array, ""]
+    u: Float[Array, "..."]
+    h: Float[Array, "..."]
+    steps: Int[Array, "..."]
+    rejected: Int[Array, "..."]
+    evaluations: Int[Array, "..."]
+    jacobians: Int[Array, "..."]
+    status: Int[Array, "..."]
     memory: Any = ()
     scratch: Any = ()
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import adaptive
+from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import State, rhs
@@ -121,7 +122,8 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     else:
         memory = journal.implicit if solver.name == "bdf" else ()
     most = STIFF if solver.changed else jnp.where(state.steps > 0, EXPLICIT, FIRST)
-    moved = adaptive(flow, clock, inner, stop, replace(state, memory=memory), end, most)
+    loop = implicit if solver.name == "bdf" else adaptive
+    moved = loop(flow, clock, inner, stop, replace(state, memory=memory), end, most)
     if solver.name in STABILISED:
         spectrum, products = moved.memory, jnp.zeros((), int)
     else:

@@ -7,9 +7,13 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.dynamics.solvers import bdf, differences
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
+from gradlab.dynamics.solvers.rock4 import ROCK4
 from gradlab.dynamics.solvers.stabilised import unknown
 from gradlab.problem.precision import number
 
@@ -26,9 +30,10 @@ METHODS: dict[str, Any] = {
     "kvaerno5": diffrax.Kvaerno5,
     "rkc2": RKC2,
     "rkc3": RKC3,
+    "rock4": ROCK4,
 }
 IMPLICIT = ("kvaerno3", "kvaerno5")
-STABILISED = ("rkc2", "rkc3")
+STABILISED = ("rkc2", "rkc3", "rock4")
 
 
 def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
@@ -40,12 +45,13 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
         For an unknown name.
     """
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(METHODS)}"
+        known = (*METHODS, "bdf")
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
         raise ValueError(f"unknown solver method {name!r}: {hint}")
     if name in IMPLICIT:
         return METHODS[name](root_finder=diffrax.VeryChord(rtol=0.01 * tolerance, atol=0.01 * tolerance))
-    return METHODS[name]()
+    return ROCK4(tolerance) if name == "rock4" else METHODS[name]()
 
 
 def cost(stepper: Any, name: str) -> int:
@@ -82,7 +88,8 @@ class Adaptive(Solver):
 
     Parameters
     ----------
-    name : ``tsit5``, ``dopri8``, ``bosh3``, ``dopri5``, ``kvaerno3``, ``kvaerno5``, ``heun``.
+    name : explicit ``bosh3``, ``tsit5``, ``dopri5``, ``dopri8``, ``heun``; stabilised explicit, for gradient flows,
+        ``rkc2``, ``rkc3``, ``rock4``; implicit, with a dense Jacobian, ``bdf``, ``kvaerno3``, ``kvaerno5``.
     tolerance : relative error per step.
     absolute : absolute floor of that error.
     """
@@ -94,11 +101,20 @@ class Adaptive(Solver):
     def __check_init__(self) -> None:
         if self.name == "euler":
             raise ValueError("euler has no error estimate: use Fixed('euler', step) or another method")
-        method(self.name)
+        if self.name != "bdf":
+            method(self.name)
 
     def memory(self, pair: Any) -> Any:
-        """The running estimate of the spectral radius, for stabilised methods."""
+        """The running estimate of the spectral radius, for stabilised methods; BDF's differences."""
+        if self.name == "bdf":
+            size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
+            none = jnp.zeros((), dtype=jnp.int64)
+            return bdf.Memory(jnp.zeros((differences.ROWS, size)), none + 1, none, jnp.zeros(()))
         return unknown(pair) if self.name in STABILISED else ()
+
+    def scratch(self, pair: Any) -> Any:
+        """BDF's Jacobian and factors."""
+        return bdf.blank(sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))) if self.name == "bdf" else ()
 
     def coarser(self) -> Adaptive:
         """Ten times the tolerance."""

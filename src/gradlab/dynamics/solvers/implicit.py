@@ -1,0 +1,105 @@
+"""Steps of the variable-order BDF method with the exact dense Jacobian, from a state towards the next record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from gradlab.dynamics import stops
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers import bdf
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
+from gradlab.dynamics.stops import Stop
+
+
+class _Unknowns:
+    """The unknowns as one vector: y and log(1 + t), the latter 0 where the clock knows it."""
+
+    def __init__(self, flow: Flow, clock: Clock, solver: Adaptive, state: State) -> None:
+        self.args, self.solver = (flow, clock), solver
+        self.u = None if clock.known(state.tau) is None else state.u
+        u = state.u if self.u is None else jnp.zeros_like(state.u)
+        self.vector, self.unravel = ravel_pytree((state.y, u))
+
+    def pair(self, vector: Any) -> tuple[Any, Any]:
+        y, u = self.unravel(vector)
+        return y, u if self.u is None else self.u
+
+    def slope(self, tau: Any, vector: Any) -> Any:
+        return ravel_pytree(rhs(tau, self.pair(vector), self.args))[0]
+
+    def jacobian(self, tau: Any, vector: Any) -> Any:
+        return jax.jacfwd(self.slope, argnums=1)(tau, vector)
+
+    def ratio(self, before: Any, after: Any, error: Any) -> Any:
+        return error_ratio(
+            self.solver.tolerance,
+            self.solver.absolute,
+            self.pair(before),
+            self.pair(after),
+            self.unravel(error),
+        )
+
+
+def implicit(
+    flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: Any
+) -> State:
+    """At most ``most`` attempted steps towards ``end``; a Jacobian is evaluated only where the old one fails."""
+    unknowns = _Unknowns(flow, clock, solver, state)
+
+    def go_on(carry: Any) -> Any:
+        state, _, attempts = carry
+        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
+
+    def attempt(carry: Any) -> Any:
+        state, vector, attempts = carry
+        outcome = bdf.attempt(
+            unknowns.slope,
+            unknowns.jacobian,
+            state.tau,
+            end,
+            vector,
+            state.memory,
+            state.scratch,
+            solver.tolerance,
+            unknowns.ratio,
+        )
+        y, u = landed(clock, outcome.tau, unknowns.pair(outcome.y))
+        steps = state.steps + outcome.accepted
+        code = watch(flow, stop, (y, u), steps)
+        underflow = ~outcome.accepted & (outcome.tau + outcome.memory.step == outcome.tau)
+        state = replace(
+            state,
+            tau=outcome.tau,
+            y=y,
+            u=u,
+            h=outcome.memory.step,
+            steps=steps,
+            # The same step once more with a new Jacobian is no rejection of the step.
+            rejected=state.rejected + (~outcome.accepted & ~outcome.stuck),
+            evaluations=state.evaluations + outcome.evaluations,
+            jacobians=state.jacobians + outcome.jacobians,
+            status=jnp.where(underflow, stops.UNDERFLOW, jnp.where(outcome.accepted, code, stops.RUNNING)),
+            memory=outcome.memory,
+            scratch=outcome.scratch,
+        )
+        return state, outcome.y, attempts + 1
+
+    running = (state.status == stops.RUNNING) & (state.tau < end)
+    # A first step, or weights changed since the last one by a kick or another method: order one.
+    anew = running & ((state.h == 0.0) | jnp.any(state.memory.differences[0] != unknowns.vector))
+
+    def restart() -> bdf.Memory:
+        h = bdf.first_step(unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio)
+        return bdf.start(unknowns.slope, state.tau, unknowns.vector, h)
+
+    memory = jax.lax.cond(anew, restart, lambda: state.memory)
+    begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 3, 0))
+    final, *_ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, jnp.zeros((), int)))
+    return explain(flow, clock, final)

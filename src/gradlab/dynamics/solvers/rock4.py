@@ -1,0 +1,179 @@
+"""The stabilised explicit Runge–Kutta methods of order four (ROCK4 kind): s evaluations reach h ρ = 0.318 s².
+
+Source: A. Abdulle, Fourth order Chebyshev methods with recurrence relation, SIAM J. Sci. Comput. 23 (2002),
+2041–2054. The coefficients are our own, computed from the conditions there by
+:mod:`gradlab.dynamics.solvers.rock4_table`; docs/notes/rock4.md has the derivation.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.rkc import RKC2
+from gradlab.dynamics.solvers.stabilised import Stabilised
+from gradlab.problem.precision import number
+
+#: Round-off in the stiffest direction grows by w_s(−ℓ_s) ≤ ℓ⁴/98 (s ≥ 6) over the last four stages: ROUNDING is
+#: the unit round-off of float64, SHARE the part of the tolerance that it may take of a step.
+GROWTH, ROUNDING, SHARE = 98.0, 1.1e-16, 0.02
+#: Parts of a step that the round-off does not admit as one, before RKC2 takes it.
+PIECES = 4
+
+
+class Table(NamedTuple):
+    """Coefficients of all methods, a row for each stage number.
+
+    stages : s. lengths : ℓ_s, |R_s| < 1 on [−ℓ_s, 0). start : where the method's s − 4 numbers begin in ``mu`` and
+    ``kappa``. matrix : rows 1, 2, 3 make the second to fourth finishing stage, row 4 the new point, of the four
+    finishing slopes. nodes : their times over h, from that of the first. error : combination of the four slopes
+    (times h) and, last, of g_{s−4} − y.
+    """
+
+    stages: np.ndarray
+    lengths: np.ndarray
+    start: np.ndarray
+    mu: np.ndarray
+    kappa: np.ndarray
+    matrix: np.ndarray
+    nodes: np.ndarray
+    error: np.ndarray
+
+
+def load() -> Table:
+    """The table beside this file (plain arrays; nothing is unpickled)."""
+    place = importlib.resources.files("gradlab.dynamics.solvers").joinpath("rock4.npz")
+    with place.open("rb") as stored, np.load(stored, allow_pickle=False) as arrays:
+        return Table(**{name: arrays[name] for name in Table._fields})
+
+
+TABLE = load()
+#: The tabulated stage numbers, and the lengths ℓ_s of their intervals of stability.
+stages, lengths = TABLE.stages, TABLE.lengths
+
+
+def _last(tolerance: Any) -> Int[Array, ""]:
+    """Index of the largest method whose round-off stays below its share; the smallest method if none does."""
+    cap = (GROWTH * SHARE * jnp.asarray(tolerance) / ROUNDING) ** 0.25
+    return jnp.maximum(jnp.searchsorted(jnp.asarray(lengths), cap, side="right") - 1, 0)
+
+
+def limit(tolerance: Any) -> Float[Array, ""]:
+    """The largest usable ℓ: ℓ⁴/98 · 1.1·10⁻¹⁶ ≤ 0.02 · tolerance (or the smallest ℓ of all).
+
+    Beyond it the caller shortens h to ℓ/ρ or takes a method of lower order. tolerance: relative error per step.
+    """
+    return jnp.asarray(lengths)[_last(tolerance)]
+
+
+def index(z: Any, tolerance: Any) -> Int[Array, ""]:
+    """Index of the smallest method with ℓ_s ≥ z, z = h ρ, but none beyond ``limit(tolerance)``."""
+    wanted = jnp.searchsorted(jnp.asarray(lengths), jnp.asarray(z), side="left")
+    return jnp.minimum(wanted, _last(tolerance))
+
+
+def _combine(*terms: tuple[Any, Any]) -> Any:
+    """Σ factor · tree over pairs (factor, tree)."""
+    factors = [factor for factor, _ in terms]
+    return jax.tree.map(
+        lambda *leaves: sum(a * leaf for a, leaf in zip(factors, leaves, strict=True)),
+        *(values for _, values in terms),
+    )
+
+
+def _weighted(row: Float[Array, "4"], slopes: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.tensordot(row, leaf, 1), slopes)
+
+
+def step(
+    field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, index: Any
+) -> tuple[Any, Any, Any, Int[Array, ""]]:
+    """One step of method number ``index``: (new point, error estimate of order 4 in h, slope there, evaluations).
+
+    g_1 = y + μ_1 h f(y), g_j = μ_j h f(g_{j−1}) + (1 + κ_j) g_{j−1} − κ_j g_{j−2} up to j = s − 4, then four stages
+    K_i = g_{s−4} + h Σ a_ij f(K_j) and the new point. One compiled program for all s, three copies of the field in
+    it, ten vectors the size of y.
+
+    Parameters
+    ----------
+    field : f(t, y), a pytree like y; its Jacobian is assumed to have real spectrum in [−ℓ/h, 0] (not checked).
+    slope : f(t, y).
+    index : from :func:`index`; may be traced.
+    """
+    stage, start = jnp.asarray(TABLE.stages)[index], jnp.asarray(TABLE.start)[index]
+    mu, kappa = jnp.asarray(TABLE.mu), jnp.asarray(TABLE.kappa)
+    matrix, nodes, weights = (jnp.asarray(a)[index] for a in (TABLE.matrix, TABLE.nodes, TABLE.error))
+
+    def recur(j: Any, carry: Any) -> Any:
+        before, now, c_before, c = carry
+        m, k = mu[start + j], kappa[start + j]
+        after = _combine((m * h, field(t + c * h, now)), (1.0 + k, now), (-k, before))
+        return now, after, c, m + (1.0 + k) * c - k * c_before
+
+    first = _combine((1.0, y), (mu[start] * h, slope))
+    begun = (y, first, jnp.zeros_like(mu[0]), mu[start])
+    _, base, _, c = jax.lax.fori_loop(1, stage - 4, recur, begun)
+
+    def finish(i: Any, carry: Any) -> Any:
+        slopes, place, _ = carry
+        here = field(t + (c + nodes[i]) * h, place)
+        slopes = jax.tree.map(lambda kept, new: kept.at[i].set(new, mode="drop"), slopes, here)
+        row = h * matrix[jnp.minimum(i + 1, 4)]
+        return slopes, _combine((1.0, base), (1.0, _weighted(row, slopes))), here
+
+    empty = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape), leaf.dtype), y)
+    slopes, y1, _ = jax.lax.fori_loop(0, 4, finish, (empty, base, slope))
+    error = _combine((1.0, _weighted(h * weights[:4], slopes)), (weights[4], base), (-weights[4], y))
+    return y1, error, field(t + h, y1), stage
+
+
+class ROCK4(Stabilised):
+    """Fourth-order method of the ROCK4 kind; ℓ ≈ 0.318 s², strongly damped (η = 0.5).
+
+    Its round-off grows like ℓ⁴: beyond what ``tolerance`` admits a step is made in up to PIECES equal parts, and
+    beyond those by RKC2 with its own error estimate, since nothing happens there that needs order four.
+
+    Parameters
+    ----------
+    tolerance : the relative tolerance of the step size control.
+    """
+
+    tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-6)
+
+    def order(self, terms: Any) -> int:
+        return 4
+
+    def error_order(self, terms: Any) -> int:
+        return 4
+
+    def stages(self, z: Any) -> Int[Array, ""]:
+        return jnp.asarray(TABLE.stages)[index(z, self.tolerance)]
+
+    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
+        pieces = jnp.maximum(1, jnp.ceil(z / limit(self.tolerance))).astype(jnp.int64)
+
+        def fine() -> Any:
+            part = h / pieces
+            which = index(z / pieces, self.tolerance)
+
+            def piece(i: Any, carry: Any) -> Any:
+                y, error, slope, spent = carry
+                y, local, slope, cost = step(field, t + i * part, y, part, slope, which)
+                return y, tree.add(error, local), slope, spent + cost
+
+            return jax.lax.fori_loop(
+                0, pieces, piece, (y, tree.scale(0.0, y), slope, jnp.zeros((), jnp.int64))
+            )
+
+        def coarse() -> Any:
+            return RKC2().stretch(field, t, y, h, slope, z)
+
+        return jax.lax.cond(pieces <= PIECES, fine, coarse)
