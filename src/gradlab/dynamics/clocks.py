@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -32,6 +33,10 @@ class Clock(eqx.Module):
         """log(1 + t) at τ where the clock alone says it, else None: then it is integrated."""
         return None
 
+    def at(self, u: float) -> float:
+        """The inverse of :meth:`known`, on the host: τ where log(1 + t) = u."""
+        raise ValueError(f"the clock {type(self).__name__} does not follow from physical time alone")
+
     def refuse(self, flow: Flow) -> str | None:
         """A sentence if the clock cannot serve the flow, else None."""
         return None
@@ -46,6 +51,9 @@ class Time(Clock):
     def known(self, tau: Any) -> Float[Array, ""] | None:
         return jnp.log1p(tau)
 
+    def at(self, u: float) -> float:
+        return math.expm1(u)
+
 
 class LogTime(Clock):
     """Logarithmic time: τ = log(1 + t), in which log t = 10⁶ is reached like any other."""
@@ -55,6 +63,9 @@ class LogTime(Clock):
 
     def known(self, tau: Any) -> Float[Array, ""] | None:
         return jnp.asarray(tau)
+
+    def at(self, u: float) -> float:
+        return u
 
 
 class LogLoss(Clock):

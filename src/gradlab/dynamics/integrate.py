@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.descent import GradientDescent, StochasticGradientDescent
+from gradlab.dynamics.filippov.solver import Filippov
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.adaptive import adaptive
@@ -93,7 +94,7 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
         if solver == "auto":
             continuous = Auto() if flow.observed.network.smooth else Fixed()
             return Descent() if iteration else continuous
-        solver = Descent() if solver == "descent" else Adaptive(solver)
+        solver = named(solver)
     if iteration and not isinstance(solver, Descent):
         raise ValueError(
             f"{type(moving).__name__} is an iteration and {type(solver).__name__} integrates continuous flows: "
@@ -107,6 +108,13 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
     if isinstance(solver, Adaptive) and solver.name in STABILISED:
         refuse_unsymmetric(moving, clock, solver.name)
     return solver
+
+
+def named(name: str) -> Solver:
+    """A solver by its name: ``descent``, ``filippov``, or one of ``Adaptive``'s."""
+    if name == "descent":
+        return Descent()
+    return Filippov() if name == "filippov" else Adaptive(name)
 
 
 def refuse_unsymmetric(flow: Flow, clock: Clock, name: str) -> None:

@@ -15,12 +15,14 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.filippov.solver import Filippov, carry
+from gradlab.dynamics.filippov.solver import seen as kinks_seen
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.integrate import ATTEMPTS, advance
+from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.methods import Solver
-from gradlab.dynamics.state import State
+from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.progress import report_progress
 from gradlab.observe.observables import Observable
@@ -60,6 +62,12 @@ _kick_members = eqx.filter_jit(
 )
 
 
+@eqx.filter_jit
+def _look(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
+    """The stop code at a state, and the observables there."""
+    return watch(flow, stop, (state.y, state.u), state.steps), observe(flow, observables, state)
+
+
 @dataclass(frozen=True)
 class Share:
     """The part of a run's progress that one solve from record to record makes up."""
@@ -93,6 +101,8 @@ class Drive:
         limit = float(ATTEMPTS)
         while True:
             clock_start = time.perf_counter()
+            if isinstance(solver, Filippov):
+                return self._across_kinks(state, end, solver, stop)
             if isinstance(solver, Auto):
                 solver = solver.following(state.memory)
             state, seen = step(
@@ -106,6 +116,15 @@ class Drive:
             spent = time.perf_counter() - clock_start
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
             tell(float(np.min(tau, where=moving, initial=np.inf)))
+
+    def _across_kinks(
+        self, state: State, end: Any, solver: Filippov, stop: Stop
+    ) -> tuple[State, dict[str, Any]]:
+        """The same for a solver that runs on the host and meets stops at records."""
+        moved = carry(self.flow, self.clock, solver, state, float(end))
+        code, seen = _look(self.flow, stop, self.observables, moved)
+        status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
+        return replace(moved, status=status), seen | kinks_seen(moved)
 
     def across(
         self, state: State, end: Any, solver: Solver, stop: Stop, share: Share

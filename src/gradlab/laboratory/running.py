@@ -16,6 +16,7 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.filippov.solver import Filippov, Smoothing, serves
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, choose, start
 from gradlab.dynamics.solvers.auto import CHANGES, Auto
@@ -81,6 +82,10 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
+    if automatic and isinstance(picked, Fixed) and serves(flow, clock, members is not None):
+        picked = Filippov()
+    if isinstance(picked, Filippov):
+        picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):
         picked = picked.resolve(problem.size + 1, flow.symmetric and clock.symmetric, members is not None)
     state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
@@ -196,6 +201,12 @@ def describe(solver: Solver) -> str:
         return "Descent: the iteration itself (unit-step Euler)"
     if isinstance(solver, Fixed):
         return f"Fixed {solver.name}, {float(solver.refinement):g} steps per {float(solver.step):g}"
+    if isinstance(solver, Smoothing):
+        return f"Smoothing of kinks, epsilon {solver.epsilon:g}, tolerance {solver.tolerance:g}"
+    if isinstance(solver, Filippov):
+        return (
+            f"Filippov, tolerance {solver.tolerance:g}; error: distance from smoothing at {solver.epsilon:g}"
+        )
     if isinstance(solver, Auto):
         return f"Auto {solver.explicit or 'explicit'} or {solver.stiff or '-'}, tolerance {float(solver.tolerance):g}"
     if isinstance(solver, Adaptive):

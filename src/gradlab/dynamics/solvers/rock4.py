@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import RKC2
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.problem.precision import number
@@ -25,8 +24,6 @@ from gradlab.problem.precision import number
 #: Round-off in the stiffest direction grows by w_s(−ℓ_s) ≤ ℓ⁴/98 (s ≥ 6) over the last four stages: ROUNDING is
 #: the unit round-off of float64, SHARE the part of the tolerance that it may take of a step.
 GROWTH, ROUNDING, SHARE = 98.0, 1.1e-16, 0.02
-#: Parts of a step that the round-off does not admit as one, before RKC2 takes it.
-PIECES = 4
 
 
 class Table(NamedTuple):
@@ -138,8 +135,8 @@ def step(
 class ROCK4(Stabilised):
     """Fourth-order method of the ROCK4 kind; ℓ ≈ 0.318 s², strongly damped (η = 0.5).
 
-    Its round-off grows like ℓ⁴: beyond what ``tolerance`` admits a step is made in up to PIECES equal parts, and
-    beyond those by RKC2 with its own error estimate, since nothing happens there that needs order four.
+    Its round-off grows like ℓ⁴: beyond what ``tolerance`` admits a step is made by RKC2 with its own error
+    estimate (steps are so long only where nothing happens that needs order four).
 
     Parameters
     ----------
@@ -158,22 +155,9 @@ class ROCK4(Stabilised):
         return jnp.asarray(TABLE.stages)[index(z, self.tolerance)]
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
-        pieces = jnp.maximum(1, jnp.ceil(z / limit(self.tolerance))).astype(jnp.int64)
-
-        def fine() -> Any:
-            part = h / pieces
-            which = index(z / pieces, self.tolerance)
-
-            def piece(i: Any, carry: Any) -> Any:
-                y, error, slope, spent = carry
-                y, local, slope, cost = step(field, t + i * part, y, part, slope, which)
-                return y, tree.add(error, local), slope, spent + cost
-
-            return jax.lax.fori_loop(
-                0, pieces, piece, (y, tree.scale(0.0, y), slope, jnp.zeros((), jnp.int64))
-            )
-
-        def coarse() -> Any:
-            return RKC2().stretch(field, t, y, h, slope, z)
-
-        return jax.lax.cond(pieces <= PIECES, fine, coarse)
+        which = index(z, self.tolerance)
+        return jax.lax.cond(
+            z <= limit(self.tolerance),
+            lambda: step(field, t, y, h, slope, which),
+            lambda: RKC2().stretch(field, t, y, h, slope, z),
+        )
