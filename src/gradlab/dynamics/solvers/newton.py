@@ -118,11 +118,13 @@ def solve(
         measured = jnp.where(carry.measured, jnp.maximum(quotient, 0.3 * carry.rate), quotient)
         rate = jnp.where(second, measured, carry.rate)
         left = rate / jnp.maximum(1.0 - rate, 1e-16) * size
-        # Corrections at the level of round-off do not shrink; with a new Jacobian nothing else explains it.
-        stalled = second & fresh & (quotient >= 0.9) & (size < STALL) & (carry.size < STALL)
-        converged = (size == 0.0) | ((rate < 1.0) & (left < wanted)) | stalled
+        good = (size == 0.0) | ((rate < 1.0) & (left < wanted))
         more = ITERATIONS - 1 - carry.iterations
-        hopeless = second & ((rate >= 1.0) | ((more > 0) & (left * rate ** (more - 1) > wanted)))
+        hopeless = second & ~good & ((rate >= 1.0) | (more == 0) | (left * rate ** (more - 1) > wanted))
+        # Corrections at the level of round-off shrink no further; with a new Jacobian nothing else explains it.
+        level = (size < STALL) & (carry.size < STALL) & (quotient >= 0.9)
+        stalled = fresh & second & ~good & (level | (hopeless & (rate < 0.9) & (left < STALL)))
+        converged = good | stalled
         diverged = ~jnp.isfinite(size) | (hopeless & ~converged)
         # A quotient of two pieces of round-off says nothing about the contraction.
         rate = jnp.where(stalled, NOISY, rate)
