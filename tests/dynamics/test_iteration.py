@@ -1,0 +1,80 @@
+"""Iterations in chunks are the iterations one by one: the same bits, the same stops, the same last step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradlab
+from gradlab.dynamics import stops
+from gradlab.dynamics.solvers.iteration import CHUNK
+from gradlab.problem.data import Data, linear_regression
+from gradlab.problem.fused import fused
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+
+def deep(activation: str = "identity") -> tuple[Problem, Any]:
+    """A small regression problem and a start."""
+    data = linear_regression(jax.random.key(1), N=9, d=4, C=2, noise=0.3)
+    problem = Problem.make(Dense((4, 5, 2), activation), gradlab.Square("mean"), data)
+    return problem, problem.network.init(jax.random.key(2), gradlab.He())
+
+
+def scalar(step: Any) -> tuple[Any, Any]:
+    """½w² under gradient descent: w is multiplied by 1 − η each time."""
+    problem = Problem.make(Dense((1, 1)), gradlab.Square(half=True), Data.make([[1.0]], [[0.0]]))
+    return gradlab.GradientDescent(problem, step), (jnp.ones((1, 1)),)
+
+
+def test_a_deep_linear_net_descends_its_written_gradient_bit_for_bit() -> None:
+    problem, weights = deep()
+    ours = fused(problem)
+    assert ours is not problem
+
+    @jax.jit
+    def step(weights: Any) -> Any:
+        return jax.tree.map(lambda w, g: w - 0.05 * g, weights, ours.gradient(weights))
+
+    trajectory = gradlab.run(gradlab.GradientDescent(problem, 0.05), weights, [2 * CHUNK + 50])
+    for _ in range(2 * CHUNK + 50):
+        weights = step(weights)
+    assert np.array_equal(trajectory["final_weights"].values, np.asarray(problem.ravel(weights)))
+
+
+@pytest.mark.parametrize("step", [gradlab.Constant(0.05), gradlab.PowerLaw(0.05, 0.5)])
+def test_chunks_have_the_bits_and_the_time_of_single_steps(step: Any) -> None:
+    problem, weights = deep("tanh")
+    flow, end = gradlab.GradientDescent(problem, step), [CHUNK + 37]
+    chunks = gradlab.run(flow, weights, end)
+    # A stop that is never met makes the loop look at every step.
+    single = gradlab.run(flow, weights, end, stop=gradlab.Stop(loss=-1.0))
+    for name in ("final_weights", "tau", "t", "step", "evaluations"):
+        assert np.array_equal(chunks[name].values, single[name].values), name
+
+
+def test_divergence_ends_at_the_step_where_it_happens() -> None:
+    flow, weights = scalar(3.0)
+    # w = (−2)^k: 2^1024 overflows, in the middle of a chunk.
+    ended = gradlab.run(flow, weights, [3000])
+    assert int(ended["status"][-1]) == stops.NOT_FINITE
+    assert (float(ended["tau"][-1]), int(ended["step"][-1])) == (1024.0, 1024)
+    members = gradlab.stack([flow, scalar(0.5)[0]])
+    both = gradlab.run(members, gradlab.stack([weights, weights]), [1200], members=2)
+    assert both["status"].values[-1].tolist() == [stops.NOT_FINITE, stops.RUNNING]
+    assert both["tau"].values[-1].tolist() == [1024.0, 1200.0]
+
+
+def test_stops_hold_at_the_exact_step() -> None:
+    flow, weights = scalar(0.1)
+    for stop, steps, status in (
+        (gradlab.Stop(steps=CHUNK + 3), CHUNK + 3, stops.STEPS),
+        (gradlab.Stop(loss=0.5 * 0.9**19.9), 10, stops.LOSS),
+        (gradlab.Stop(log_t=np.log(1.55)), 16, stops.LOG_T),
+    ):
+        ended = gradlab.run(flow, weights, [500], stop=stop)
+        assert (int(ended["step"][-1]), int(ended["status"][-1])) == (steps, status)
