@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 import gradlab
 from gradlab import Dense, Gaussian, GradientFlow, Problem
 from gradlab.dynamics.charts import NormalisedFlow
-from gradlab.dynamics.solvers.auto import CHANGES, DENSE, ENTER, LEAVE, LIMITS, Auto, Journal, _wish
+from gradlab.dynamics.solvers.auto import (
+    CHANGES,
+    DENSE,
+    ENTER,
+    LEAVE,
+    LIMITS,
+    NEAR,
+    Auto,
+    Journal,
+    _wish,
+    remaining,
+)
 from gradlab.dynamics.solvers.methods import METHODS
 from gradlab.dynamics.state import start
 
@@ -53,11 +66,11 @@ def test_a_flow_that_is_not_stiff_stays_explicit_and_a_stiff_one_changes_over() 
     )
     assert int(long["changes"]) >= 1
     assert bool(long["stiff"][-1])
-    assert float(long["change_stiffness"][0]) > ENTER * LIMITS["tsit5"]
+    assert float(long["change_stiffness"][0]) > NEAR * LIMITS["tsit5"]
     used = json.loads(long.attrs["provenance"])["solver_used"]
     assert used.startswith("tsit5; from ")
     assert "rkc2 (h ρ = " in used
-    assert "stability limited tsit5" in used
+    assert "the stability limit of tsit5 is 3.5" in used
     reference = gradlab.run(
         GradientFlow(steep[0]), steep[1], [30.0], solver=gradlab.Adaptive("tsit5", 1e-10), refine=False,
         observables=(),
@@ -67,39 +80,42 @@ def test_a_flow_that_is_not_stiff_stays_explicit_and_a_stiff_one_changes_over() 
     assert int(long["evaluations"][-1]) < 0.5 * int(reference["evaluations"][-1])
 
 
-def journal(problem: Problem, weights: tuple, solver: Auto) -> Journal:
-    return start(GradientFlow(problem), solver, weights).memory
-
-
 def test_the_wish_follows_the_stiffness_with_hysteresis_and_stops_after_as_many_changes() -> None:
     problem, weights = linear(1.0)
     solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2")
     state = start(GradientFlow(problem), solver, weights)
     limit = LIMITS["tsit5"]
+    begun = replace(state.memory, clock=jnp.ones(()), step=jnp.ones(()))
 
-    def at(memory: Journal, stiffness: float, changed: bool) -> Journal:
-        spectrum = memory.spectrum.__class__(
-            memory.spectrum.vector, jnp.asarray(stiffness), memory.spectrum.age
-        )
-        memory = Journal(spectrum, *(getattr(memory, n) for n in FIELDS[1:]))
+    def at(memory: Journal, stiffness: float, changed: bool, end: float = 1e4) -> Journal:
+        spectrum = replace(memory.spectrum, radius=jnp.asarray(stiffness))
         now = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2", changed=changed)
-        return _wish(
-            memory, now, state.__class__(*(jnp.ones(()) if n == "h" else getattr(state, n) for n in STATE))
-        )
+        here = replace(state, tau=jnp.asarray(2.0), h=jnp.ones(()))
+        return _wish(replace(memory, spectrum=spectrum), now, here, jnp.asarray(end))
 
-    memory = at(state.memory, 0.5 * (ENTER + LEAVE) * limit, False)
-    assert not bool(memory.wish)
-    memory = at(memory, 1.01 * ENTER * limit, False)
+    stiff, between = 1.01 * ENTER * limit, 0.5 * (NEAR + LEAVE) * limit
+    assert not bool(at(begun, between, False).wish)
+    # Not before two calls were seen, nor where little remains.
+    assert not bool(at(state.memory, stiff, False).wish)
+    assert not bool(at(begun, stiff, False, end=3.0).wish)
+    memory = at(begun, stiff, False)
     assert bool(memory.wish)
-    memory = at(memory, 0.5 * (ENTER + LEAVE) * limit, True)
-    assert bool(memory.wish)
+    assert bool(at(memory, between, True).wish)
     for i in range(2 * CHANGES):
-        memory = at(memory, (0.9 * LEAVE if i % 2 == 0 else 1.1 * ENTER) * limit, i % 2 == 0)
+        memory = at(memory, 0.9 * LEAVE * limit if i % 2 == 0 else stiff, i % 2 == 0)
     assert int(memory.changes) == CHANGES
 
 
-FIELDS = tuple(Journal.__dataclass_fields__)
-STATE = ("tau", "y", "u", "h", "steps", "rejected", "evaluations", "jacobians", "status", "memory", "scratch")
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_steps_that_remain_are_the_integral_of_the_inverse_step(power: float) -> None:
+    problem, weights = linear(1.0)
+    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2")
+    state = start(GradientFlow(problem), solver, weights)
+    step = lambda tau: 0.01 * tau**power  # noqa: E731
+    memory = replace(state.memory, clock=jnp.asarray(2.0), step=jnp.asarray(step(2.0)))
+    here = replace(state, tau=jnp.asarray(5.0), h=jnp.asarray(step(5.0)))
+    exact, _ = scipy.integrate.quad(lambda tau: 1.0 / step(tau), 5.0, 80.0)
+    assert float(remaining(memory, here, jnp.asarray(80.0))) == pytest.approx(exact, rel=1e-4)
 
 
 def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
@@ -109,7 +125,7 @@ def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
 
     assert names(1e-9, DENSE) == ("dopri8", "bdf")
     assert names(1e-5, DENSE + 1) == ("tsit5", "rock4")
-    assert names(1e-3, 10**5) == ("tsit5", "rkc2")
+    assert names(1e-3, 10**5) == ("bosh3", "rkc2")
     assert names(1e-9, 10**5, symmetric=False) == ("dopri8", "")
     assert names(1e-5, 50, ensemble=True) == ("tsit5", "rock4")
 

@@ -68,9 +68,14 @@ def descent_direction(problem: Problem, weights: Any) -> tuple[Any, Float[Array,
 
 
 class GradientFlow(Flow):
-    """dW/dt = −∇L(W), the potential L = risk + ½ Σ λ_k ‖W_k‖² (memo90 eq. 3)."""
+    """dW/dt = −∇L(W), the potential L = risk + ½ Σ λ_k ‖W_k‖² (memo90 eq. 3).
+
+    ``stepped`` : another problem with the same potential and a cheaper gradient to step by, e.g. the one on
+    condensed examples (``problem.statistics.condensed``); what is observed is always ``problem``.
+    """
 
     problem: Problem
+    stepped: Problem | None = None
     symmetric: ClassVar[bool] = True
 
     @property
@@ -84,4 +89,4 @@ class GradientFlow(Flow):
         return y
 
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
-        return descent_direction(self.problem, y)
+        return descent_direction(self.problem if self.stepped is None else self.stepped, y)

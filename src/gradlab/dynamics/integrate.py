@@ -19,6 +19,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.auto import Auto, automatic
+from gradlab.dynamics.solvers.exact import Exact, exact
 from gradlab.dynamics.solvers.fixed import fixed
 from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.iteration import iterate
@@ -55,6 +56,8 @@ def advance(
         state = implicit(moving, clock, solver, stop, state, end, ATTEMPTS)
     elif isinstance(solver, Adaptive):
         state = adaptive(moving, clock, solver, stop, state, end, ATTEMPTS)
+    elif isinstance(solver, Exact):
+        state = exact(moving, clock, solver, stop, state, end, limit)
     elif isinstance(solver, Fixed):
         state = fixed(moving, clock, solver, stop, state, end)
     else:
@@ -95,6 +98,11 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
             continuous = Auto() if flow.observed.network.smooth else Fixed()
             return Descent() if iteration else continuous
         solver = named(solver)
+    if isinstance(solver, Exact):
+        reason = solver.refuse(moving, clock)
+        if reason is not None:
+            raise ValueError(reason)
+        return solver
     if iteration and not isinstance(solver, Descent):
         raise ValueError(
             f"{type(moving).__name__} is an iteration and {type(solver).__name__} integrates continuous flows: "
@@ -111,10 +119,9 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
 
 
 def named(name: str) -> Solver:
-    """A solver by its name: ``descent``, ``filippov``, or one of ``Adaptive``'s."""
-    if name == "descent":
-        return Descent()
-    return Filippov() if name == "filippov" else Adaptive(name)
+    """A solver by its name: ``descent``, ``exact``, ``filippov``, or one of ``Adaptive``'s."""
+    others = {"descent": Descent, "exact": Exact, "filippov": Filippov}
+    return others[name]() if name in others else Adaptive(name)
 
 
 def refuse_unsymmetric(flow: Flow, clock: Clock, name: str) -> None:

@@ -17,9 +17,10 @@ import xarray as xr
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.filippov.solver import Filippov, Smoothing, serves
-from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.integrate import State, choose, start
 from gradlab.dynamics.solvers.auto import CHANGES, Auto
+from gradlab.dynamics.solvers.exact import Exact
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
@@ -28,6 +29,7 @@ from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
+from gradlab.problem.statistics import break_even, condensable, condensed
 from gradlab.store.identity import environment
 
 _start = eqx.filter_jit(start)
@@ -64,6 +66,22 @@ def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None)
     return Fixed("heun", float(f"{smallest:.1e}"))
 
 
+def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver) -> tuple[Flow, Solver]:
+    """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
+    if isinstance(picked, Fixed) and serves(flow, clock, False):
+        return flow, Filippov()
+    if not isinstance(picked, Auto) or type(flow) is not GradientFlow:
+        return flow, picked
+    unwatched = stop.loss is None and stop.gradient_norm is None and stop.log_t is None
+    if unwatched and Exact().refuse(flow, clock) is None:
+        return flow, Exact()
+    problem = flow.problem
+    inputs = np.shape(problem.data.inputs)
+    if condensable(problem) is None and inputs[0] >= break_even(int(np.prod(inputs[1:]))):
+        return GradientFlow(problem, condensed(problem)), picked
+    return flow, picked
+
+
 def _prepare(
     flow: Flow, weights: Any, clock: Clock, solver: Any, stop: Stop, seen: Any, members: int | None
 ) -> tuple[Drive, State]:
@@ -82,8 +100,8 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
-    if automatic and isinstance(picked, Fixed) and serves(flow, clock, members is not None):
-        picked = Filippov()
+    if automatic and members is None:
+        flow, picked = _suited(flow, clock, stop, picked)
     if isinstance(picked, Filippov):
         picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):
@@ -182,7 +200,7 @@ def _finish(dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None)
 
 
 def _used(solver: Auto, dataset: xr.Dataset) -> str:
-    """What ``Auto`` used and why, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4: stability limited tsit5)``."""
+    """What ``Auto`` used and why, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4; the stability limit of tsit5 is 3.5)``."""
     words = [solver.explicit]
     for i in range(min(int(dataset["changes"]), CHANGES)):
         when, why = float(dataset["change_clock"][i]), float(dataset["change_stiffness"][i])
@@ -201,6 +219,8 @@ def describe(solver: Solver) -> str:
         return "Descent: the iteration itself (unit-step Euler)"
     if isinstance(solver, Fixed):
         return f"Fixed {solver.name}, {float(solver.refinement):g} steps per {float(solver.step):g}"
+    if isinstance(solver, Exact):
+        return "Exact: through the eigenvectors of the quadratic potential"
     if isinstance(solver, Smoothing):
         return f"Smoothing of kinks, epsilon {solver.epsilon:g}, tolerance {solver.tolerance:g}"
     if isinstance(solver, Filippov):

@@ -2,7 +2,9 @@
 
 A call makes a few attempted steps. Then the planned step h and the spectral radius ρ of the field tell what limits it:
 an explicit pair whose h ρ has come to the end of its stability interval is held there by stability and not by
-accuracy, and another method would step further.
+accuracy, and another method would step further. It is changed for that other method if what remains would cost
+more than the change does; what remains is foreseen from how the step has grown of late (in proportion to time on
+an exponential loss, where a thousandfold time costs a few steps more, not at all on a plateau).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -19,7 +22,7 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.implicit import implicit
-from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Solver
+from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Solver, cost, method
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import State, rhs
 from gradlab.dynamics.stops import Stop
@@ -27,10 +30,18 @@ from gradlab.problem.precision import number
 
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
 LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
-#: Changed over at h ρ > ENTER · limit, back at h ρ < LEAVE · limit of the explicit pair.
-ENTER, LEAVE = 0.9, 0.3
-#: Attempted steps of a first call, of a later explicit one, of one with the other method.
-FIRST, EXPLICIT, STIFF = 12, 24, 100
+#: Changed over at h ρ > ENTER · limit, back at h ρ < LEAVE · limit of the explicit pair. From NEAR · limit on a
+#: change is tried where four times its price is at stake: accuracy limits the step now, stability will.
+#: BDF, of lower order, makes shorter steps where accuracy limits both, and begins with very short ones.
+ENTER, NEAR, LEAVE, LEAVE_BDF = 0.9, 0.5, 0.3, 0.1
+#: Hessian-vector products at the end of a first explicit call, and of a later one: a few per cent of its cost.
+PRODUCTS = (4, 1)
+#: Evaluations of an early explicit call and of a later one (three times EARLY on); attempts of one with the other
+#: method.
+EARLY, EXPLICIT, STIFF = 72, 216, 100
+#: Evaluations that a change costs: to a stabilised method; to BDF, which begins at order one and makes many small
+#: steps, beside six Jacobians.
+CHANGE, CHANGE_TO_BDF = 60, 250
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
 #: The largest number of unknowns for which a dense Jacobian is formed.
@@ -41,13 +52,16 @@ class Journal(eqx.Module):
     """What ``Auto`` keeps: the spectrum, the other method's memory, its wish, and every change with its reason.
 
     wish : whether the next call should use the stiff method. stiffness : h ρ at the last call's end.
-    changes : how many; when (clock), to what (``True`` stiff) and at which h ρ, for the first CHANGES.
+    clock, step : τ and h at the last call's end. changes : how many; when (clock), to what (``True`` stiff) and at
+    which h ρ (why), for the first CHANGES.
     """
 
     spectrum: Spectrum
     implicit: Any
     wish: Bool[Array, ""]
     stiffness: Float[Array, ""]
+    clock: Float[Array, ""]
+    step: Float[Array, ""]
     changes: Int[Array, ""]
     when: Float[Array, " changes"]
     stiff: Bool[Array, " changes"]
@@ -74,14 +88,14 @@ class Auto(Solver):
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
 
-        Explicit: the eighth-order pair below 3e-6, the fifth-order one above. Stiff: BDF with a dense Jacobian up to
+        Explicit: order eight below 3e-9, five up to 1e-3, three above. Stiff: BDF with a dense Jacobian up to
         DENSE unknowns (not in an ensemble, where every member would pay for it at every step); above, for
         symmetric fields, the stabilised method of order two (tolerance 3e-4 and above) or four.
         """
         if self.explicit:
             return self
         tolerance = float(np.min(np.asarray(self.tolerance)))
-        explicit = "dopri8" if tolerance < 3e-6 else "tsit5"
+        explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 1e-3 else "bosh3"
         stabilised = ("rkc2" if tolerance >= 3e-4 else "rock4") if symmetric else ""
         dense = size <= DENSE and not (ensemble and symmetric)
         return Auto(self.tolerance, self.absolute, explicit, "bdf" if dense else stabilised)
@@ -103,8 +117,10 @@ class Auto(Solver):
     def memory(self, pair: Any) -> Journal:
         none = jnp.zeros(CHANGES)
         implicit = self._adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
-        no = jnp.asarray(False)
-        return Journal(unknown(pair), implicit, no, jnp.zeros(()), jnp.zeros((), int), none, none > 0.0, none)
+        no, zero = jnp.asarray(False), jnp.zeros(())
+        return Journal(
+            unknown(pair), implicit, no, zero, zero, zero, jnp.zeros((), int), none, none > 0.0, none
+        )
 
     def scratch(self, pair: Any) -> Any:
         return self._adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
@@ -121,7 +137,9 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         memory: Any = journal.spectrum
     else:
         memory = journal.implicit if solver.name == "bdf" else ()
-    most = STIFF if solver.changed else jnp.where(state.steps > 0, EXPLICIT, FIRST)
+    each = cost(method(solver.explicit), solver.explicit)
+    attempts = jnp.where(state.evaluations < 3 * EARLY, EARLY // each, EXPLICIT // each)
+    most = STIFF if solver.changed else attempts
     loop = implicit if solver.name == "bdf" else adaptive
     moved = loop(flow, clock, inner, stop, replace(state, memory=memory), end, most)
     if solver.name in STABILISED:
@@ -129,26 +147,60 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     else:
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, jnp.where(journal.spectrum.age < 0, -1, EVERY))
         pair = (moved.y, moved.u)
-        spectrum, products = refresh(lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale)
+        spectrum, products = refresh(lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, *PRODUCTS)
     if solver.name == "bdf":
         journal = replace(journal, implicit=moved.memory)
-    journal = _wish(replace(journal, spectrum=spectrum), solver, moved)
+    journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end)
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
-def _wish(journal: Journal, solver: Auto, state: State) -> Journal:
+def remaining(journal: Journal, state: State, end: Any) -> Float[Array, ""]:
+    """Explicit steps still to come: ∫ dτ/h(τ), h growing as the power of τ in [0, 1] by which it grew of late.
+
+    To the end of this stretch, and at least to twice the present time: a run may go on after it.
+    """
+    tau, h = state.tau, state.h
+    span = jnp.maximum(end - tau, tau)
+    known = (journal.step > 0.0) & (tau > journal.clock) & (journal.clock > 0.0)
+    growth = jnp.log(h / jnp.where(known, journal.step, h))
+    power = growth / jnp.log(jnp.where(known, tau / jnp.where(known, journal.clock, 1.0), 2.0))
+    # 1 − power, kept off zero, where the integral is a logarithm.
+    rest = jnp.clip(1.0 - jnp.where(known, power, 0.0), 1e-6, 1.0)
+    return tau / h * jnp.expm1(rest * jnp.log1p(span / tau)) / rest
+
+
+def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: Any) -> Bool[Array, ""]:
+    """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
+    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
+    price = CHANGE_TO_BDF + 6.0 * jacobian_price(size) if solver.stiff == "bdf" else CHANGE
+    limit = LIMITS.get(solver.explicit, 3.0)
+    each = cost(method(solver.explicit), solver.explicit)
+    stake = each * remaining(journal, state, end)
+    held = (stiffness > ENTER * limit) & (stake > price)
+    soon = (stiffness > NEAR * limit) & (stake > 4.0 * price)
+    return (journal.step > 0.0) & (held | soon)
+
+
+def jacobian_price(size: int) -> float:
+    """A dense Jacobian in gradients, by its time: measured 31–36 at 400 weights, in proportion to their number."""
+    return max(2.0, 0.085 * size)
+
+
+def _wish(journal: Journal, solver: Auto, state: State, end: Any) -> Journal:
     stiffness = state.h * journal.spectrum.radius
     limit = LIMITS.get(solver.explicit, 3.0)
+    seen = replace(journal, stiffness=stiffness, clock=state.tau, step=state.h)
     if not solver.stiff:
-        return replace(journal, stiffness=stiffness)
-    wish = stiffness > LEAVE * limit if solver.changed else stiffness > ENTER * limit
+        return seen
+    leave = LEAVE_BDF if solver.stiff == "bdf" else LEAVE
+    worth = _worth(journal, solver, state, end, stiffness)
+    wish = stiffness > leave * limit if solver.changed else worth
     wish = jnp.where(journal.changes < CHANGES, wish, journal.wish)
     differs = wish != journal.wish
     place = jnp.where(differs, journal.changes, CHANGES)
     return replace(
-        journal,
+        seen,
         wish=wish,
-        stiffness=stiffness,
         changes=journal.changes + differs,
         when=journal.when.at[place].set(state.tau, mode="drop"),
         stiff=journal.stiff.at[place].set(wish, mode="drop"),

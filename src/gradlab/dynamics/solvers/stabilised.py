@@ -45,14 +45,15 @@ def _unit(vector: Any) -> Any:
     return tree.scale(1.0 / jnp.where(size > 0.0, size, 1.0), vector)
 
 
-def refresh(field: Callable[[Any], Any], y: Any, spectrum: Spectrum) -> tuple[Spectrum, Int[Array, ""]]:
+def refresh(
+    field: Callable[[Any], Any], y: Any, spectrum: Spectrum, cold: int = COLD, warm: int = WARM
+) -> tuple[Spectrum, Int[Array, ""]]:
     """The estimate a step later, and the Hessian-vector products it took (each counts two evaluations).
 
-    COLD products where nothing is known, WARM where the last are EVERY steps old, none in between. Exact
+    ``cold`` products where nothing is known, ``warm`` where the last are EVERY steps old, none in between. Exact
     derivatives (``jax.jvp``), no differences.
     """
-    cold = spectrum.age < 0
-    count = jnp.where(cold, COLD, jnp.where(spectrum.age >= EVERY, WARM, 0))
+    count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
 
     def product(_: Any, carry: Any) -> Any:
         vector, _ = carry
