@@ -6,11 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.problem.homogeneity import degree, pull, refusal
 from gradlab.problem.problem import Problem
 
 
@@ -26,64 +26,16 @@ class Radial(NamedTuple):
     separated: Float[Array, ""]
 
 
-def refusal(problem: Problem) -> str | None:
-    """Why the problem has no radial chart, as a sentence that says what to use instead; None where it has."""
-    loss, network = problem.loss, problem.network
-    if not problem.has_log or loss.kind != "margin":
-        return (
-            f"the radial chart needs a margin loss with a log-risk (Exponential, Logistic, CrossEntropy); "
-            f"{type(loss).__name__} was given: use GradientFlow(problem)"
-        )
-    degrees = network.degrees
-    if degrees is None or any(degree is None for degree in degrees):
-        return (
-            f"the radial chart needs a network that is homogeneous in every layer; this {type(network).__name__} "
-            f"has degrees {degrees}: leave out biases and activations that are not homogeneous, or use "
-            "GradientFlow(problem)"
-        )
-    # Traced decays belong to a problem that was checked when it was made.
-    if not isinstance(problem.decay, jax.core.Tracer) and np.any(np.asarray(problem.decay) != 0.0):
-        return (
-            f"the radial chart needs a potential without decay, under which weights stay bounded; decay = "
-            f"{np.asarray(problem.decay)} was given: use GradientFlow(problem)"
-        )
-    return None
-
-
-def degree(problem: Problem) -> int:
-    """K = Σ_k d_k: f(a W; x) = aᴷ f(W; x) for every a > 0."""
-    return int(sum(problem.network.degrees or ()))  # type: ignore[arg-type]
-
-
-def pull(
-    problem: Problem, directions: Any, growth: Any
-) -> tuple[Float[Array, ""], Any, Float[Array, "N C"], Float[Array, "N C"]]:
-    """(log L, G, f, c): the log-risk at outputs ``growth``·f(V), and G = Σ_n Σ_c c_{nc} ∇f_c(V; x_n).
-
-    c = −∂ log L/∂f at the outputs ``growth``·f(V), so that −∇log L(e^s V) = e^{(K−1)s} G for growth = e^{Ks}. For
-    the exponential loss c_n = y_n p_n with p = softmax(−e^{Ks} m). Entries of c are at most one in size: the only
-    large numbers are the exponents e^{Ks} f, which grow like log t.
-    """
-    outputs, pullback = jax.vjp(problem.outputs, directions)
-
-    def log_risk(scaled: Any) -> Any:
-        return problem.loss.log_risk(scaled, problem.data.targets)
-
-    value, slope = jax.value_and_grad(log_risk)(growth * outputs)
-    (pulled,) = pullback(-slope)
-    return value + float(np.log(problem.factor)), pulled, outputs, -slope
-
-
 class HomogeneousFlow(Flow):
     """The gradient flow of an exponential-type loss in the chart W = e^s V, ‖V‖ = 1, once the data are separated.
 
-    With K the total degree, G of :func:`pull` and a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the exponential loss, by Euler's
-    identity),
+    With K the total degree, G of :func:`~gradlab.problem.homogeneity.pull` and a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the
+    exponential loss, by Euler's identity),
 
         dV/dt = L e^{(K−2)s} (G − a V),    ds/dt = L e^{(K−2)s} a,
 
-    which is dW/dt = −∇L(W) exactly, for any ‖V‖ (Lyu and Li 2020, sec. 5 and app. B; derivation and errors in
-    docs/notes/any-time.md). The factor L e^{(K−2)s} is given as its logarithm. Before the data are separated
+    which is dW/dt = −∇L(W) exactly, for any ‖V‖ (derivation and errors in docs/notes/any-time.md; for the polar
+    form see Lyu and Li 2020). The factor L e^{(K−2)s} is given as its logarithm. Before the data are separated
     a = 0 and s = 0: the plain flow of W, in the same compiled program. :meth:`settle` hands over.
 
     Assumed and checked: a margin loss with a log-risk, a network homogeneous in every layer, no decay.

@@ -6,6 +6,7 @@ Nothing else is carried: a solve restarted from a stored state gives the same bi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -62,6 +63,7 @@ def advance(
         state = fixed(moving, clock, solver, stop, state, end)
     else:
         state = iterate(moving, clock, stop, state, end, limit)
+    state = replace(state, y=moving.settle(state.y))
     state = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
     seen = observe(flow, observables, state)
     if isinstance(solver, Auto):

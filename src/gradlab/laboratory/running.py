@@ -15,11 +15,12 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.clocks import Clock, LogTime, Time
 from gradlab.dynamics.filippov.solver import Filippov, Smoothing, serves
 from gradlab.dynamics.flow import Flow, GradientFlow
+from gradlab.dynamics.homogeneous import HomogeneousFlow
 from gradlab.dynamics.integrate import State, choose, start
-from gradlab.dynamics.solvers.auto import CHANGES, Auto
+from gradlab.dynamics.solvers.auto import CHANGES, DENSE, LIMITS, Auto
 from gradlab.dynamics.solvers.exact import Exact
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
@@ -27,6 +28,7 @@ from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
+from gradlab.problem.homogeneity import refusal
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 from gradlab.problem.statistics import break_even, condensable, condensed
@@ -66,6 +68,10 @@ def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None)
     return Fixed("heun", float(f"{smallest:.1e}"))
 
 
+#: Tolerance of ``auto`` in the chart for any time.
+EXTREME = 1e-12
+
+
 def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver) -> tuple[Flow, Solver]:
     """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
     if isinstance(picked, Fixed) and serves(flow, clock, False):
@@ -76,6 +82,9 @@ def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver) -> tuple[Flow,
     if unwatched and Exact().refuse(flow, clock) is None:
         return flow, Exact()
     problem = flow.problem
+    if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < DENSE:
+        # Stiff from the start, and exponents of the size of log t: the margin needs all the digits there are.
+        return HomogeneousFlow(problem), Adaptive("bdf", EXTREME, 1e-3 * EXTREME)
     inputs = np.shape(problem.data.inputs)
     if condensable(problem) is None and inputs[0] >= break_even(int(np.prod(inputs[1:]))):
         return GradientFlow(problem, condensed(problem)), picked
@@ -205,9 +214,8 @@ def _used(solver: Auto, dataset: xr.Dataset) -> str:
     for i in range(min(int(dataset["changes"]), CHANGES)):
         when, why = float(dataset["change_clock"][i]), float(dataset["change_stiffness"][i])
         if bool(dataset["change_stiff"][i]):
-            words.append(
-                f"from {when:.3g} {solver.stiff} (h ρ = {why:.2g}: stability limited {solver.explicit})"
-            )
+            limit = f"the stability limit of {solver.explicit} is {LIMITS.get(solver.explicit, 3.0):.2g}"
+            words.append(f"from {when:.3g} {solver.stiff} (h ρ = {why:.2g}; {limit})")
         else:
             words.append(f"from {when:.3g} {solver.explicit} (h ρ = {why:.2g}: no longer stiff)")
     return "; ".join(words)

@@ -384,7 +384,9 @@ def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
 
 
 def _found(item: Any) -> Observable:
-    known = {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]
+    from gradlab.observe.margins import MARGINS
+
+    known = {kind().name: kind for kind in (*NAMED, *MARGINS)}  # type: ignore[call-arg]
     if isinstance(item, Observable):
         return item
     if not isinstance(item, str):

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks, stops
-from gradlab.dynamics.integrate import choose
+from gradlab.dynamics.filippov.solver import Filippov
+from gradlab.dynamics.integrate import choose, named
 from gradlab.dynamics.solvers import methods
+from gradlab.dynamics.solvers.auto import Auto
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
 from gradlab.problem.precision import float64
@@ -25,6 +27,7 @@ from gradlab.specification.sentences import SpecificationError, within
 
 _CLOCKS: dict[str, Any] = {
     "time": clocks.Time,
+    "log-time": clocks.LogTime,
     "log-loss": clocks.LogLoss,
     "arc length": clocks.ArcLength,
     "log-norm": clocks.LogNorm,
@@ -197,13 +200,16 @@ def _solver(specification: Specification) -> methods.Solver | str:
                 "in [solver]: descent is its own solver; leave method, tolerance and step out"
             )
         return "auto"
-    given: dict[str, Any] = {} if section.method == "auto" else {"name": section.method}
+    automatic = section.method == "auto"
     with within("solver"):
         if section.step is not None:
-            return methods.Fixed(**given, step=jnp.asarray(section.step))
-        if section.tolerance is not None:
-            return methods.Adaptive(**given, tolerance=jnp.asarray(section.tolerance))
-        return methods.Adaptive(**given) if given else "auto"
+            return methods.Fixed("heun" if automatic else section.method, jnp.asarray(section.step))
+        if section.tolerance is None:
+            return "auto" if automatic else named(section.method)
+        if section.method == "filippov":
+            return Filippov(float(section.tolerance))
+        tolerance = jnp.asarray(section.tolerance)
+        return Auto(tolerance) if automatic else methods.Adaptive(section.method, tolerance)
 
 
 def _records(specification: Specification) -> np.ndarray:

@@ -402,7 +402,7 @@ Flow = Annotated[PlainFlow | PenaltyFlow | EndToEnd | Descent | Stochastic, Fiel
 
 
 class Clock(Section):
-    kind: Literal["time", "log-loss", "arc length", "log-norm"] = "time"
+    kind: Literal["time", "log-time", "log-loss", "arc length", "log-norm"] = "time"
 
 
 class Solver(Section):

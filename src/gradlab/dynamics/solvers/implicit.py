@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -16,6 +17,9 @@ from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
 from gradlab.dynamics.stops import Stop
+
+#: A change of the weights from outside, as a part of the tolerance, after which the differences are still good.
+NEGLIGIBLE = 0.01
 
 
 class _Unknowns:
@@ -92,14 +96,21 @@ def implicit(
         return state, outcome.y, attempts + 1
 
     running = (state.status == stops.RUNNING) & (state.tau < end)
-    # A first step, or weights changed since the last one by a kick or another method: order one.
-    anew = running & ((state.h == 0.0) | jnp.any(state.memory.differences[0] != unknowns.vector))
+    # A first step, or weights changed since the last one by a kick or another method: order one. A change far below
+    # the tolerance, a chart settling, only moves the differences along.
+    shift = jnp.linalg.norm(state.memory.differences[0] - unknowns.vector)
+    far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector)
+    anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
     def restart() -> bdf.Memory:
         h = bdf.first_step(unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio)
         return bdf.start(unknowns.slope, state.tau, unknowns.vector, h)
 
-    memory = jax.lax.cond(anew, restart, lambda: state.memory)
+    def go_along() -> bdf.Memory:
+        differences = state.memory.differences.at[0].set(unknowns.vector)
+        return eqx.tree_at(lambda m: m.differences, state.memory, differences)
+
+    memory = jax.lax.cond(anew, restart, go_along)
     begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 3, 0))
     final, *_ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, jnp.zeros((), int)))
     return explain(flow, clock, final)

@@ -1,0 +1,1 @@
+"""gradlab and its peers on the same work: ``uv run --group bench python -m benchmarks``."""

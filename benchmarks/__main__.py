@@ -1,0 +1,258 @@
+"""``uv run --group bench python -m benchmarks``: run peers and gradlab on the same work, print the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import typer
+
+jax.config.update("jax_enable_x64", True)
+
+from rich.console import Console  # noqa: E402
+from rich.markup import escape  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from benchmarks import descent, measure, problems, random_problems, scaling, table  # noqa: E402
+from benchmarks.ours import NAMES, OURS, missing  # noqa: E402
+from benchmarks.peers import PEERS  # noqa: E402
+from benchmarks.references import reference  # noqa: E402
+from benchmarks.task import Limit  # noqa: E402
+
+PARTS = ("peers", "random", "descent", "scaling", "overhead")
+
+
+class Budget(StrEnum):
+    """How much is run."""
+
+    quick = "quick"
+    full = "full"
+
+
+#: Tolerances, what a solve may cost, and random problems, by budget.
+SETTINGS: dict[str, tuple[tuple[float, ...], Limit, int]] = {
+    "quick": ((1e-2, 1e-4, 1e-6, 1e-8), Limit(30_000, 5.0), 3),
+    "full": (tuple(10.0**-k for k in range(2, 12)), Limit(600_000, 300.0), random_problems.COUNT),
+}
+RANDOM_TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8)
+
+
+class Results:
+    """What was found so far, written after every problem so that an interrupted run keeps what it has."""
+
+    def __init__(self, path: Path | None, budget: str) -> None:
+        self.path = path
+        self.found: dict[str, Any] = {
+            "budget": budget,
+            "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()},
+            "skipped": {f"gradlab-{name}": why for name in NAMES if (why := missing(name)) is not None},
+        }
+
+    def keep(self, **parts: Any) -> None:
+        """Add parts and write."""
+        self.found |= parts
+        if self.path is not None:
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.found, indent=1, default=float) + "\n", encoding="utf-8")
+            temporary.replace(self.path)
+
+
+def _named(only: list[str] | None, quick: bool) -> list[Any]:
+    methods = {**PEERS, **OURS}
+    unknown = [name for name in only or [] if name not in methods]
+    if unknown:
+        raise typer.BadParameter(f"there is no method {unknown[0]!r}; known are {', '.join(methods)}")
+    return [methods[name] for name in only or methods if only or methods[name].quick or not quick]
+
+
+def bench(name: str, methods: list[Any], budget: str, tell: Callable[[str], None]) -> measure.Bench:
+    """All methods on one problem."""
+    tolerances, limit, _ = SETTINGS[budget]
+    tell(f"{name}: reference")
+    task = problems.make(name)
+    true = reference(task)
+    sweeps = []
+    for method in methods:
+        tell(f"{name}: {method.name}")
+        sweeps.append(measure.sweep(method, task, true, tolerances, limit))
+    dense = any(point.jacobians for one in sweeps for point in one.points)
+    return measure.Bench(
+        name, task.settings, task.size, task.T, task.gradient_seconds,
+        task.jacobian_cost if dense else None, true.disagreement, true.methods, tuple(sweeps),
+    )  # fmt: skip
+
+
+def _print(console: Console, head: Any, body: Any, title: str) -> None:
+    made = Table(*map(str, head), title=escape(title), title_justify="left")
+    for row in body:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    console.print(made)
+
+
+def _dicts(console: Console, rows: list[dict[str, Any]], title: str) -> None:
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    body = [[_cell(row.get(key)) for key in head] for row in rows]
+    _print(console, head, body, title)
+
+
+def _cell(value: Any) -> str:
+    return table.number(value) if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _peers(
+    names: list[str], methods: list[Any], budget: str, results: Results, console: Console, tell: Any
+) -> None:
+    benches: list[measure.Bench] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        if (why := problems.has_data(name)) is not None:
+            left_out[name] = why
+            console.print(escape(f"{name} is left out: {why}"))
+            continue
+        benches.append(bench(name, methods, budget, tell))
+        console.print(table.screen(benches[-1]))
+        results.keep(problems=[one.record() for one in benches], left_out=left_out)
+    title = "Cost in gradients at equal achieved error; peer/gradlab above 1: gradlab is cheaper"
+    _print(console, table.SUMMARY, table.summary(benches), title)
+
+
+def _random(budget: str, results: Results, console: Console, tell: Any) -> None:
+    count, limit = SETTINGS[budget][2], SETTINGS[budget][1]
+    names = [f"gradlab-{n}" for n in ("dopri8", "rkc2", "rock4", "auto") if missing(n) is None]
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        tell(f"random problem {number}")
+        rows.append(random_problems.one(number, RANDOM_TOLERANCES, limit, names))
+        results.keep(random={"rows": rows, "verdicts": random_problems.judge(rows, names)})
+    _dicts(
+        console,
+        random_problems.judge(rows, names),
+        f"{count} random problems: best of four tuned peers / gradlab",
+    )
+
+
+def _write(folder: Path, found: dict[str, Any]) -> None:
+    """The page and the figures for the docs."""
+    from benchmarks import figure
+    from gradlab.figures import panels, png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    benches = [measure.Bench.of(record) for record in found.get("problems", [])]
+    parts = [f"# Benchmarks\n\nBudget: {found['budget']}; {found['machine']['cores']} cores.\n"]
+    if benches:
+        for what in ("cost", "seconds"):
+            (folder / f"work-precision-{what}.png").write_bytes(png(figure.work_precision(benches, what)))
+            parts.append(f"![{what} against achieved error](work-precision-{what}.png)\n")
+        parts.append(table.whole(benches))
+    if scales := found.get("scaling"):
+        for what in ("evaluations", "seconds"):
+            drawn, grid = panels(len(scales), height=3.0, width=9.0)
+            for one, axes in zip(scales, grid, strict=True):
+                figure.scaling(one["axis"], one["x"], one[what], what, axes)
+            (folder / f"scaling-{what}.png").write_bytes(png(drawn))
+            parts.append(f"![{what} by size, with fitted exponents](scaling-{what}.png)\n")
+    for key, title in (("descent", "Gradient descent"), ("overhead", "Overhead of the solver")):
+        if rows := found.get(key):
+            head = list(dict.fromkeys(name for row in rows for name in row))
+            body = [[_cell(row.get(name)) for name in head] for row in rows]
+            parts.append(f"## {title}\n\n" + table.markdown(head, body))
+    (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Only this method; can be repeated.")] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option("--problems", help="Only this problem; repeats.")
+    ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(PARTS)}; repeats. All unless given.")
+    ] = None,
+    budget: Annotated[
+        Budget, typer.Option(help="quick: the small problems; full: all, hours.")
+    ] = Budget.quick,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the results there.")] = None,
+    docs: Annotated[Path | None, typer.Option(help="Write a page and figures into this folder.")] = None,
+    again: Annotated[
+        Path | None, typer.Option("--from", help="Results kept earlier: only print and draw.")
+    ] = None,
+) -> None:
+    """Run peers and gradlab on the same work."""
+    console, results = Console(), Results(out, budget.value)
+    if not console.is_terminal:
+        console = Console(width=140)
+    if again is not None:
+        results.found = json.loads(again.read_text(encoding="utf-8"))
+        benches = [measure.Bench.of(record) for record in results.found.get("problems", [])]
+        _print(console, table.SUMMARY, table.summary(benches), "Cost in gradients at equal achieved error")
+    else:
+        begun = time.perf_counter()
+        _run(only, problem, part, budget.value, results, console)
+        results.keep(wall_seconds=time.perf_counter() - begun)
+    if docs is not None:
+        _write(docs, results.found)
+
+
+def _run(only: Any, problem: Any, part: Any, budget: str, results: Results, console: Console) -> None:
+    methods, parts = _named(only, budget == "quick"), part or list(PARTS)
+    if wrong := [one for one in parts if one not in PARTS]:
+        raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
+    chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
+    if wrong := [one for one in chosen if one not in problems.PROBLEMS]:
+        raise typer.BadParameter(
+            f"there is no problem {wrong[0]!r}; known are {', '.join(problems.PROBLEMS)}"
+        )
+    for name, why in results.found["skipped"].items():
+        console.print(escape(f"{name} {why}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quick, limit = budget == "quick", SETTINGS[budget][1]
+    with Progress(*columns, console=console, transient=True) as progress:
+        total = len(chosen) * (len(methods) + 1) * ("peers" in parts) + SETTINGS[budget][2] * (
+            "random" in parts
+        )
+        shown = progress.add_task("starting", total=total)
+
+        def tell(what: str) -> None:
+            progress.update(shown, description=escape(what), advance=1)
+
+        def say(what: str) -> None:
+            progress.update(shown, description=escape(what))
+
+        if "peers" in parts:
+            _peers(chosen, methods, budget, results, console, tell)
+        if "random" in parts:
+            _random(budget, results, console, tell)
+        if "descent" in parts:
+            results.keep(descent=descent.rows(quick, say))
+            _print(console, *descent.table(results.found["descent"]), "Gradient descent")
+        if "scaling" in parts:
+            results.keep(scaling=scaling.axes(quick, limit, say))
+            _scales(console, results.found["scaling"])
+        if "overhead" in parts:
+            results.keep(overhead=scaling.overhead(quick, say))
+            _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")
+
+
+def _scales(console: Console, scales: list[dict[str, Any]]) -> None:
+    body = [
+        (
+            one["axis"],
+            name,
+            *(f"{fit[0]:.2f} ± {fit[1]:.2f}" for fit in (one["exponents"][w][name] for w in both)),
+        )
+        for both in (("evaluations", "seconds"),)
+        for one in scales
+        for name in one["evaluations"]
+    ]
+    _print(console, ("size", "method", "evaluations ∝", "seconds ∝"), body, "Exponents of the cost in a size")
+
+
+if __name__ == "__main__":
+    typer.run(main)

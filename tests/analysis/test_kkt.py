@@ -1,0 +1,131 @@
+"""KKT residuals of the max-margin problem: zero at its solutions, an upper bound by the flow's own weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+
+import gradlab
+from gradlab.analysis.kkt import kkt_residual
+from gradlab.analysis.solutions import max_margin
+from gradlab.observe.margins import KKTSlackness, KKTStationarity, RadialMargin, SmoothedMargin
+from gradlab.problem.data import separable
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+
+def linear(widths: tuple[int, ...] = (3, 1), loss: Any = None) -> Problem:
+    data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
+    return Problem.make(Dense(widths, "identity"), gradlab.Exponential() if loss is None else loss, data)
+
+
+def classes() -> Problem:
+    y = np.arange(9) % 3
+    x = 2.0 * np.eye(3)[y] + 0.1 * np.random.default_rng(5).standard_normal((9, 3))
+    return Problem.make(Dense((3, 3), "identity"), gradlab.CrossEntropy(), gradlab.Data.make(x, y))
+
+
+def hard_margin(problem: Problem) -> Any:
+    return max_margin(np.asarray(problem.data.inputs), np.asarray(problem.data.targets))
+
+
+def test_the_residual_is_rounding_at_the_hard_margin_solution_and_its_multipliers_are_the_dual() -> None:
+    problem = linear()
+    solution = hard_margin(problem)
+    assert solution.unique_dual
+    found = kkt_residual(problem, (jnp.asarray(solution.direction[None]) * 37.0,))
+    assert found.residual <= found.rounding
+    np.testing.assert_allclose(found.multipliers, solution.alpha, atol=1e-12 * solution.alpha.max())
+    assert found.margin == pytest.approx(solution.margin, rel=1e-13)
+
+
+def test_balanced_factors_of_the_hard_margin_solution_are_a_kkt_point_of_the_deep_net() -> None:
+    # Ji and Telgarsky 2019: rank one, aligned, equal norms. Then the margin on the sphere is γ 3^{−3/2}.
+    problem = linear((3, 4, 3, 1))
+    solution = hard_margin(problem)
+    unit = solution.direction / np.linalg.norm(solution.direction)
+    u, v = np.ones(4) / 2.0, np.array([0.6, 0.0, 0.8])
+    weights = tuple(jnp.asarray(m) for m in (np.outer(u, unit), np.outer(v, u), v[None]))
+    found = kkt_residual(problem, weights)
+    assert found.residual <= found.rounding
+    assert found.margin == pytest.approx(solution.margin * 3.0**-1.5, rel=1e-13)
+    skewed = kkt_residual(problem, (2.0 * weights[0], *weights[1:]))
+    assert skewed.stationarity > 0.1
+
+
+@pytest.mark.parametrize("problem", [linear((3, 4, 1)), classes()], ids=["signs", "classes"])
+def test_the_multipliers_are_the_best_ones_and_better_than_the_flows_own(problem: Problem) -> None:
+    weights = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.3))
+    step = jax.jit(lambda w: jax.tree.map(lambda a, g: a - 0.05 * g, w, problem.log_gradient(w)))
+    for _ in range(300):
+        weights = step(weights)
+    found = kkt_residual(problem, weights)
+    # The same least squares by another algorithm, from autodiff rows and margins of V.
+    V = np.asarray(problem.ravel(weights))
+    V = V / np.linalg.norm(V)
+
+    def constraints(vector: Any) -> Any:
+        outputs, y = problem.outputs(problem.unravel(vector)), problem.data.targets
+        if problem.loss.labels == "sign":
+            return y * outputs[:, 0]
+        others = (y[:, None] + jnp.arange(1, 3)) % 3
+        return (outputs[jnp.arange(9), y][:, None] - jnp.take_along_axis(outputs, others, 1)).reshape(-1)
+
+    m, rows = np.asarray(constraints(V)), np.asarray(jax.jacrev(constraints)(V))
+    system = np.vstack([rows.T, np.diag(m - m.min())])
+    other = lsq_linear(system, np.append(V, 0.0 * m), bounds=(0.0, np.inf), tol=1e-14)
+    assert found.residual == pytest.approx(np.sqrt(2.0 * other.cost), abs=1e-9)
+    stationarity = float(KKTStationarity()(problem, weights, None, None))
+    slackness = float(KKTSlackness()(problem, weights, None, None))
+    assert found.residual <= np.hypot(stationarity, np.sqrt(len(m)) * slackness)
+    # the observables by hand, with p from the loss's own derivatives
+    total, K = np.linalg.norm(problem.ravel(weights)), sum(problem.network.degrees)
+    scaled = total**K * m
+    if problem.loss.labels == "sign":
+        p = np.exp(-(scaled - scaled.min()))
+    else:
+        inner = np.exp(-scaled).reshape(9, 2)
+        p = (inner / (1.0 + inner.sum(axis=1, keepdims=True))).reshape(-1)
+    G = rows.T @ p
+    assert stationarity == pytest.approx(np.linalg.norm(V - G / np.linalg.norm(G)), abs=1e-12)
+    assert slackness == pytest.approx(np.max(p * (m - m.min())) / np.linalg.norm(G), rel=1e-9)
+    assert float(RadialMargin()(problem, weights, None, None)) == pytest.approx(m.min(), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", [gradlab.Exponential("mean"), gradlab.Logistic(), gradlab.Logistic("mean")])
+def test_the_smoothed_margin_bounds_the_margin_from_below_and_is_right_where_the_loss_underflows(
+    loss: Any,
+) -> None:
+    problem = linear((3, 1), loss)
+    w = jnp.asarray(hard_margin(problem).direction[None])
+    for scale in (1.0, 30.0, 1e6):
+        margin = float(RadialMargin()(problem, (scale * w,), None, None))
+        smoothed = float(SmoothedMargin()(problem, (scale * w,), None, None))
+        norm = scale * float(jnp.linalg.norm(w))
+        loss_sum = 8.0 * np.exp(-norm * margin)
+        assert smoothed <= margin * (1.0 + 1e-14)
+        assert margin - smoothed <= (np.log(8.0) + loss_sum) / norm + 1e-14
+    m = np.asarray(problem.margins((w,)))
+    each = np.exp(-m) if isinstance(loss, gradlab.Exponential) else np.log1p(np.exp(-m))
+    level = -np.log(each.sum()) if isinstance(loss, gradlab.Exponential) else -np.log(np.expm1(each.sum()))
+    value = float(SmoothedMargin()(problem, (w,), None, None))
+    assert value == pytest.approx(level / float(jnp.linalg.norm(w)), rel=1e-12)
+
+
+def test_unseparated_data_and_other_problems_are_refused() -> None:
+    problem = linear()
+    with pytest.raises(ValueError, match="least margin"):
+        kkt_residual(problem, (-jnp.ones((1, 3)),))
+    assert float(KKTStationarity()(problem, (-jnp.ones((1, 3)),), None, None)) == np.inf
+    data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
+    biased = Problem.make(Dense((3, 4, 1), "tanh"), gradlab.Exponential(), data)
+    with pytest.raises(ValueError, match="homogeneous"):
+        kkt_residual(biased, biased.network.init(jax.random.key(0), gradlab.He()))
+    for item in (KKTStationarity(), KKTSlackness(), RadialMargin(), SmoothedMargin()):
+        assert item.refuse(problem) is None
+        assert "homogeneous" in (item.refuse(biased) or "")
