@@ -128,8 +128,8 @@ def test_separable_data_have_exactly_the_margin_asked(N: int, d: int, margin: fl
     system = np.vstack([rows.T / scale, np.full(N, 1e3)])
     alpha, _ = nnls(system, np.append(np.zeros(d), 1e3))
     active = alpha > 0
-    exact = np.linalg.lstsq(rows[active] @ rows[active].T, np.ones(active.sum()), rcond=None)[0]
-    w = exact @ rows[active]
+    # Of least norm with all of them at height one; not through the Gram matrix, whose condition is squared.
+    w = np.linalg.lstsq(rows[active], np.ones(active.sum()), rcond=None)[0]
     np.testing.assert_allclose(1.0 / np.linalg.norm(w), margin, rtol=1e-9)
     heights = rows @ w / np.linalg.norm(w)
     np.testing.assert_allclose(heights.min(), margin, rtol=1e-9)

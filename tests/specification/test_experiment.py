@@ -11,7 +11,9 @@ from variations import BASE, EXAMPLES, built, parsed
 
 from gradlab import specification
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks
+from gradlab.dynamics.filippov.solver import Filippov
 from gradlab.dynamics.solvers import methods
+from gradlab.dynamics.solvers.auto import Auto
 
 
 def test_a_written_default_is_the_same_run() -> None:
@@ -83,7 +85,9 @@ def test_every_clock_is_made(name: str, kind: type) -> None:
     ("text", "kind", "field", "value"),
     [
         ('method = "tsit5"\ntolerance = 1e-7', methods.Adaptive, "tolerance", 1e-7),
-        ("tolerance = 1e-7", methods.Adaptive, "tolerance", 1e-7),
+        ("tolerance = 1e-7", Auto, "tolerance", 1e-7),
+        ('method = "bdf"\ntolerance = 1e-7', methods.Adaptive, "tolerance", 1e-7),
+        ('method = "filippov"\ntolerance = 1e-7', Filippov, "tolerance", 1e-7),
         ('method = "heun"\nstep = 0.01', methods.Fixed, "step", 0.01),
         ("step = 0.01", methods.Fixed, "step", 0.01),
     ],

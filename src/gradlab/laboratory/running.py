@@ -72,15 +72,18 @@ def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None)
 EXTREME = 1e-12
 
 
-def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver) -> tuple[Flow, Solver]:
+def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
     """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
-    if isinstance(picked, Fixed) and serves(flow, clock, False):
+    if isinstance(picked, Fixed) and serves(flow, clock, ensemble):
         return flow, Filippov()
     if not isinstance(picked, Auto) or type(flow) is not GradientFlow:
         return flow, picked
-    unwatched = stop.loss is None and stop.gradient_norm is None and stop.log_t is None
-    if unwatched and Exact().refuse(flow, clock) is None:
+    # Exact steps meet stops at records only.
+    watched = (stop.loss, stop.log_loss, stop.gradient_norm, stop.log_t, stop.steps)
+    if all(level is None for level in watched) and Exact().refuse(flow, clock) is None:
         return flow, Exact()
+    if ensemble:
+        return flow, picked
     problem = flow.problem
     if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < DENSE:
         # Stiff from the start, and exponents of the size of log t: the margin needs all the digits there are.
@@ -109,8 +112,8 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     automatic = isinstance(solver, str) and solver == "auto"
     picked = choose(flow, clock, solver)
-    if automatic and members is None:
-        flow, picked = _suited(flow, clock, stop, picked)
+    if automatic:
+        flow, picked = _suited(flow, clock, stop, picked, members is not None)
     if isinstance(picked, Filippov):
         picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):

@@ -15,7 +15,8 @@ from gradlab import figures
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _NAMES = {hexadecimal: name for name, hexadecimal in figures.COLOURS.items()} | {"#000000": "ink"}
-_CLOCKS = frozenset(["t", "log_t", "tau", "step", "rejected", "evaluations", "status", "weights"])
+_COUNTS = ("step", "rejected", "evaluations", "jacobians", "events")
+_CLOCKS = frozenset(["t", "log_t", "tau", *_COUNTS, "status", "stiff", "stiffness", "weights"])
 
 
 @dataclass(frozen=True)
