@@ -136,7 +136,19 @@ class Memory:
         return joined.assign({name: parts[-1][name] for name in timeless})
 
 
-@pytest.mark.parametrize("solver", ["dopri8", "tsit5", gradlab.Fixed("heun", 0.01)])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        "dopri8",
+        "tsit5",
+        "rkc2",
+        "rock4",
+        "bdf",
+        "exact",
+        gradlab.Auto(1e-5, 1e-8, explicit="bosh3", stiff="bdf"),
+        gradlab.Fixed("heun", 0.01),
+    ],
+)
 def test_resumed_and_uninterrupted_runs_are_the_same_bits(solver) -> None:
     problem, start = linear()
     records = np.linspace(0.1, 3.0, 40)

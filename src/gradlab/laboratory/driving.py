@@ -228,11 +228,15 @@ def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
     return xr.Dataset(variables)
 
 
+def _gap(ours: Any, theirs: Any) -> np.ndarray:
+    """|ours − theirs|, 0 where both are the same infinity (a KKT residual before the data are separated)."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    same = ours == theirs
+    return np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs))
+
+
 def _with_errors(seen: dict[str, Any], other: dict[str, Any], drive: Drive) -> dict[str, Any]:
-    errors = {
-        f"{item.name}_error": np.abs(np.asarray(seen[item.name]) - np.asarray(other[item.name]))
-        for item in drive.observables
-    }
+    errors = {f"{item.name}_error": _gap(seen[item.name], other[item.name]) for item in drive.observables}
     ours, theirs = np.asarray(seen["log_t"]), np.asarray(other["log_t"])
     # log t is −∞ at the start, in both.
     finite = np.isfinite(ours) & np.isfinite(theirs)
