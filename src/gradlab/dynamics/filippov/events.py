@@ -120,7 +120,8 @@ class Watch:
                 gap = self.slack(path(u)) - self.slack_floor
             return float(np.nanmin(gap))
 
-        if worst(left) > 0.0:
+        # A node may pass by rounding alone: one at a time is not rounded as all of them together are.
+        if worst(left) > 0.0 > worst(right):
             right = brentq(worst, left, right, xtol=4e-16 * max(1.0, right), rtol=1e-14)
         gap = self.slack(path(right)) - self.slack_floor
         j, g = np.unravel_index(np.argmin(np.where(np.isfinite(gap), gap, np.inf)), gap.shape)
