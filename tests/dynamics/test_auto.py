@@ -17,6 +17,8 @@ from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.solvers.auto import (
     CHANGES,
     DENSE,
+    DENSE_BESIDE,
+    DENSE_TIGHT,
     ENTER,
     LEAVE,
     LIMITS,
@@ -123,10 +125,14 @@ def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
         auto = Auto(tolerance).resolve(size, symmetric, ensemble)
         return auto.explicit, auto.stiff
 
-    assert names(1e-9, DENSE) == ("dopri8", "bdf")
-    assert names(1e-5, DENSE + 1) == ("tsit5", "rock4")
+    assert names(1e-9, DENSE_TIGHT) == ("dopri8", "bdf")
+    assert names(1e-9, DENSE_TIGHT + 1) == ("dopri8", "rock4")
+    assert names(1e-5, DENSE_BESIDE) == ("tsit5", "bdf")
+    assert names(1e-5, DENSE_BESIDE + 1) == ("tsit5", "rock4")
+    assert names(1e-4, 10**5) == ("tsit5", "rkc2")
     assert names(1e-3, 10**5) == ("bosh3", "rkc2")
-    assert names(1e-9, 10**5, symmetric=False) == ("dopri8", "")
+    assert names(1e-5, DENSE, symmetric=False) == ("tsit5", "bdf")
+    assert names(1e-9, DENSE + 1, symmetric=False) == ("dopri8", "")
     assert names(1e-5, 50, ensemble=True) == ("tsit5", "rock4")
 
 

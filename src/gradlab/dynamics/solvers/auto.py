@@ -44,8 +44,9 @@ EARLY, EXPLICIT, STIFF = 72, 216, 100
 CHANGE, CHANGE_TO_BDF = 60, 250
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
-#: The largest number of unknowns for which a dense Jacobian is formed.
-DENSE = 1000
+#: The most unknowns for which a dense Jacobian, some 1.5 gradients a column, is worth its price: where there is no
+#: stabilised method; beside one; beside one that round-off holds back (tolerance below TIGHT).
+DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 400, 1e-7
 
 
 class Journal(eqx.Module):
@@ -88,16 +89,18 @@ class Auto(Solver):
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
 
-        Explicit: order eight below 3e-9, five up to 1e-3, three above. Stiff: BDF with a dense Jacobian up to
-        DENSE unknowns (not in an ensemble, where every member would pay for it at every step); above, for
-        symmetric fields, the stabilised method of order two (tolerance 3e-4 and above) or four.
+        Explicit: order eight below 3e-9, five up to 1e-3, three above. Stiff: for symmetric fields the stabilised
+        method of order two (tolerance 1e-4 and above) or four, and BDF with a dense Jacobian where the unknowns are
+        few enough; for others BDF up to DENSE unknowns. Not BDF in an ensemble, where every member would pay for a
+        Jacobian at every step, if there is a choice.
         """
         if self.explicit:
             return self
         tolerance = float(np.min(np.asarray(self.tolerance)))
         explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 1e-3 else "bosh3"
-        stabilised = ("rkc2" if tolerance >= 3e-4 else "rock4") if symmetric else ""
-        dense = size <= DENSE and not (ensemble and symmetric)
+        stabilised = ("rkc2" if tolerance >= 1e-4 else "rock4") if symmetric else ""
+        beside = 0 if ensemble else DENSE_TIGHT if tolerance < TIGHT else DENSE_BESIDE
+        dense = size <= (beside if symmetric else DENSE)
         return Auto(self.tolerance, self.absolute, explicit, "bdf" if dense else stabilised)
 
     @property
@@ -182,8 +185,8 @@ def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: An
 
 
 def jacobian_price(size: int) -> float:
-    """A dense Jacobian in gradients, by its time: measured 31–36 at 400 weights, in proportion to their number."""
-    return max(2.0, 0.085 * size)
+    """A dense Jacobian in gradients: its columns are forward derivatives of the gradient, 1.3 to 1.6 each."""
+    return 1.5 * size
 
 
 def _wish(journal: Journal, solver: Auto, state: State, end: Any) -> Journal:
