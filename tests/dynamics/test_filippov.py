@@ -351,3 +351,18 @@ def test_several_outputs_are_served_too() -> None:
     smooth = advance_smoothed(problem, weights, 0.0, 2.0, 1e-9, 1e-7)
     assert events.events
     assert gap(problem, events.weights, smooth.weights) < 1e-5
+
+
+def test_events_that_crowd_end_the_solve_as_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradlab.dynamics.filippov import advance as room
+
+    problem = Problem.make(Dense((2, 3, 1), "relu"), Exponential("mean"), Data.make(np.eye(2), np.ones(2)))
+    solve = room._Solve(problem, (np.ones((3, 2)), np.ones((1, 3))), 30.0, None, 1e-9)
+
+    def creep(self: room._Solve, end: float) -> int:
+        self.u += 2e-9
+        return stops.RUNNING
+
+    monkeypatch.setattr(room._Solve, "_piece", creep)
+    assert solve.to(31.0) == stops.UNDERFLOW
+    assert solve.u < 30.0 + 1e-4

@@ -85,8 +85,9 @@ def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, A
 def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
     """``"auto"`` resolved, a method's name turned into a solver, and mismatches refused.
 
-    ``auto``: the iteration itself for descent and SGD; :class:`Auto` for smooth networks;
-    fixed steps of Heun's method, a tenth of the inverse sharpness at the start each, for networks with kinks.
+    ``auto``: the iteration itself for descent and SGD; :class:`Auto` for smooth networks; for networks with kinks
+    fixed steps of Heun's method, a tenth of the inverse sharpness at the start each. Where they apply, ``run``
+    takes exact steps, the radial chart or events instead.
 
     Raises
     ------

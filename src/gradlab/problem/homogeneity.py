@@ -38,7 +38,7 @@ def refusal(problem: Problem) -> str | None:
 
 def degree(problem: Problem) -> int:
     """K = Σ_k d_k: f(a W; x) = aᴷ f(W; x) for every a > 0."""
-    return int(sum(problem.network.degrees or ()))  # type: ignore[arg-type]
+    return int(sum(problem.network.degrees or ()))  # type: ignore[arg-type]  # no None in them: refusal
 
 
 def pull(

@@ -19,9 +19,9 @@ from gradlab.problem.dense import Dense
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
-#: Accepted steps of one call, events without progress, and rejections within one piece, after which a solve is
-#: given up.
-STEPS, CROWD, REJECTIONS = 20_000, 200, 1000
+#: Accepted steps of one call, events (beside one for every pair) within CROWDED parts of u, and rejections within
+#: one piece, after which a solve is given up.
+STEPS, CROWD, CROWDED, REJECTIONS = 20_000, 200, 1e-6, 1000
 #: The part of the error tolerance (in the norm of all weights) by which a kink must be passed to count as passed.
 HYSTERESIS = 0.01
 #: The step after an event, as a part of the one before.
@@ -81,7 +81,7 @@ def supports(problem: Problem) -> str | None:
 
 def slope(problem: Problem) -> float:
     """α, the slope below 0."""
-    activation: Any = problem.network.activation  # type: ignore[attr-defined]
+    activation: Any = problem.network.activation  # type: ignore[attr-defined]  # a Dense, see supports
     return activation.slope if isinstance(activation, LeakyReLU) else 0.0
 
 
@@ -156,7 +156,8 @@ class _Solve:
         # of slope 1 nothing bends
         self.kinks: Surfaces = surfaces(self.inputs if self.alpha != 1.0 else 0.0 * self.inputs)
         self.y, self.u, self.counts = np.array(problem.ravel(weights)), u, Counts()
-        self.m, self.d = problem.network.widths[1], problem.network.widths[0]  # type: ignore[attr-defined]
+        network: Any = problem.network  # a Dense of two layers, see supports
+        self.d, self.m = network.widths[:2]
         self.events: list[Event] = []
         self.sliding_time = 0.0
         self._pulls, self._jumps = program("forces", problem), jumps(self.alpha, self.kinks)
@@ -179,8 +180,8 @@ class _Solve:
             status = self._piece(end)
             if status != stops.RUNNING:
                 return status
-            crowd = crowd + 1 if self.u <= last + 1e-13 * max(1.0, last) else 0
-            last = self.u
+            moved = self.u > last + CROWDED * max(1.0, last)
+            crowd, last = (0, self.u) if moved else (crowd + 1, last)
             if crowd > CROWD + self.signs.size or self.counts.steps > STEPS:
                 return stops.UNDERFLOW
         return stops.RUNNING

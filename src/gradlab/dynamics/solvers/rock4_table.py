@@ -376,7 +376,7 @@ def main(arguments: list[str]) -> None:
         raise ValueError(
             f"got {len(arguments)} arguments, expected the path of the table to write, rock4.npz"
         )
-    np.savez_compressed(arguments[0], **table(methods(stage_numbers())))  # type: ignore[arg-type]
+    np.savez_compressed(arguments[0], **table(methods(stage_numbers())))  # type: ignore[arg-type]  # NumPy stubs: allow_pickle
 
 
 if __name__ == "__main__":
