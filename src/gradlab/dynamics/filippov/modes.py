@@ -102,7 +102,8 @@ class Mode(eqx.Module):
     problem : the problem with the masked network; slopes of sliding pairs are 0 (their z is). projectors : of
     every neuron onto its subspace. below : slopes with those of sliding pairs taken on the side u_g·w < 0.
     inverse : pseudoinverse (m, G, d) of the sliding normals. jumps : (1 − α)‖x_n‖ at the owner, (N, G).
-    reference : θ the multipliers are closest to where they are not unique. sliding, parked : masks.
+    reference : θ the multipliers are closest to where they are not unique, else 0: any other would be added and taken
+    away again, and drown the multipliers of examples with small p_n. sliding, parked : masks.
     """
 
     problem: Problem
@@ -154,7 +155,7 @@ def mode(problem: Problem, alpha: float, kinks: Surfaces, signs: np.ndarray, par
         inverse,
         jumps(alpha, kinks),
         kinks.normals,
-        np.full((m, G), 0.5),
+        np.zeros((m, G)),
         sliding,
         parked,
     )

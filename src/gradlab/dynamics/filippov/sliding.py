@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import lsq_linear
 
+#: More than any |φ| in units of the force, unless normals are nearer than this to dependent.
+REACH = 1e8
+
 
 def least_norm(force: np.ndarray, jumps: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """θ ∈ [0, 1]ᵏ of least ‖force + Σ_g θ_g R_g u_g‖: the sliding velocity is what stays.
@@ -17,18 +20,30 @@ def least_norm(force: np.ndarray, jumps: np.ndarray, normals: np.ndarray) -> np.
     ----------
     force : (d,), every θ_g = 0. jumps : R_g (k,), not 0. normals : u_g (k, d).
     """
-    scale = max(float(np.linalg.norm(force)), float(np.abs(jumps).max(initial=0.0)))
-    if scale == 0.0 or not len(jumps):
-        return np.full(len(jumps), 0.5)
-    # in φ = θ R the columns are unit vectors, however small R is against the force
-    force, jumps = force / scale, jumps / scale
+    if not len(jumps):
+        return np.zeros(0)
+    # the largest entry, not the norm: squares of 1e-200 underflow
+    scale = float(np.abs(force).max())
+    if scale == 0.0:
+        return np.where(jumps == 0.0, 0.5, 0.0)
+    # In φ = θ R the columns are unit vectors. In units of the force no φ beyond REACH is ever taken; the jumps are
+    # of all sizes (those of an example with p_n ≈ 1 beside others of 1e-16) and must not set the scale.
+    with np.errstate(over="ignore"):
+        jumps = jumps / scale
+    near = np.clip(jumps, -REACH, REACH)
+    theta = _bounded(force / scale, near, normals)
+    return np.where(np.abs(jumps) > REACH, theta * (near / np.where(jumps == 0.0, 1.0, jumps)), theta)
+
+
+def _bounded(force: np.ndarray, jumps: np.ndarray, normals: np.ndarray) -> np.ndarray:
     if len(jumps) == 1:
         return np.clip(-(normals @ force) / jumps, 0.0, 1.0)
     lower, upper = np.minimum(jumps, 0.0), np.maximum(jumps, 0.0)
     narrow = upper - lower < 1e-300
     theta = np.full(len(jumps), 0.5)
     if narrow.any():
-        theta[~narrow] = least_norm(force, jumps[~narrow], normals[~narrow])
+        if not narrow.all():
+            theta[~narrow] = _bounded(force, jumps[~narrow], normals[~narrow])
         rest = force + (theta * jumps)[~narrow] @ normals[~narrow]
         theta[narrow] = normals[narrow] @ rest > 0.0
         return theta
