@@ -21,13 +21,13 @@ from rich.markup import escape  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks import descent, measure, problems, random_problems, scaling, table  # noqa: E402
+from benchmarks import descent, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
 from benchmarks.ours import NAMES, OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.references import reference  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra")
 
 
 class Budget(StrEnum):
@@ -235,6 +235,11 @@ def _run(only: Any, problem: Any, part: Any, budget: str, results: Results, cons
         if "scaling" in parts:
             results.keep(scaling=scaling.axes(quick, limit, say))
             _scales(console, results.found["scaling"])
+        if "spectra" in parts:
+            results.keep(spectra=spectra.rows(quick, say))
+            _print(console, *spectra.table(results.found["spectra"]), "Hessian spectra")
+            known = [row for row in results.found["spectra"] if "matrix" in row]
+            _dicts(console, known, "Matrices with known spectra")
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")
