@@ -1,0 +1,1 @@
+"""Equilibria: polishing, inertia, symmetry orbits, classification, continuation in the decay."""
