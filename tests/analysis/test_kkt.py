@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, nnls
 
 import gradlab
+from gradlab.analysis import kkt
 from gradlab.analysis.kkt import kkt_residual
 from gradlab.analysis.solutions import max_margin
 from gradlab.observe.margins import KKTSlackness, KKTStationarity, RadialMargin, SmoothedMargin
@@ -117,6 +120,102 @@ def test_the_smoothed_margin_bounds_the_margin_from_below_and_is_right_where_the
     assert value == pytest.approx(level / float(jnp.linalg.norm(w)), rel=1e-12)
 
 
+# Kinks ----------------------------------------------------------------------------------------------------
+
+
+def crossing() -> tuple[Problem, tuple[Any, Any]]:
+    """One neuron a label on e₁ (+) and e₂ (−), balanced: least ‖W‖ with y f ≥ 1 on both, each on the other's kink."""
+    problem = Problem.make(
+        Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data.make(np.eye(2), [1, -1])
+    )
+    return problem, (jnp.eye(2), jnp.array([[1.0, -1.0]]))
+
+
+@pytest.mark.parametrize("signs", [None, np.array([[1, 0], [0, 1]])], ids=["seen by itself", "given"])
+def test_the_kkt_residual_vanishes_at_a_known_max_margin_point(signs: Any) -> None:
+    problem, weights = crossing()
+    at = kkt_residual(problem, weights, signs)
+    assert at.residual < 1e-10
+    assert at.margin == pytest.approx(0.25)
+    np.testing.assert_allclose(at.multipliers, 1.0, atol=1e-9)
+    np.testing.assert_array_equal(at.kinks, [[0, 1], [1, 0]])
+    off = kkt_residual(problem, (jnp.array([[1.0, 0.3], [0.0, 1.0]]), weights[1]))
+    assert off.residual > 0.05
+    assert off.angle > 0.05
+
+
+def test_the_kkt_residual_needs_the_generalised_gradient_at_kinks() -> None:
+    # Opposite labels at 60°: the neuron of x₁ is x₁ − (x₁·x₂) x₂, on the kink of x₂ with slope q = x₁·x₂ = ½.
+    X = np.array([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
+    problem = Problem.make(Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data.make(X, [1.0, -1.0]))
+    first = X - 0.5 * X[::-1]
+    size = float(np.linalg.norm(first[0]))
+    weights = (jnp.asarray(first), jnp.array([[size, -size]]))
+    signs = np.array([[1, 0], [0, 1]])
+    at = kkt_residual(problem, weights, signs)
+    assert at.residual <= at.rounding < 1e-10
+    # w = λ a (x₁ − x₂/2) and, balanced, a = |w|: λ = 1/|x₁ − x₂/2|
+    np.testing.assert_allclose(at.multipliers, 1.0 / size, atol=1e-9)
+    for side in (1, -1):
+        assert kkt_residual(problem, weights, np.where(signs == 0, side, signs)).residual > 0.1
+
+
+@pytest.mark.parametrize("activation", ["relu", gradlab.leaky_relu(0.2)], ids=["relu", "leaky"])
+@pytest.mark.parametrize("labels", ["sign", "class"])
+def test_off_the_kinks_margins_and_gradients_are_those_of_automatic_differentiation(
+    labels: str, activation: Any
+) -> None:
+    X = np.random.default_rng(2).standard_normal((7, 3))
+    outputs, y = (1, np.where(X[:, 0] > 0, 1.0, -1.0)) if labels == "sign" else (3, np.arange(7) % 3)
+    loss = gradlab.Logistic() if labels == "sign" else gradlab.CrossEntropy()
+    problem = Problem.make(Dense((3, 5, outputs), activation), loss, gradlab.Data.make(X, y))
+    weights = problem.network.init(jax.random.key(3), gradlab.He())
+    here, reference = kkt._of_kinks(problem, weights, None), kkt._smooth(problem, weights)
+    assert len(here.of) == 0
+    np.testing.assert_array_equal(here.kept, reference.kept)
+    np.testing.assert_allclose(here.margins, reference.margins, atol=1e-14)
+    np.testing.assert_allclose(here.rows, reference.rows, atol=1e-14)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_multipliers_and_slopes_are_the_best_over_all_corners_of_the_subdifferential(noise: float) -> None:
+    # the independent form: λ_n h_n = Σ_v λ_nv h_nv over the 2^k corners v of the box of slopes [α, 1]^k
+    rng, alpha, P, of = np.random.default_rng(11), 0.2, 20, np.array([0, 0, 2, 3])
+    rows, adds, slack = (
+        rng.standard_normal((6, P)),
+        rng.standard_normal((4, P)),
+        np.array([0, 0.1, 0, 0, 0.5, 0]),
+    )
+    none = np.zeros((0, 2), int)
+    given = kkt._Constraints(np.ones(6, bool), slack + 1.0, rows, adds, of, alpha, none)
+    inside = rows[[0, 2, 3, 5]].sum(axis=0) + (1.0 - alpha) * np.array([0.3, 0.6, 0.5, 1.0]) @ adds
+    V = inside / np.linalg.norm(inside) + noise * rng.standard_normal(P) / math.sqrt(P)
+    corners, owner = [], []
+    for k, row in enumerate(rows):
+        own = adds[of == k]
+        for choice in itertools.product((0.0, 1.0 - alpha), repeat=len(own)):
+            corners.append(row + np.asarray(choice) @ own)
+            owner.append(k)
+    system = np.vstack([np.array(corners).T, np.diag(slack)[:, owner]])
+    best = nnls(system, np.append(V, np.zeros(6)))[1]
+    mu, up = kkt._least_squares(given, V, slack)
+    assert (up >= 0.0).all()
+    assert (up <= (1.0 - alpha) * mu[of]).all()
+    residual = math.hypot(np.linalg.norm(V - rows.T @ mu - adds.T @ up), np.linalg.norm(mu * slack))
+    # the finite weight of the ties, 1e4, leaves about 1e-8 in each product of multiplier and slope
+    assert residual == pytest.approx(best, abs=1e-6)
+    without = nnls(np.vstack([rows.T, np.diag(slack)]), np.append(V, np.zeros(6)))[1]
+    assert without > best + 0.1
+
+
+def test_sides_of_the_wrong_shape_or_of_a_smooth_net_are_refused() -> None:
+    problem, weights = crossing()
+    with pytest.raises(ValueError, match=r"signs have shape \(3, 2\); expected \(2, 2\)"):
+        kkt_residual(problem, weights, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="leave them out"):
+        kkt_residual(linear(), (jnp.ones((1, 3)),), np.ones((1, 8)))
+
+
 def test_unseparated_data_and_other_problems_are_refused() -> None:
     problem = linear()
     with pytest.raises(ValueError, match="least margin"):
@@ -126,6 +225,9 @@ def test_unseparated_data_and_other_problems_are_refused() -> None:
     biased = Problem.make(Dense((3, 4, 1), "tanh"), gradlab.Exponential(), data)
     with pytest.raises(ValueError, match="homogeneous"):
         kkt_residual(biased, biased.network.init(jax.random.key(0), gradlab.He()))
+    square = Problem.make(Dense((3, 1)), gradlab.Square(), gradlab.Data.make(np.eye(3), np.ones((3, 1))))
+    with pytest.raises(ValueError, match="margin loss"):
+        kkt_residual(square, (jnp.ones((1, 3)),))
     for item in (KKTStationarity(), KKTSlackness(), RadialMargin(), SmoothedMargin()):
         assert item.refuse(problem) is None
         assert "homogeneous" in (item.refuse(biased) or "")
