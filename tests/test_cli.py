@@ -100,7 +100,7 @@ def test_the_installed_command_prints_its_version() -> None:
 
 def test_every_command_is_listed_in_the_help() -> None:
     text = invoke("--help").stdout
-    for command in ("list", "verify", "run", "resume", "report", "data"):
+    for command in ("list", "verify", "run", "resume", "equilibrium", "report", "data"):
         assert f"\n  {command} " in text
 
 

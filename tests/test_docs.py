@@ -149,6 +149,12 @@ def test_the_python_example_of_the_readme_goes_beyond_every_float() -> None:
     assert 0.49 < float(last["normalised_margin"]) < 0.5
 
 
+def test_the_example_of_the_page_on_equilibria_is_found_and_proved() -> None:
+    printed = executed(block(ROOT / "docs" / "equilibria.md", "python"), {}, "equilibria.md")
+    assert printed.startswith("minimum (0, 1, 7), gap ")
+    assert "on a manifold of minima of dimension exactly 1, normally hyperbolic" in printed
+
+
 def test_the_specification_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     text = block(README, "toml")
     command = text.splitlines()[0].split(":", 1)[1].strip()

@@ -22,7 +22,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: which there are, and fetching them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-Json = Annotated[bool, typer.Option("--json", help="Print nothing but a JSON array on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print nothing but JSON on standard output.")]
 Code = Annotated[
     Path | None, typer.Option("--code", help="Python file with one's own network or loss; it is executed.")
 ]
@@ -135,6 +135,26 @@ def report(
     from gradlab.cli import runs as work
 
     work.report(directory)
+
+
+@app.command()
+@plainly
+def equilibrium(
+    where: Annotated[Path, typer.Argument(metavar="DIR | SPEC.toml", help="A run, or what to run first.")],
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Prove existence, uniqueness and index in ball arithmetic.")
+    ] = False,
+    kink: Annotated[
+        float | None, typer.Option(help="Pre-activations within this part of their terms count as zero.")
+    ] = None,
+    json: Json = False,
+    code: Code = None,
+    out: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("runs"),
+) -> None:
+    """Polish where a run ended to an equilibrium; classify it, explain its kernel, draw it."""
+    from gradlab.cli import equilibrium as work
+
+    work.equilibrium(where, code=code, out=out, json=json, certify=certify, kink=kink)
 
 
 @data_app.command("list")

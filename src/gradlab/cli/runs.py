@@ -31,20 +31,49 @@ _COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
 
 def run(path: Path, *, code: Path | None, out: Path) -> None:
     """Run a specification, or say that this was done, or go on where it was cut short."""
+    float64()
+    print(carried_out(path, _module(code), out)[1])
+
+
+def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path, str]:
+    """The directory of the run of a specification, and how it went: done now, before, or gone on with."""
     from gradlab import specification
     from gradlab.store.run import Run
 
-    float64()
     spec = specification.read(path)
-    experiment = specification.build(spec, path.resolve().parent, _module(code))
+    experiment = specification.build(spec, path.resolve().parent, module)
     with Run.create(out, _identity(experiment)) as kept:
         if kept.finished is not None:
-            print(f"This run is done: {kept.finished}. Nothing was computed; it is in {kept.path}")
-            return
+            return (
+                kept.path,
+                f"This run is done: {kept.finished}. Nothing was computed; it is in {kept.path}",
+            )
         if kept.segments:
             say(f"This run was cut short; going on after its segment {kept.segments}.")
         kept.attach(_TOML, path.read_bytes())
-        _drive(kept, experiment)
+        return kept.path, _drive(kept, experiment)
+
+
+def end(kept: Run, module: ModuleType | None) -> tuple[Any, Any]:
+    """The problem that a run speaks of, and the weights it ended with.
+
+    Raises
+    ------
+    ValueError
+        If the run has recorded nothing yet, is an ensemble, or its data or code are not at hand.
+    """
+    import jax.numpy as jnp
+
+    from gradlab import specification
+
+    if not kept.segments:
+        raise ValueError(f"{kept.path} has recorded nothing yet; go on with: gradlab resume {kept.path}")
+    spec = _specification(kept)
+    experiment = specification.build(spec, kept.path, module, _stored_data(kept, spec))
+    problem, final = experiment.flow.observed, kept.dataset()["final_weights"]
+    if "member" in final.dims:
+        raise ValueError(f"{kept.path} is an ensemble; an equilibrium is of one member: run that one alone")
+    return problem, problem.unravel(jnp.asarray(final.values))
 
 
 def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
@@ -66,12 +95,12 @@ def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
                 say(f"Going on as a child run in {child.path}, after segment {child.segments}.")
                 if _TOML in kept.attachments:
                     child.attach(_TOML, kept.read(_TOML))
-                _drive(child, experiment)
+                print(_drive(child, experiment))
             return
         kept.require(identity)
     with Run.open(directory, write=True) as kept:
         say(f"Going on after segment {kept.segments}.")
-        _drive(kept, experiment)
+        print(_drive(kept, experiment))
 
 
 def report(directory: Path) -> None:
@@ -171,8 +200,8 @@ def _keep_data(kept: Run, experiment: Experiment) -> None:
     kept.attach(_DATA, content.getvalue())
 
 
-def _drive(kept: Run, experiment: Experiment) -> None:
-    """Integrate to the end, draw, and record how it ended."""
+def _drive(kept: Run, experiment: Experiment) -> str:
+    """Integrate to the end, draw, record how it ended, and say it."""
     from gradlab import laboratory
 
     spec = experiment.specification
@@ -205,7 +234,7 @@ def _drive(kept: Run, experiment: Experiment) -> None:
             laboratory.PROGRESS.reset(token)
     result = str(dataset.attrs["result"])
     kept.finish(result)
-    print(f"{result}: {(kept.path / PAGE).resolve()}")
+    return f"{result}: {(kept.path / PAGE).resolve()}"
 
 
 def _publish(kept: Run, dataset: xr.Dataset) -> None:
@@ -227,12 +256,12 @@ def _publish(kept: Run, dataset: xr.Dataset) -> None:
     for name in drawing.observed(dataset):
         kept.attach(f"{name}.svg", figures.svg(drawing.trajectory(dataset, [name])).encode())
     text: Any = kept.read(_TOML).decode() if _TOML in kept.attachments else content["specification"]
-    title = _specification_title(text)
-    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=title).encode())
+    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=title(kept) or "One run").encode())
 
 
-def _specification_title(text: Any) -> str:
+def title(kept: Run) -> str:
+    """The title that its specification gives a run, or nothing."""
     import tomllib
 
-    raw = tomllib.loads(text) if isinstance(text, str) else {}
-    return str(raw.get("title") or "One run")
+    raw = tomllib.loads(kept.read(_TOML).decode()) if _TOML in kept.attachments else {}
+    return str(raw.get("title") or "")

@@ -48,7 +48,7 @@ def render(
     for one in entries:
         groups.setdefault(one.source, []).append(one)
     counts = [(word, kind, sum(one.kind == kind for one in entries)) for word, kind in verdicts.KINDS.items()]
-    return _fill(
+    return fill(
         "verdicts.html.jinja",
         title=title,
         entries=entries,
@@ -93,7 +93,7 @@ def render_run(
     if hasattr(specification, "model_dump"):
         specification = specification.model_dump(mode="json")
     text = specification if isinstance(specification, str) else ""
-    return _fill(
+    return fill(
         "run.html.jinja",
         title=title,
         outcome=_outcome(dataset),
@@ -202,6 +202,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _fill(template: str, **content: Any) -> str:
+def fill(template: str, **content: Any) -> str:
+    """A page of this room: its template with the style and this content."""
     style = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
     return _environment().get_template(template).render(style=style, **content)
