@@ -126,7 +126,7 @@ def figure(told: Mapping[str, Any]) -> Any:
     figures.scatter(
         {name: order[which] for name, which in shown.items()},
         {name: heights[name][which] for name, which in shown.items()},
-        "eigenvalue of the Hessian, in ascending order",
+        f"eigenvalue of the Hessian{' along the kinks' if told['kink'] else ''}, in ascending order",
         r"size $|\lambda|$",
         log="y",
         reference={"zero from non-zero": threshold} if threshold else {},
