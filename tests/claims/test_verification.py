@@ -25,10 +25,14 @@ from gradlab.store.disk import Disk
 
 #: What the command line does, as far as an interrupt is concerned.
 SCRIPT = """
+import signal
+
 from gradlab.claims import catalogue, verification
 
 
 def main():
+    # a test run in the background inherits a SIGINT that is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         verification.verify(catalogue.load_file(FILE), jobs=2, on_result=say)
     except KeyboardInterrupt:
