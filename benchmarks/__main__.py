@@ -124,9 +124,10 @@ def _peers(
     _print(console, table.SUMMARY, table.summary(benches), title)
 
 
-def _random(budget: str, results: Results, console: Console, tell: Any) -> None:
+def _random(budget: str, only: list[str] | None, results: Results, console: Console, tell: Any) -> None:
     count, limit = SETTINGS[budget][2], SETTINGS[budget][1]
-    names = [f"gradlab-{n}" for n in ("dopri8", "rkc2", "rock4", "auto") if missing(n) is None]
+    every = [f"gradlab-{n}" for n in ("dopri8", "rkc2", "rock4", "auto") if missing(n) is None]
+    names = [name for name in every if only is None or name in only]
     rows: list[dict[str, Any]] = []
     for number in range(count):
         tell(f"random problem {number}")
@@ -228,7 +229,7 @@ def _run(only: Any, problem: Any, part: Any, budget: str, results: Results, cons
         if "peers" in parts:
             _peers(chosen, methods, budget, results, console, tell)
         if "random" in parts:
-            _random(budget, results, console, tell)
+            _random(budget, only, results, console, tell)
         if "descent" in parts:
             results.keep(descent=descent.rows(quick, say))
             _print(console, *descent.table(results.found["descent"]), "Gradient descent")

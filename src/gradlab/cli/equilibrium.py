@@ -52,7 +52,7 @@ def _told(kept: Run, module: ModuleType | None, certify: bool, kink: float | Non
     problem, weights = runs.end(kept, module)
     with screen.Bar() as bar:
         bar.update("polishing and classifying", 0.0, 1.0)
-        found = classify(problem, weights, kink=kink)
+        found = classify(problem, weights, kink=kink, progress=bar.update)
         if found.kink is None and not found.polished.converged:
             raise ValueError(
                 f"where the run ended there is {found.why}; let it go on longer (records.until), or give the "

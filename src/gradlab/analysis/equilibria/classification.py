@@ -27,14 +27,15 @@ from gradlab.analysis.equilibria.rounding import (
     signs,
 )
 from gradlab.observe.spectrum import spectrum
+from gradlab.observe.spectrum.operators import Progress
 from gradlab.problem.losses import Lp, Square
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
 #: Dense Hessians up to so many weights; beyond, the ends of the spectrum only, and an inertia that stays undecided.
 DENSE = 3000
-#: Eigenvalues taken at both ends together beyond DENSE.
-ENDS = 20
+#: Eigenvalues taken at each end beyond DENSE.
+ENDS = 10
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,12 @@ class Equilibrium:
 
 @float64
 def classify(
-    problem: Problem, weights: Any, *, polished: bool = False, kink: float | None = None
+    problem: Problem,
+    weights: Any,
+    *,
+    polished: bool = False,
+    kink: float | None = None,
+    progress: Progress | None = None,
 ) -> Equilibrium:
     """Classify the equilibrium near a point.
 
@@ -95,6 +101,7 @@ def classify(
     ----------
     polished : True to take the point as it is. kink : a pre-activation within this part of ‖w‖‖x‖ counts as zero;
         rounding if not given. Give e.g. 1e-6 for points that a solver left near a kink.
+    progress : called with (what, done, of how many) while the eigenvalues of a large network are computed.
 
     Raises
     ------
@@ -113,7 +120,7 @@ def classify(
     if reason := _rough(problem, point.weights):
         return _undecided(point, reason)
     if len(ravel_pytree(point.weights)[0]) > DENSE:
-        return _ends(problem, point)
+        return _ends(problem, point, progress)
     return _dense(problem, point)
 
 
@@ -273,7 +280,7 @@ def _residuals(problem: Problem, weights: Any, changes: Any) -> Any:
 # The other roads -------------------------------------------------------------------------------------------
 
 
-def _ends(problem: Problem, point: Polished) -> Equilibrium:
+def _ends(problem: Problem, point: Polished, progress: Progress | None) -> Equilibrium:
     """Beyond DENSE: both ends of the spectrum. Signs there are certain; a kernel cannot be counted."""
     seen = spectrum(problem, point.weights, count=ENDS, which="both", vectors=True)
     values, vectors = np.asarray(seen.values), np.asarray(seen.vectors)
