@@ -215,14 +215,9 @@ class Conjugacy:
         return _solve(lambda state: -each[:, None] * self._slope(state), x, 1.0, tolerance, self._scale(x, 0))
 
     def samples(self, count: int, reach: float = 0.9, seed: int = 0) -> Float[np.ndarray, "count P"]:
-        """Displacements in random directions, at radii between a tenth of and ``reach`` times the ball's.
-
-        In the eigenbasis their entries have random signs and sizes within a factor of three: the way to the sphere
-        blows up the error of the fastest entry by as much as it grows, without bound where it begins near 0.
-        """
+        """Displacements in random directions, at radii between a tenth of and ``reach`` times the ball's."""
         random = np.random.default_rng(seed)
-        directions = random.uniform(0.5, 1.5, (count, self.values.size))
-        directions *= random.choice([-1.0, 1.0], directions.shape)
+        directions = random.standard_normal((count, self.values.size))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         return self.radius * reach * np.geomspace(0.1, 1.0, count)[:, None] * directions
 

@@ -1,21 +1,22 @@
 """notes.hartman-grobman: near a hyperbolic equilibrium the flow is topologically conjugate to its linearisation.
 
 The theorem is classical (Hartman 1960); what is measured is a conjugacy built for each problem
-(:mod:`gradlab.analysis.conjugacy`): that it commutes with the flows, and that it is one-to-one with an inverse.
+(:mod:`gradlab.analysis.conjugacy`): that it commutes with the flows, and that it is one-to-one with an
+inverse.
 
 Settings, before any run. Minima of nets with weight decay (tanh, deep linear, one layer; square, logistic and
 exponential loss), found by quasi-Newton descent from random weights, and the origin of two-layer nets, a
 saddle where the decay is below the correlation of inputs and targets and a sink above it. Samples: 6 random
-directions, none near an eigenspace (``Conjugacy.samples``), at radii from a tenth to 0.9 of the ball (half of
-it at saddles); times 1/λ_max and 3/λ_max, long enough for the fastest mode to lose 95 %, short enough that
-rounding of it, blown up by e³ on the way back, stays below 1e-10.
+directions at radii from a tenth to 0.9 of the ball (half of it at saddles); times 1/λ_max and 3/λ_max, long
+enough for the fastest mode to lose 95 %, short enough that rounding of it, blown up by e³ on the way back,
+stays below 1e-10.
 
-Tolerances. On its ball h is exact, so only integration is left: relative tolerance 1e-12 a step, some hundred steps,
-errors of the fast modes blown up by e^{λ_max τ} ≤ 10 · 3√P · e³ ≈ 2e3 on the way to the sphere: 1e-7 at worst, and the
-coarse repetition (1e-10) must show it. 1e-6 is asked. Far from an equilibrium under an exponential loss the local rates
-exceed λ_max, and errors grow with them: the ball is halved until fine and coarse h agree to 1e-8 on the samples, a
-criterion of numerical error alone. The identity map in place of h misses by the share of
-the nonlinear terms, which is drawn beside it.
+Tolerances. On its ball h is exact, so only integration is left: relative tolerance 1e-12 a step, some hundred
+steps, errors of the fast modes blown up by e^{λ_max τ}, typically ≤ 1e3, on the way to the sphere: 1e-7 at
+worst, and the coarse repetition (1e-10) must show it. 1e-6 is asked. The blow-up is more for a direction
+close to a slow eigenspace, and far from an equilibrium under an exponential loss, where local rates exceed
+λ_max: the ball is halved until fine and coarse h agree to 1e-8 on the samples, a criterion of numerical error
+alone. The identity map in place of h misses by the share of the nonlinear terms, which is drawn beside it.
 """
 
 from __future__ import annotations
