@@ -70,6 +70,13 @@ def test_a_specification_is_run_polished_and_explained_and_its_run_is_kept() -> 
     assert told["certificate"]["proved"] == bool(told["certificate"]["statement"])
 
 
+def test_the_command_of_the_readme_explains_the_kernel_that_it_says() -> None:
+    root = Path(__file__).resolve().parents[1]
+    assert "uv run gradlab equilibrium examples/deep_linear.toml" in (root / "README.md").read_text()
+    said = invoke("equilibrium", root / "examples" / "deep_linear.toml").stdout
+    assert "kernel: 18 = 16 symmetry, 2 deficiency, 0 unexplained" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

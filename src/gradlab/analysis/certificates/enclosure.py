@@ -61,7 +61,8 @@ class Enclosure:
     def _forward(
         self, weights: list[Ball]
     ) -> tuple[list[BallMatrix], list[Any], list[Any], list[list[Ball]]]:
-        jet = activation_jet(self.problem.network.activation) if len(self.rows) > 1 else None  # type: ignore[attr-defined]
+        activation = self.problem.network.activation  # type: ignore[attr-defined]  # a Dense: see enclosure
+        jet = activation_jet(activation) if len(self.rows) > 1 else None
         into, slopes, curvatures = [matrix(self.inputs)], [], []
         current: list[list[Ball]] = []
         for k, layer in enumerate(self._matrices(weights)):

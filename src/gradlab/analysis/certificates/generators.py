@@ -83,7 +83,7 @@ def _hidden_linear(form: Enclosure, layer: int, free: bool) -> Iterator[Generato
                 both = (*_moved(form, layer, a, b, 1), *_moved(form, layer, b, a, -1))
                 yield Generator("rotation", both)
     here, after = form.biases[layer], form.biases[layer + 1]
-    slope = getattr(form.problem.network.activation, "coefficients", (0.0, 1.0))[1]  # type: ignore[attr-defined]
+    slope = getattr(form.problem.network.activation, "coefficients", (0.0, 1.0))[1]  # type: ignore[attr-defined]  # a Dense
     if free and here is not None and after is not None:
         for unit, place in enumerate(here):
             column = zip(after, form.rows[layer + 1][:, unit], strict=True)
@@ -125,7 +125,7 @@ def generators(form: Enclosure) -> list[Generator]:
     translation. Homogeneous activations without decay: a rescaling for every unit; for z² with one output also the
     mixing of pairs of units. Cross-entropy without decay in the last layer: a shift of all outputs.
     """
-    activation = form.problem.network.activation  # type: ignore[attr-defined]
+    activation = form.problem.network.activation  # type: ignore[attr-defined]  # a Dense
     hidden = len(form.rows) - 1
     found: list[Generator] = []
     for layer in range(hidden):

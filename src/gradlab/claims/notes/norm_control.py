@@ -172,7 +172,7 @@ def _rest(problem: Problem, vector: np.ndarray) -> float:
 
     The layers move by that at most (to first order), the product by Σ of the norms of the others times it.
     """
-    weights: Any = problem.unravel(np.asarray(vector))  # type: ignore[arg-type]
+    weights: Any = problem.unravel(np.asarray(vector))  # type: ignore[arg-type]  # NumPy serves
     gradient = float(np.linalg.norm(np.asarray(problem.ravel(problem.gradient(weights)))))
     values = np.linalg.eigvalsh(np.asarray(problem.hessian(weights)))
     least = float(np.min(np.abs(values[np.abs(values) > ZERO * values[-1]])))
