@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -22,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table  # noqa: E402
 
 from benchmarks import descent, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
-from benchmarks.ours import NAMES, OURS, missing  # noqa: E402
+from benchmarks.ours import OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.references import reference  # noqa: E402
+from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
 PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra")
@@ -45,26 +43,6 @@ SETTINGS: dict[str, tuple[tuple[float, ...], Limit, int]] = {
 RANDOM_TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8)
 
 
-class Results:
-    """What was found so far, written after every problem so that an interrupted run keeps what it has."""
-
-    def __init__(self, path: Path | None, budget: str) -> None:
-        self.path = path
-        self.found: dict[str, Any] = {
-            "budget": budget,
-            "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()},
-            "skipped": {f"gradlab-{name}": why for name in NAMES if (why := missing(name)) is not None},
-        }
-
-    def keep(self, **parts: Any) -> None:
-        """Add parts and write."""
-        self.found |= parts
-        if self.path is not None:
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.found, indent=1, default=float) + "\n", encoding="utf-8")
-            temporary.replace(self.path)
-
-
 def _named(only: list[str] | None, quick: bool) -> list[Any]:
     methods = {**PEERS, **OURS}
     unknown = [name for name in only or [] if name not in methods]
@@ -73,21 +51,32 @@ def _named(only: list[str] | None, quick: bool) -> list[Any]:
     return [methods[name] for name in only or methods if only or methods[name].quick or not quick]
 
 
-def bench(name: str, methods: list[Any], budget: str, tell: Callable[[str], None]) -> measure.Bench:
-    """All methods on one problem."""
-    tolerances, limit, _ = SETTINGS[budget]
+def bench(
+    name: str,
+    methods: list[Any],
+    tolerances: tuple[float, ...],
+    limit: Limit,
+    tell: Callable[[str], None],
+    keep: Callable[[measure.Bench], None],
+) -> measure.Bench:
+    """All methods on one problem; ``keep`` is called after each."""
     tell(f"{name}: reference")
     task = problems.make(name)
     true = reference(task)
-    sweeps = []
+    sweeps: list[measure.Sweep] = []
+
+    def made() -> measure.Bench:
+        dense = any(point.jacobians for one in sweeps for point in one.points)
+        return measure.Bench(
+            name, task.settings, task.size, task.T, task.gradient_seconds,
+            task.jacobian_cost if dense else None, true.disagreement, true.methods, tuple(sweeps),
+        )  # fmt: skip
+
     for method in methods:
         tell(f"{name}: {method.name}")
         sweeps.append(measure.sweep(method, task, true, tolerances, limit))
-    dense = any(point.jacobians for one in sweeps for point in one.points)
-    return measure.Bench(
-        name, task.settings, task.size, task.T, task.gradient_seconds,
-        task.jacobian_cost if dense else None, true.disagreement, true.methods, tuple(sweeps),
-    )  # fmt: skip
+        keep(made())
+    return made()
 
 
 def _print(console: Console, head: Any, body: Any, title: str) -> None:
@@ -108,20 +97,29 @@ def _cell(value: Any) -> str:
 
 
 def _peers(
-    names: list[str], methods: list[Any], budget: str, results: Results, console: Console, tell: Any
+    names: list[str],
+    methods: list[Any],
+    tolerances: tuple[float, ...],
+    limit: Limit,
+    results: Results,
+    console: Console,
+    tell: Any,
 ) -> None:
-    benches: list[measure.Bench] = []
+    done: list[measure.Bench] = []
     left_out: dict[str, str] = {}
     for name in names:
         if (why := problems.has_data(name)) is not None:
             left_out[name] = why
             console.print(escape(f"{name} is left out: {why}"))
             continue
-        benches.append(bench(name, methods, budget, tell))
-        console.print(table.screen(benches[-1]))
-        results.keep(problems=[one.record() for one in benches], left_out=left_out)
+
+        def keep(now: measure.Bench) -> None:
+            results.keep(problems=[one.record() for one in (*done, now)], left_out=left_out)
+
+        done.append(bench(name, methods, tolerances, limit, tell, keep))
+        console.print(table.screen(done[-1]))
     title = "Cost in gradients at equal achieved error; peer/gradlab above 1: gradlab is cheaper"
-    _print(console, table.SUMMARY, table.summary(benches), title)
+    _print(console, table.SUMMARY, table.summary(done), title)
 
 
 def _random(budget: str, only: list[str] | None, results: Results, console: Console, tell: Any) -> None:
@@ -146,13 +144,13 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
     from gradlab.figures import panels, png
 
     folder.mkdir(parents=True, exist_ok=True)
-    benches = [measure.Bench.of(record) for record in found.get("problems", [])]
+    made = benches(found)
     parts = [f"# Benchmarks\n\nBudget: {found['budget']}; {found['machine']['cores']} cores.\n"]
-    if benches:
+    if made:
         for what in ("cost", "seconds"):
-            (folder / f"work-precision-{what}.png").write_bytes(png(figure.work_precision(benches, what)))
+            (folder / f"work-precision-{what}.png").write_bytes(png(figure.work_precision(made, what)))
             parts.append(f"![{what} against achieved error](work-precision-{what}.png)\n")
-        parts.append(table.whole(benches))
+        parts.append(table.whole(made))
     if scales := found.get("scaling"):
         for what in ("evaluations", "seconds"):
             drawn, grid = panels(len(scales), height=3.0, width=9.0)
@@ -181,27 +179,42 @@ def main(
     ] = Budget.quick,
     out: Annotated[Path | None, typer.Option("--json", help="Write the results there.")] = None,
     docs: Annotated[Path | None, typer.Option(help="Write a page and figures into this folder.")] = None,
+    tolerance: Annotated[
+        list[float] | None,
+        typer.Option(help="Only this tolerance; repeats. Those of the budget unless given."),
+    ] = None,
     again: Annotated[
-        Path | None, typer.Option("--from", help="Results kept earlier: only print and draw.")
+        list[Path] | None,
+        typer.Option(
+            "--from", help="Results kept earlier: only print and draw; repeats, and they are joined."
+        ),
     ] = None,
 ) -> None:
     """Run peers and gradlab on the same work."""
     console, results = Console(), Results(out, budget.value)
     if not console.is_terminal:
         console = Console(width=140)
-    if again is not None:
-        results.found = json.loads(again.read_text(encoding="utf-8"))
-        benches = [measure.Bench.of(record) for record in results.found.get("problems", [])]
-        _print(console, table.SUMMARY, table.summary(benches), "Cost in gradients at equal achieved error")
+    if again:
+        results.keep(**join(again))
+        made = table.summary(benches(results.found))
+        _print(console, table.SUMMARY, made, "Cost in gradients at equal achieved error")
     else:
         begun = time.perf_counter()
-        _run(only, problem, part, budget.value, results, console)
+        _run(only, problem, part, budget.value, tuple(tolerance or ()), results, console)
         results.keep(wall_seconds=time.perf_counter() - begun)
     if docs is not None:
         _write(docs, results.found)
 
 
-def _run(only: Any, problem: Any, part: Any, budget: str, results: Results, console: Console) -> None:
+def _run(
+    only: Any,
+    problem: Any,
+    part: Any,
+    budget: str,
+    tolerances: tuple[float, ...],
+    results: Results,
+    console: Console,
+) -> None:
     methods, parts = _named(only, budget == "quick"), part or list(PARTS)
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
@@ -227,7 +240,7 @@ def _run(only: Any, problem: Any, part: Any, budget: str, results: Results, cons
             progress.update(shown, description=escape(what))
 
         if "peers" in parts:
-            _peers(chosen, methods, budget, results, console, tell)
+            _peers(chosen, methods, tolerances or SETTINGS[budget][0], limit, results, console, tell)
         if "random" in parts:
             _random(budget, only, results, console, tell)
         if "descent" in parts:

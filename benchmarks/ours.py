@@ -12,7 +12,7 @@ from benchmarks.peers import Outcome, Peer
 from benchmarks.task import Limit, Task
 
 #: Names tried; those that this version does not have are skipped with its own sentence.
-NAMES = ("bosh3", "tsit5", "dopri8", "kvaerno5", "rkc2", "rkc3", "rock4", "bdf", "auto")
+NAMES = ("bosh3", "tsit5", "dopri8", "kvaerno5", "rkc2", "rkc3", "mrkc3", "mrkc5", "rock4", "bdf", "auto")
 IMPLICIT = ("kvaerno5", "bdf")
 
 

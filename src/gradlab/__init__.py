@@ -39,6 +39,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "gradlab.dynamics.solvers.methods": ("Adaptive", "Fixed", "Descent"),
     "gradlab.dynamics.solvers.auto": ("Auto",),
     "gradlab.dynamics.solvers.exact": ("Exact",),
+    "gradlab.dynamics.solvers.multistep": ("MRKC3", "MRKC5"),
     "gradlab.dynamics.solvers.rkc": ("RKC2", "RKC3"),
     "gradlab.dynamics.solvers.rock4": ("ROCK4",),
     "gradlab.dynamics.filippov.solver": ("Filippov",),

@@ -58,7 +58,7 @@ def linear(scale: float) -> tuple[Problem, tuple]:
 
 
 def test_a_flow_that_is_not_stiff_stays_explicit_and_a_stiff_one_changes_over() -> None:
-    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2")
+    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="mrkc3")
     mild, steep = linear(0.5), linear(6.0)
     short = gradlab.run(GradientFlow(mild[0]), mild[1], [1.0], solver=solver, refine=False, observables=())
     assert int(short["changes"]) == 0
@@ -71,7 +71,7 @@ def test_a_flow_that_is_not_stiff_stays_explicit_and_a_stiff_one_changes_over() 
     assert float(long["change_stiffness"][0]) > NEAR * LIMITS["tsit5"]
     used = json.loads(long.attrs["provenance"])["solver_used"]
     assert used.startswith("tsit5; from ")
-    assert "rkc2 (h ρ = " in used
+    assert "mrkc3 (h ρ = " in used
     assert "the stability limit of tsit5 is 3.5" in used
     reference = gradlab.run(
         GradientFlow(steep[0]), steep[1], [30.0], solver=gradlab.Adaptive("tsit5", 1e-10), refine=False,
@@ -84,14 +84,14 @@ def test_a_flow_that_is_not_stiff_stays_explicit_and_a_stiff_one_changes_over() 
 
 def test_the_wish_follows_the_stiffness_with_hysteresis_and_stops_after_as_many_changes() -> None:
     problem, weights = linear(1.0)
-    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2")
+    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="mrkc3")
     state = start(GradientFlow(problem), solver, weights)
     limit = LIMITS["tsit5"]
     begun = replace(state.memory, clock=jnp.ones(()), step=jnp.ones(()))
 
     def at(memory: Journal, stiffness: float, changed: bool, end: float = 1e4) -> Journal:
         spectrum = replace(memory.spectrum, radius=jnp.asarray(stiffness))
-        now = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2", changed=changed)
+        now = Auto(1e-5, 1e-8, explicit="tsit5", stiff="mrkc3", changed=changed)
         here = replace(state, tau=jnp.asarray(2.0), h=jnp.ones(()))
         return _wish(replace(memory, spectrum=spectrum), now, here, jnp.asarray(end))
 
@@ -111,7 +111,7 @@ def test_the_wish_follows_the_stiffness_with_hysteresis_and_stops_after_as_many_
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_the_steps_that_remain_are_the_integral_of_the_inverse_step(power: float) -> None:
     problem, weights = linear(1.0)
-    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="rkc2")
+    solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="mrkc3")
     state = start(GradientFlow(problem), solver, weights)
     step = lambda tau: 0.01 * tau**power  # noqa: E731
     memory = replace(state.memory, clock=jnp.asarray(2.0), step=jnp.asarray(step(2.0)))
@@ -126,14 +126,14 @@ def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
         return auto.explicit, auto.stiff
 
     assert names(1e-9, DENSE_TIGHT) == ("dopri8", "bdf")
-    assert names(1e-9, DENSE_TIGHT + 1) == ("dopri8", "rock4")
+    assert names(1e-9, DENSE_TIGHT + 1) == ("dopri8", "mrkc5")
     assert names(1e-5, DENSE_BESIDE) == ("tsit5", "bdf")
-    assert names(1e-5, DENSE_BESIDE + 1) == ("tsit5", "rock4")
-    assert names(1e-4, 10**5) == ("tsit5", "rkc2")
-    assert names(1e-3, 10**5) == ("bosh3", "rkc2")
+    assert names(1e-5, DENSE_BESIDE + 1) == ("tsit5", "mrkc3")
+    assert names(1e-4, 10**5) == ("tsit5", "mrkc3")
+    assert names(1e-3, 10**5) == ("bosh3", "mrkc3")
     assert names(1e-5, DENSE, symmetric=False) == ("tsit5", "bdf")
     assert names(1e-9, DENSE + 1, symmetric=False) == ("dopri8", "")
-    assert names(1e-5, 50, ensemble=True) == ("tsit5", "rock4")
+    assert names(1e-5, 50, ensemble=True) == ("tsit5", "mrkc3")
 
 
 def test_an_unsymmetric_large_flow_stays_explicit() -> None:

@@ -17,6 +17,7 @@ from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.clocks import LogNorm
 from gradlab.dynamics.solvers import rkc
 from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
 from gradlab.dynamics.solvers.stabilised import COLD, EVERY, WARM, refresh, unknown
 
@@ -97,7 +98,7 @@ def test_the_order_of_convergence(method, order: int, z: float) -> None:
     assert np.all(np.abs(rates - order) < 0.15), rates
 
 
-@pytest.mark.parametrize("method", [RKC2(), RKC3()])
+@pytest.mark.parametrize("method", [RKC2(), RKC3(), MRKC3(), MRKC5()])
 def test_evaluations_are_counted_as_they_are_made(method) -> None:
     calls = []
 
@@ -172,7 +173,7 @@ def balances(weights):
     return [b.T @ b - a @ a.T for a, b in itertools.pairwise(weights)]
 
 
-@pytest.mark.parametrize("name", ["rkc2", "rkc3"])
+@pytest.mark.parametrize("name", ["rkc2", "rkc3", "mrkc3", "mrkc5"])
 def test_conserved_quantities_drift_no_more_than_the_tolerance(small, name: str) -> None:
     problem, weights = small
     tolerance = 1e-7

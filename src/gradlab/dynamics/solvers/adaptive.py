@@ -14,6 +14,7 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import IMPLICIT, Adaptive, cost, method
+from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
 from gradlab.dynamics.stops import Stop
@@ -39,6 +40,7 @@ class _Method:
         self.order: Any = self.stepper.error_order(self.terms)
         self.stabilised = isinstance(self.stepper, Stabilised)
         self.gains = CHEBYSHEV if self.stabilised else EXPLICIT
+        self.largest = self.stepper.growth if isinstance(self.stepper, Multistep) else LARGEST
         # The slope at the start is evaluated whatever the method, and shared with a first-same-as-last one.
         self.restart = 0 if solver.name in IMPLICIT else 1
         self.each = cost(self.stepper, solver.name)
@@ -87,11 +89,13 @@ def adaptive(
         tau = jnp.where(last, end, state.tau + h)
         after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
         after = landed(clock, tau, after)
+        # What is put in has no error, whatever a method that looks back makes of its standing still.
+        error = error if clock.known(tau) is None else (error[0], jnp.zeros(()))
         ratio = error_ratio(solver.tolerance, solver.absolute, before, after, error)
         keep = tree.finite(after) & (ratio <= 1.0)
         ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1e-10), 1e10)
         factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
-        factor = jnp.clip(factor, SMALLEST, jnp.where(keep, LARGEST, SAFETY))
+        factor = jnp.clip(factor, SMALLEST, jnp.where(keep, method.largest, SAFETY))
         # A step cut short by a record says nothing against the longer one planned before it.
         longer = jnp.where(keep & last, jnp.maximum(state.h, h * factor), h * factor)
         underflow = (~keep) & (state.tau + SMALLEST * h == state.tau)
@@ -120,5 +124,5 @@ def adaptive(
     begun = replace(state, h=h, evaluations=state.evaluations + spent)
     final, inner, *_ = jax.lax.while_loop(go_on, attempt, (begun, inner, jnp.ones(()), jnp.zeros((), int)))
     if method.stabilised:
-        final = replace(final, memory=inner.spectrum)
+        final = replace(final, memory=method.stepper.remembered(inner))
     return explain(flow, clock, final)

@@ -23,6 +23,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Solver, cost, method
+from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import State, rhs
 from gradlab.dynamics.stops import Stop
@@ -52,12 +53,14 @@ DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 400, 1e-7
 class Journal(eqx.Module):
     """What ``Auto`` keeps: the spectrum, the other method's memory, its wish, and every change with its reason.
 
+    past, implicit : of a multistep and of an implicit method, else nothing.
     wish : whether the next call should use the stiff method. stiffness : h ρ at the last call's end.
     clock, step : τ and h at the last call's end. changes : how many; when (clock), to what (``True`` stiff) and at
     which h ρ (why), for the first CHANGES.
     """
 
     spectrum: Spectrum
+    past: Any
     implicit: Any
     wish: Bool[Array, ""]
     stiffness: Float[Array, ""]
@@ -90,15 +93,15 @@ class Auto(Solver):
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
 
         Explicit: order eight below 3e-9, five up to 1e-3, three above. Stiff: for symmetric fields the stabilised
-        method of order two (tolerance 1e-4 and above) or four, and BDF with a dense Jacobian where the unknowns are
-        few enough; for others BDF up to DENSE unknowns. Not BDF in an ensemble, where every member would pay for a
-        Jacobian at every step, if there is a choice.
+        multistep method of order three (tolerance 1e-7 and above) or five, and BDF with a dense Jacobian where the
+        unknowns are few enough; for others BDF up to DENSE unknowns. Not BDF in an ensemble, where every member would
+        pay for a Jacobian at every step, if there is a choice.
         """
         if self.explicit:
             return self
         tolerance = float(np.min(np.asarray(self.tolerance)))
         explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 1e-3 else "bosh3"
-        stabilised = ("rkc2" if tolerance >= 1e-4 else "rock4") if symmetric else ""
+        stabilised = ("mrkc3" if tolerance >= 1e-7 else "mrkc5") if symmetric else ""
         beside = 0 if ensemble else DENSE_TIGHT if tolerance < TIGHT else DENSE_BESIDE
         dense = size <= (beside if symmetric else DENSE)
         return Auto(self.tolerance, self.absolute, explicit, "bdf" if dense else stabilised)
@@ -120,9 +123,11 @@ class Auto(Solver):
     def memory(self, pair: Any) -> Journal:
         none = jnp.zeros(CHANGES)
         implicit = self._adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
+        stepper = method(self.stiff) if self.stiff in STABILISED else None
+        past = stepper.memory(pair).past if isinstance(stepper, Multistep) else ()
         no, zero = jnp.asarray(False), jnp.zeros(())
         return Journal(
-            unknown(pair), implicit, no, zero, zero, zero, jnp.zeros((), int), none, none > 0.0, none
+            unknown(pair), past, implicit, no, zero, zero, zero, jnp.zeros((), int), none, none > 0.0, none
         )
 
     def scratch(self, pair: Any) -> Any:
@@ -136,8 +141,9 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     """One call of the method whose turn it is, and the wish for the next."""
     journal: Journal = state.memory
     inner = solver._adaptive(solver.name)
+    multistep = isinstance(journal.past, Past) and solver.changed
     if solver.name in STABILISED:
-        memory: Any = journal.spectrum
+        memory: Any = Memory(journal.spectrum, journal.past) if multistep else journal.spectrum
     else:
         memory = journal.implicit if solver.name == "bdf" else ()
     each = cost(method(solver.explicit), solver.explicit)
@@ -146,13 +152,17 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     loop = implicit if solver.name == "bdf" else adaptive
     moved = loop(flow, clock, inner, stop, replace(state, memory=memory), end, most)
     if solver.name in STABILISED:
-        spectrum, products = moved.memory, jnp.zeros((), int)
+        spectrum, products = moved.memory.spectrum if multistep else moved.memory, jnp.zeros((), int)
     else:
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, jnp.where(journal.spectrum.age < 0, -1, EVERY))
         pair = (moved.y, moved.u)
         spectrum, products = refresh(lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, *PRODUCTS)
     if solver.name == "bdf":
         journal = replace(journal, implicit=moved.memory)
+    if isinstance(journal.past, Past):
+        # What lies before a stretch made by the other method is no longer the latest past.
+        forgotten = replace(journal.past, count=jnp.zeros_like(journal.past.count))
+        journal = replace(journal, past=moved.memory.past if multistep else forgotten)
     journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end)
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 

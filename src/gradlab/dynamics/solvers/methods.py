@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradlab.dynamics.solvers import bdf, differences
+from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
 from gradlab.dynamics.solvers.rock4 import ROCK4
-from gradlab.dynamics.solvers.stabilised import unknown
 from gradlab.problem.precision import number
 
 #: The methods by name: diffrax's, and the stabilised ones for fields with a symmetric Jacobian.
@@ -30,10 +30,12 @@ METHODS: dict[str, Any] = {
     "kvaerno5": diffrax.Kvaerno5,
     "rkc2": RKC2,
     "rkc3": RKC3,
+    "mrkc3": MRKC3,
+    "mrkc5": MRKC5,
     "rock4": ROCK4,
 }
 IMPLICIT = ("kvaerno3", "kvaerno5")
-STABILISED = ("rkc2", "rkc3", "rock4")
+STABILISED = ("rkc2", "rkc3", "mrkc3", "mrkc5", "rock4")
 
 
 def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
@@ -89,7 +91,8 @@ class Adaptive(Solver):
     Parameters
     ----------
     name : explicit ``bosh3``, ``tsit5``, ``dopri5``, ``dopri8``, ``heun``; stabilised explicit, for gradient flows,
-        ``rkc2``, ``rkc3``, ``rock4``; implicit, with a dense Jacobian, ``bdf``, ``kvaerno3``, ``kvaerno5``.
+        ``rkc2``, ``rkc3``, ``mrkc3``, ``mrkc5``, ``rock4``; implicit, with a dense Jacobian, ``bdf``, ``kvaerno3``,
+        ``kvaerno5``.
     tolerance : relative error per step.
     absolute : absolute floor of that error.
     """
@@ -105,12 +108,12 @@ class Adaptive(Solver):
             method(self.name)
 
     def memory(self, pair: Any) -> Any:
-        """The running estimate of the spectral radius, for stabilised methods; BDF's differences."""
+        """What stabilised methods know of the spectrum and the past; BDF's differences."""
         if self.name == "bdf":
             size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
             none = jnp.zeros((), dtype=jnp.int64)
             return bdf.Memory(jnp.zeros((differences.ROWS, size)), none + 1, none, jnp.zeros(()))
-        return unknown(pair) if self.name in STABILISED else ()
+        return METHODS[self.name]().memory(pair) if self.name in STABILISED else ()
 
     def scratch(self, pair: Any) -> Any:
         """BDF's Jacobian and factors."""

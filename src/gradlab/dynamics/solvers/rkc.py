@@ -51,11 +51,16 @@ def rkc2(
     slope: Any,
     stages: Any,
     damping: float = DAMPING,
+    bend: Any = None,
 ) -> Any:
     """One step of s stages from (t, y), slope = f(t, y): s − 1 evaluations.
 
     Y_j = Y_0 + D_j, D_j = μ_j D_{j−1} + ν_j D_{j−2} + μ̃_j h F_{j−1} + γ̃_j h F_0 (Sommeijer et al. eq. 2.4, in
     increments, which keeps round-off relative to the increment).
+
+    bend : coefficients d₂, …, d_q, stacked along a leading axis, of a polynomial η(t + θh) = … + Σ d_k θᵏ. Then the
+        step is one for the deviation e = y − η, e' = f(η + e) − η'. The recurrence is linear in the slopes: this adds
+        to each stage Σ d_k (c_jᵏ − a_jk), c_j the stage's time and a_jk what the recurrence makes of k θᵏ⁻¹.
     """
     w0, w1, _ = chebyshev(stages, damping)
     two_w0 = 2.0 * w0
@@ -68,15 +73,23 @@ def rkc2(
     b2 = ratio2
     first = tree.scale(b2 * w1 * h, slope)
     c1 = b2 * w1
+    count = 0 if bend is None else jax.tree.leaves(bend)[0].shape[0]
+    powers = jnp.arange(2.0, 2.0 + count)
+
+    def bent(increment: Any, c: Any, a: Any) -> Any:
+        if bend is None:
+            return tree.add(y, increment)
+        factors = c**powers - a
+        return jax.tree.map(lambda base, d, k: base + (d + jnp.tensordot(factors, k, 1)), y, increment, bend)
 
     def stage(j: Any, carry: Any) -> Any:
-        (one, two, c, b_one, b_two, (cheb, previous)) = carry
+        (one, two, c, b_one, b_two, (cheb, previous), (made, made_two)) = carry
         value, derivative, curvature = cheb
         b = curvature / derivative**2
         a_one = 1.0 - b_one * previous[0]
         mu, nu = b * two_w0 / b_one, -b / b_two
         rate = 2.0 * b * w1 / b_one
-        force = field(t + c * h, tree.add(y, one))
+        force = field(t + c * h, bent(one, c, made))
         new = jax.tree.map(
             lambda d1, d2, f, f0: mu * d1 + nu * d2 + rate * h * f - a_one * rate * h * f0,
             one,
@@ -90,11 +103,47 @@ def rkc2(
             two_w0 * derivative + 2.0 * value - previous[1],
             two_w0 * curvature + 4.0 * derivative - previous[2],
         )
-        return new, one, c_new, b, b_one, (following, cheb)
+        made_new = mu * made + nu * made_two + rate * powers * c ** (powers - 1.0)
+        return new, one, c_new, b, b_one, (following, cheb), (made_new, made)
 
-    zero = tree.scale(0.0, first)
-    done = jax.lax.fori_loop(2, stages + 1, stage, (first, zero, c1, b2, b2, start))
-    return tree.add(y, done[0])
+    zero, none = tree.scale(0.0, first), jnp.zeros(count)
+    done = jax.lax.fori_loop(2, stages + 1, stage, (first, zero, c1, b2, b2, start, (none, none)))
+    return bent(done[0], jnp.ones(()), done[6][0])
+
+
+def extrapolated(
+    field: Callable[[Any, Any], Any],
+    t: Any,
+    y: Any,
+    h: Any,
+    slope: Any,
+    stages: Any,
+    part: Callable[[Any, Any], Any] | None = None,
+) -> tuple[Any, Any, Any, Int[Array, ""]]:
+    """RKC2 over h and twice over h/2, of ``stages`` stages each.
+
+    Returns ((4 y_{h/2} − y_h)/3, (y_{h/2} − y_h)/3, slope there, evaluations).
+
+    part : (start, share) → the coefficients for :func:`rkc2` on the stretch from t + start·h of length share·h.
+    """
+
+    # One loop for the three legs, so that one copy of the field is compiled.
+    def leg(i: Any, carry: Any) -> Any:
+        coarse, fine, slope_fine = carry
+        whole = i == 0
+        base = tree.where(i == 2, fine, y)
+        force = tree.where(i == 2, slope_fine, slope)
+        share, start = jnp.where(whole, 1.0, 0.5), jnp.where(i == 2, 0.5, 0.0)
+        bend = None if part is None else part(start, share)
+        begin, length = t + start * h, share * h
+        after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED, bend)
+        here = jax.lax.cond(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
+        return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
+
+    coarse, fine, _ = jax.lax.fori_loop(0, 3, leg, (y, y, slope))
+    gap = jax.tree.map(lambda a, b: (a - b) / 3.0, fine, coarse)
+    after = tree.add(fine, gap)
+    return after, gap, field(t + h, after), 3 * stages - 1
 
 
 class RKC2(Stabilised):
@@ -138,21 +187,4 @@ class RKC3(Stabilised):
         return 3 * enough(z, EXTRAPOLATED)
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
-        stages = enough(z, EXTRAPOLATED)
-
-        # One loop for the three legs, so that one copy of the field is compiled.
-        def leg(i: Any, carry: Any) -> Any:
-            coarse, fine, slope_fine = carry
-            whole = i == 0
-            base = tree.where(i == 2, fine, y)
-            force = tree.where(i == 2, slope_fine, slope)
-            length = jnp.where(whole, 1.0, 0.5) * h
-            begin = t + jnp.where(i == 2, 0.5, 0.0) * h
-            after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED)
-            here = jax.lax.cond(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
-            return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
-
-        coarse, fine, _ = jax.lax.fori_loop(0, 3, leg, (y, y, slope))
-        gap = jax.tree.map(lambda a, b: (a - b) / 3.0, fine, coarse)
-        after = tree.add(fine, gap)
-        return after, gap, field(t + h, after), 3 * stages - 1
+        return extrapolated(field, t, y, h, slope, enough(z, EXTRAPOLATED))

@@ -69,11 +69,15 @@ def refresh(
 
 
 class Stage(eqx.Module):
-    """What a stabilised method carries between steps: f at the present point, the spectrum, evaluations so far."""
+    """What a stabilised method carries between steps: f at the present point, the spectrum, evaluations so far.
+
+    past : earlier points, of a multistep method.
+    """
 
     slope: Any
     spectrum: Spectrum
     evaluations: Int[Array, ""]
+    past: Any = None
 
 
 class Stabilised(diffrax.AbstractAdaptiveSolver):
@@ -98,7 +102,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         """(y at t + h, its estimated error, the field there, evaluations) for a spectrum within [−z/h, 0]."""
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, memory: Any = None) -> Stage:
-        """``memory``, a :class:`Spectrum`, takes up the estimate of an earlier solve."""
+        """``memory``, from :meth:`remembered`, takes up what an earlier solve learnt."""
         spectrum = unknown(y0) if memory is None else memory
         return Stage(terms.vf(t0, y0, args), spectrum, jnp.asarray(1, dtype=jnp.int64))
 
@@ -121,7 +125,15 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     def after_rejection(self, before: Stage, after: Stage) -> Stage:
         """The state to try again from: what was learnt of the spectrum is kept, and doubted."""
         aged = eqx.tree_at(lambda s: s.age, after.spectrum, jnp.maximum(after.spectrum.age, EVERY))
-        return Stage(before.slope, aged, after.evaluations)
+        return Stage(before.slope, aged, after.evaluations, before.past)
+
+    def memory(self, y: Any) -> Any:
+        """What :meth:`init` takes, where nothing is known yet."""
+        return unknown(y)
+
+    def remembered(self, state: Stage) -> Any:
+        """What a later :meth:`init` takes up."""
+        return state.spectrum
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         return terms.vf(t0, y0, args)

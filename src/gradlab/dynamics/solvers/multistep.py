@@ -1,0 +1,210 @@
+"""Runge–Kutta–Chebyshev methods on the deviation from the past: MRKC3 (order three) and MRKC5 (order five).
+
+Let η be the polynomial through the last points of the orbit, q + 1 of them. The deviation e = y − η solves
+e' = f(η + e) − η', and a step of RKC2 for e errs by a multiple of h³e''' where one for y errs by h³y''': of order
+q + 1 instead of three, for the same evaluations. Every stage is of that order too, so that components in a quasi-steady
+state, which carry the error of flows of networks, are followed as accurately as slow ones. docs/notes/mrkc.md
+derives it, and says how fast steps may grow: the past is extrapolated over them.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
+from gradlab.dynamics.solvers.stabilised import MARGIN, Spectrum, Stabilised, Stage, refresh, unknown
+
+#: A point nearer to its predecessor than this share of the gap before is not remembered.
+NEAR = 0.25
+
+
+class Past(eqx.Module):
+    """Points of the orbit before the present one, the latest first.
+
+    values : a pytree like y with a leading axis of q. times : theirs. count : how many are known.
+    """
+
+    values: Any
+    times: Float[Array, " q"]
+    count: Int[Array, ""]
+
+
+class Memory(eqx.Module):
+    """What a multistep method takes from one call to the next."""
+
+    spectrum: Spectrum
+    past: Past
+
+
+def none(y: Any, degree: int) -> Past:
+    """No past."""
+    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
+    return Past(values, jnp.zeros(degree), jnp.zeros((), dtype=jnp.int64))
+
+
+def remember(past: Past, t0: Any, t1: Any, y0: Any) -> Past:
+    """The past at t1, y0 at t0 added to it, unless that lies much nearer to t1 than the point before lay to t0."""
+    known = (past.count > 0) & (t1 - t0 < NEAR * (t0 - past.times[0]))
+    times = jnp.concatenate([jnp.asarray(t0, dtype=past.times.dtype)[None], past.times[:-1]])
+    values = jax.tree.map(lambda old, new: jnp.concatenate([new[None], old[:-1]]), past.values, y0)
+    count = jnp.minimum(past.count + 1, past.times.shape[0])
+    added = Past(values, times, count)
+    return jax.tree.map(lambda a, b: jnp.where(known, a, b), past, added)
+
+
+def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
+    """Coefficients of θ², …, θ^q in η(t + θh), stacked; zero where fewer than three points are known.
+
+    In Newton's form, of as many points as there are; from differences to y, which keeps round-off relative to them.
+    """
+    degree = past.times.shape[0]
+    # Unknown points are put at places of their own; the differences that contain them are dropped below.
+    places = jnp.arange(degree)
+    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (places + 1.0))
+    theta = jnp.concatenate([jnp.zeros(1), theta])
+    used = jnp.where(past.count >= 3, past.count, 0)
+    rows = []
+    polynomial = jnp.zeros(degree + 1).at[0].set(1.0)
+    combined = jnp.zeros((degree + 1, degree + 1))
+    for order in range(degree + 1):
+        gaps = theta[: order + 1, None] - theta[None, : order + 1]
+        weights = 1.0 / jnp.prod(gaps + jnp.eye(order + 1), axis=1)
+        row = jnp.zeros(degree + 1).at[: order + 1].set(weights)
+        rows.append(jnp.where(order <= used, row, 0.0))
+        combined = combined + jnp.outer(polynomial, rows[-1])
+        polynomial = jnp.concatenate([jnp.zeros(1), polynomial[:-1]]) - theta[order] * polynomial
+    factors = combined[2:, 1:]
+    return jax.tree.map(lambda old, now: jnp.tensordot(factors, old - now[None], 1), past.values, y)
+
+
+def shifted(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
+    """The matrix that takes coefficients of θ², …, θ^q to those of the same polynomial in ϑ, θ = start + share·ϑ.
+
+    Terms below ϑ² do not matter: RKC2 is exact for them.
+    """
+    powers = range(2, degree + 1)
+    binomials = np.array([[math.comb(k, j) for k in powers] for j in powers], dtype=float)
+    lifts = np.array([[max(k - j, 0) for k in powers] for j in powers])
+    scales = share ** jnp.asarray([float(j) for j in powers])
+    raised = jnp.where(lifts == 0, 1.0, jnp.asarray(start, dtype=jnp.float64) ** lifts)
+    return scales[:, None] * jnp.asarray(binomials) * raised
+
+
+class Multistep(Stabilised):
+    """Abstract: a stabilised method that uses the last points of the orbit, ``degree`` of them.
+
+    Begins as RKC2 (RKC3) until three are known. Not for flows that jump: a jump must begin a new solve.
+    """
+
+    degree: ClassVar[int]
+    #: The most by which a step may exceed the one before, again and again, without errors growing.
+    growth: ClassVar[float]
+
+    @abc.abstractmethod
+    def stride(
+        self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any
+    ) -> tuple[Any, Any, Any, Int[Array, ""]]:
+        """As ``stretch``, with the coefficients of the past."""
+
+    def memory(self, y: Any) -> Memory:
+        """Nothing known yet."""
+        return Memory(unknown(y), none(y, self.degree))
+
+    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
+        return self.stride(field, t, y, h, slope, z, bend(none(y, self.degree), t, y, h))
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, memory: Any = None) -> Stage:
+        known = self.memory(y0) if memory is None else memory
+        begun = super().init(terms, t0, t1, y0, args, known.spectrum)
+        return eqx.tree_at(lambda s: s.past, begun, known.past, is_leaf=lambda x: x is None)
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Stage, made_jump: Any
+    ) -> tuple[Any, Any, Any, Stage, Any]:
+        """One step of as many stages as h ρ asks for."""
+        slope, past = solver_state.slope, solver_state.past
+        if made_jump is not False:
+            slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
+            past = eqx.tree_at(lambda p: p.count, past, jnp.where(made_jump, 0, past.count))
+        spectrum, products = refresh(lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum)
+        h = terms.contr(t0, t1)
+        y1, error, slope1, spent = self.stride(
+            lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius,
+            bend(past, t0, y0, h),
+        )  # fmt: skip
+        evaluations = solver_state.evaluations + spent + 2 * products
+        info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
+        after = Stage(slope1, spectrum, evaluations, remember(past, t0, t1, y0))
+        return y1, error, info, after, diffrax.RESULTS.successful
+
+    def remembered(self, state: Stage) -> Memory:
+        return Memory(state.spectrum, state.past)
+
+
+class MRKC3(Multistep):
+    """RKC2 on the deviation from the cubic through the last four points: order three for the work of order two.
+
+    The error estimate is RKC2's, of the deviation: of order h⁴, like the error of a step.
+    """
+
+    degree, growth = 3, 1.2
+
+    def order(self, terms: Any) -> int:
+        return 3
+
+    def error_order(self, terms: Any) -> int:
+        return 4
+
+    def stages(self, z: Any) -> Int[Array, ""]:
+        return enough(z)
+
+    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
+        stages = self.stages(z)
+        after = rkc2(field, t, y, h, slope, stages, bend=bend)
+        slope1 = field(t + h, after)
+        # Of θᵏ: y₀ − y₁ gives −1, h (f₀ + f₁) gives k.
+        powers = jnp.asarray([0.8 - 0.4 * k for k in range(2, self.degree + 1)])
+        error = jax.tree.map(
+            lambda a, b, f, g, c: 0.8 * (a - b) + 0.4 * h * (f + g) + jnp.tensordot(powers, c, 1),
+            y, after, slope, slope1, bend,
+        )  # fmt: skip
+        return after, error, slope1, stages
+
+
+class MRKC5(Multistep):
+    """RKC3 on the deviation from the quintic through the last six points: order five for the work of order three.
+
+    The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step. At least four stages a
+    leg: with fewer, steps could not grow.
+    """
+
+    degree, growth = 5, 1.1
+
+    def order(self, terms: Any) -> int:
+        return 5
+
+    def error_order(self, terms: Any) -> int:
+        return 6
+
+    def stages(self, z: Any) -> Int[Array, ""]:
+        return 3 * self._legs(z)
+
+    def _legs(self, z: Any) -> Int[Array, ""]:
+        return jnp.maximum(4, enough(z, EXTRAPOLATED))
+
+    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
+        def part(start: Any, share: Any) -> Any:
+            factors = shifted(self.degree, start, share)
+            return jax.tree.map(lambda c: jnp.tensordot(factors, c, 1), bend)
+
+        return extrapolated(field, t, y, h, slope, self._legs(z), part)

@@ -1,0 +1,235 @@
+"""MRKC3 and MRKC5: what they take from the past, their orders, how fast steps may grow, and quasi-steady components."""
+
+from __future__ import annotations
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradlab
+from gradlab import Adaptive, Data, Dense, Gaussian, GradientFlow, Problem
+from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5, Multistep, Past, bend, none, remember, shifted
+from gradlab.dynamics.solvers.rock4 import ROCK4
+
+METHODS = [MRKC3(), MRKC5()]
+
+
+@pytest.mark.parametrize("degree", [3, 5])
+def test_the_past_gives_back_a_polynomial(degree: int) -> None:
+    rng = np.random.default_rng(0)
+    now, h = 2.0, 0.3
+    exact = rng.standard_normal((degree + 1, 4))  # coefficients of θᵏ, θ = (t − now)/h
+    times = now - np.cumsum(rng.uniform(0.1, 0.6, degree))
+    values = np.stack([((t - now) / h) ** np.arange(degree + 1) @ exact for t in times])
+    past = Past(jnp.asarray(values), jnp.asarray(times), jnp.asarray(degree))
+    found = bend(past, jnp.asarray(now), jnp.asarray(exact[0]), h)
+    np.testing.assert_allclose(found, exact[2:], atol=1e-9)
+    # Fewer points, a polynomial of lower degree; fewer than three, none.
+    short = bend(_known(past, 2), now, jnp.asarray(exact[0]), h)
+    assert not np.any(np.asarray(short))
+    if degree > 3:
+        three = np.asarray(bend(_known(past, 3), now, jnp.asarray(exact[0]), h))
+        cubic = np.polynomial.polynomial.polyfit(
+            np.append(0.0, (times[:3] - now) / h), np.vstack([exact[0], values[:3]]), 3
+        )
+        np.testing.assert_allclose(three[:2], cubic[2:], atol=1e-8)
+        assert not np.any(three[2:])
+
+
+def _known(past: Past, count: int) -> Past:
+    return Past(past.values, past.times, jnp.asarray(count))
+
+
+def test_the_same_polynomial_on_a_part_of_the_step() -> None:
+    coefficients = np.array([0.7, -1.3, 0.2, 0.9])  # of θ² … θ⁵
+    part = np.asarray(shifted(5, 0.5, 0.25)) @ coefficients
+    theta = np.linspace(-1.0, 2.0, 9)
+    whole = np.polynomial.polynomial.polyval(0.5 + 0.25 * theta, [0.0, 0.0, *coefficients])
+    fitted = np.polynomial.polynomial.polyfit(theta, whole, 5)
+    np.testing.assert_allclose(part, fitted[2:], atol=1e-12)
+
+
+def test_a_point_much_nearer_than_the_one_before_is_not_remembered() -> None:
+    past = none(jnp.zeros(1), 3)
+    for t0, t1 in ((0.0, 1.0), (1.0, 2.0), (2.0, 2.1), (2.1, 3.1)):
+        past = remember(past, t0, t1, jnp.asarray([10.0 * t0]))
+    # 2.0 lies 0.1 before 2.1, the point before it 1.0 before 2.0: it is left out.
+    np.testing.assert_allclose(past.times, [2.1, 1.0, 0.0])
+    np.testing.assert_allclose(past.values[:, 0], [21.0, 10.0, 0.0])
+    assert int(past.count) == 3
+
+
+def orbit(t):
+    """A solution of ``field``."""
+    t = jnp.asarray(t)
+    return jnp.stack(
+        [1.0 / (1.0 + jnp.exp(-t)), 1.0 / (3.0 + t), 0.5 * (jnp.cos(t) + jnp.sin(t)) + 0.3 * jnp.exp(-t)]
+    )
+
+
+def field(t: jax.Array, y: jax.Array) -> jax.Array:
+    """Nonlinear and non-autonomous."""
+    return jnp.stack([y[0] * (1.0 - y[0]), -(y[1] ** 2), jnp.cos(t) - y[2]])
+
+
+def constant_steps(method: Multistep, field, exact, T: float, z: float):
+    """y(T) by so many equal steps, as a function of their number, with an exact past; the stages are those of z."""
+
+    @jax.jit
+    def solve(count):
+        h = T / count
+
+        def step(i, carry):
+            y, slope, past = carry
+            known = bend(past, i * h, y, h)
+            after, _, after_slope, _ = method.stride(field, i * h, y, h, slope, jnp.asarray(z), known)
+            return after, after_slope, remember(past, i * h, (i + 1) * h, y)
+
+        times = -h * jnp.arange(1.0, method.degree + 1.0)
+        past = Past(jax.vmap(exact)(times), times, jnp.asarray(method.degree))
+        begun = (exact(0.0), field(0.0, exact(0.0)), past)
+        return jax.lax.fori_loop(0, count, step, begun)[0]
+
+    return solve
+
+
+@pytest.mark.parametrize(("method", "order"), [(MRKC3(), 3), (MRKC5(), 5)])
+@pytest.mark.parametrize("z", [1.0, 300.0])
+def test_the_order_of_convergence(method: Multistep, order: int, z: float) -> None:
+    solve = constant_steps(method, field, orbit, 4.0, z)
+    errors = [float(jnp.linalg.norm(solve(n) - orbit(4.0))) for n in (80, 160)]
+    rates = np.log2(np.asarray(errors[:-1]) / np.asarray(errors[1:]))
+    assert np.all(np.abs(rates - order) < 0.15), (rates, errors)
+
+
+def amplification(method: Multistep, z: float, growth: float) -> float:
+    """The largest root of the recurrence over steps that all grow by ``growth``, over modes λh in [−z, 0)."""
+    q, rates = (
+        method.degree,
+        jnp.concatenate([jnp.geomspace(1e-4, 1.0, 40), jnp.linspace(0.01, 1.0, 300) * z]),
+    )
+    field = lambda t, y: -rates * y  # noqa: E731
+    times = jnp.asarray(-np.cumsum([growth**-k for k in range(1, q + 1)]))
+    columns = []
+    for which in range(q + 1):
+        points = np.zeros((q + 1, rates.size))
+        points[which] = 1.0
+        past = Past(jnp.asarray(points[1:]), times, jnp.asarray(q))
+        y = jnp.asarray(points[0])
+        columns.append(
+            method.stride(field, 0.0, y, 1.0, field(0.0, y), jnp.asarray(z), bend(past, 0.0, y, 1.0))[0]
+        )
+    companion = np.zeros((rates.size, q + 1, q + 1))
+    companion[:, 0, :] = np.asarray(columns).T
+    companion[:, np.arange(1, q + 1), np.arange(q)] = 1.0
+    return float(np.max(np.abs(np.linalg.eigvals(companion))))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("z", [8.0, 40.0, 900.0])
+def test_errors_do_not_grow_while_steps_grow_by_no_more_than_is_allowed(method: Multistep, z: float) -> None:
+    # The stages serve MARGIN times the spectral radius, so that modes end before the end of the interval.
+    stages_for = jnp.asarray(z)
+    assert amplification(method, float(stages_for) / 1.1, 1.0) < 1.0 + 1e-9
+    assert amplification(method, float(stages_for) / 1.1, method.growth) < 1.0 + 5e-3
+    assert amplification(method, float(stages_for) / 1.1, 2.0) > 1.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_quasi_steady_components_are_followed_a_thousand_times_better_than_by_rock4(
+    method: Multistep,
+) -> None:
+    rate = 3000.0
+
+    def field(t, y):
+        return -rate * (y - jnp.cos(t)) - jnp.sin(t)
+
+    def exact(t):
+        return jnp.cos(jnp.asarray(t))[None]
+
+    def error(solve, count: int) -> float:
+        return abs(float(solve(count)[0]) - np.cos(2.0))
+
+    errors = [error(constant_steps(method, field, exact, 2.0, rate * 2.0 / n), n) for n in (20, 40)]
+    start, one = exact(0.0), ROCK4(1e-2)
+
+    @jax.jit
+    def rock(count):
+        h = 2.0 / count
+
+        def step(i, carry):
+            y, slope = carry
+            y, _, slope, _ = one.stretch(field, i * h, y, h, slope, rate * h)
+            return y, slope
+
+        return jax.lax.fori_loop(0, count, step, (start, field(0.0, start)))[0]
+
+    assert errors[1] < min(1e-7, 0.5 * errors[0])
+    assert error(rock, 40) > 1e3 * errors[1]
+
+
+def test_the_methods_start_again_after_a_jump_and_stand_alone_under_diffrax() -> None:
+    rates = jnp.asarray([1.0, 30.0, 900.0])
+    term = diffrax.ODETerm(lambda t, y, args: -rates * (y - jnp.sin(t)))
+    controller = diffrax.PIDController(rtol=1e-6, atol=1e-9, pcoeff=0.1, icoeff=0.3, factormax=1.1)
+    for method in METHODS:
+        found = diffrax.diffeqsolve(
+            term, method, 0.0, 5.0, None, jnp.ones(3), stepsize_controller=controller, max_steps=None
+        )  # fmt: skip
+        exact = diffrax.diffeqsolve(
+            term, diffrax.Tsit5(), 0.0, 5.0, None, jnp.ones(3), max_steps=None,
+            stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12),
+        )  # fmt: skip
+        assert float(jnp.max(jnp.abs(found.ys[-1] - exact.ys[-1]))) < 1e-5
+        # A two-stage method held by stability would take 900·5/2 steps.
+        assert int(found.stats["num_steps"]) < 1000
+        state = method.init(term, 0.0, 1.0, jnp.ones(3), None)
+        for i in range(4):
+            *_, state, _ = method.step(
+                term, 0.1 * i, 0.1 * (i + 1), jnp.ones(3), None, state, made_jump=False
+            )
+        jumped = method.step(term, 0.4, 0.5, jnp.ones(3), None, state, made_jump=jnp.asarray(True))[3]
+        assert int(state.past.count) == min(4, method.degree)
+        assert int(jumped.past.count) == 1
+
+
+@pytest.mark.parametrize("name", ["mrkc3", "mrkc5"])
+def test_they_cost_less_than_the_one_step_methods_they_are_made_of(name: str) -> None:
+    keys = jax.random.split(jax.random.key(4), 3)
+    inputs = 3.0 * jax.random.normal(keys[0], (40, 4))
+    data = Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
+    problem = Problem.make(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
+    weights = problem.network.init(keys[2], Gaussian(0.4))
+
+    def final(method: str, tolerance: float):
+        seen = gradlab.run(
+            GradientFlow(problem), weights, [100.0], solver=Adaptive(method, tolerance), refine=False,
+            observables=(),
+        )  # fmt: skip
+        return seen["final_weights"].values, int(seen["evaluations"][-1])
+
+    exact, _ = final("dopri8", 1e-12)
+    tolerance = 1e-6 if name == "mrkc3" else 1e-8
+
+    def measured(method: str) -> tuple[float, int]:
+        found, work = final(method, tolerance)
+        return float(np.linalg.norm(found - exact) / np.linalg.norm(exact)), work
+
+    (error, work), (simple_error, simple_work) = (
+        measured(name),
+        measured("rkc2" if name == "mrkc3" else "rkc3"),
+    )
+    # Either no dearer and more accurate, or cheaper by more than its error is larger (to the power of its order).
+    order = {"mrkc3": 3, "mrkc5": 5}[name]
+    assert work * (error / simple_error) ** (1.0 / (order + 1)) < 0.9 * simple_work
+
+
+def test_round_off_of_the_coefficients_stays_that_of_the_points() -> None:
+    # Equal points have no bend at all, and points equal but for round-off hardly any.
+    y = jnp.full(3, 1.0 / 3.0)
+    past = Past(jnp.tile(y, (5, 1)), -jnp.arange(1.0, 6.0), jnp.asarray(5))
+    assert not np.any(np.asarray(bend(past, 0.0, y, 1.0)))
+    noisy = Past(past.values * (1.0 + 1e-16 * jnp.arange(5.0)[:, None]), past.times, past.count)
+    assert float(jnp.max(jnp.abs(bend(noisy, 0.0, y, 1.0)))) < 1e-14
