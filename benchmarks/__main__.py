@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,9 +123,11 @@ def _peers(
     _print(console, table.SUMMARY, table.summary(done), title)
 
 
-def _random(budget: str, only: list[str] | None, results: Results, console: Console, tell: Any) -> None:
-    count, limit = SETTINGS[budget][2], SETTINGS[budget][1]
-    every = [f"gradlab-{n}" for n in ("dopri8", "rkc2", "rock4", "auto") if missing(n) is None]
+def _random(
+    budget: str, limit: Limit, only: list[str] | None, results: Results, console: Console, tell: Any
+) -> None:
+    count = SETTINGS[budget][2]
+    every = [f"gradlab-{n}" for n in ("dopri8", "rkc2", "mrkc3", "auto") if missing(n) is None]
     names = [name for name in every if only is None or name in only]
     rows: list[dict[str, Any]] = []
     for number in range(count):
@@ -183,6 +186,9 @@ def main(
         list[float] | None,
         typer.Option(help="Only this tolerance; repeats. Those of the budget unless given."),
     ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Wall limit of one solve; the budget's unless given.")
+    ] = None,
     again: Annotated[
         list[Path] | None,
         typer.Option(
@@ -200,7 +206,10 @@ def main(
         _print(console, table.SUMMARY, made, "Cost in gradients at equal achieved error")
     else:
         begun = time.perf_counter()
-        _run(only, problem, part, budget.value, tuple(tolerance or ()), results, console)
+        limit = SETTINGS[budget.value][1]
+        limit = limit if seconds is None else replace(limit, seconds=seconds)
+        results.keep(limit=asdict(limit))
+        _run(only, problem, part, budget.value, tuple(tolerance or ()), limit, results, console)
         results.keep(wall_seconds=time.perf_counter() - begun)
     if docs is not None:
         _write(docs, results.found)
@@ -212,6 +221,7 @@ def _run(
     part: Any,
     budget: str,
     tolerances: tuple[float, ...],
+    limit: Limit,
     results: Results,
     console: Console,
 ) -> None:
@@ -226,7 +236,7 @@ def _run(
     for name, why in results.found["skipped"].items():
         console.print(escape(f"{name} {why}"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quick, limit = budget == "quick", SETTINGS[budget][1]
+    quick = budget == "quick"
     with Progress(*columns, console=console, transient=True) as progress:
         total = len(chosen) * (len(methods) + 1) * ("peers" in parts) + SETTINGS[budget][2] * (
             "random" in parts
@@ -242,7 +252,7 @@ def _run(
         if "peers" in parts:
             _peers(chosen, methods, tolerances or SETTINGS[budget][0], limit, results, console, tell)
         if "random" in parts:
-            _random(budget, only, results, console, tell)
+            _random(budget, limit, only, results, console, tell)
         if "descent" in parts:
             results.keep(descent=descent.rows(quick, say))
             _print(console, *descent.table(results.found["descent"]), "Gradient descent")

@@ -20,8 +20,8 @@ from gradlab.problem.problem import stack
 
 #: One tolerance for all: the exponents are those of the cost at about one accuracy.
 TOLERANCE = 1e-5
-METHODS = ("gradlab-rkc2", "gradlab-rock4", "gradlab-auto", "diffrax-tsit5-tuned")
-QUICK = ("gradlab-rock4", "gradlab-auto", "diffrax-tsit5-tuned")
+METHODS = ("gradlab-rkc2", "gradlab-mrkc3", "gradlab-auto", "diffrax-tsit5-tuned")
+QUICK = ("gradlab-mrkc3", "gradlab-auto", "diffrax-tsit5-tuned")
 
 Tell = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def seeds(counts: Sequence[int], tell: Tell) -> dict[str, Any]:
     task = deep_linear("seeds", 30.0)
     evaluations: dict[str, list[float]] = {}
     walls: dict[str, list[float]] = {}
-    for name in ("tsit5", "rkc2")[-1 if len(counts) < 4 else 0 :]:
+    for name in ("tsit5", "mrkc3")[-1 if len(counts) < 4 else 0 :]:
         if missing(name) is not None:
             continue
         evaluations[f"gradlab-{name}"], walls[f"gradlab-{name}"] = [], []
@@ -117,7 +117,7 @@ def overhead(quick: bool, tell: Tell) -> list[dict[str, Any]]:
         return [{"solver": "all", "skipped": why}]
     task = mnist_mlp("overhead", 0.3 if quick else 3.0)
     found: list[dict[str, Any]] = []
-    for name in ("tsit5", "dopri8", "rkc2", "rock4", "auto"):
+    for name in ("tsit5", "dopri8", "rkc2", "mrkc3", "mrkc5", "rock4", "auto"):
         if (why := missing(name)) is not None:
             found.append({"solver": name, "skipped": why})
             continue

@@ -142,10 +142,12 @@ class Memory:
         "dopri8",
         "tsit5",
         "rkc2",
+        "mrkc3",
         "rock4",
         "bdf",
         "exact",
         gradlab.Auto(1e-5, 1e-8, explicit="bosh3", stiff="bdf"),
+        gradlab.Auto(1e-5, 1e-8, explicit="bosh3", stiff="mrkc3"),
         gradlab.Fixed("heun", 0.01),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,25 +105,32 @@ def test_the_order_of_convergence(method: Multistep, order: int, z: float) -> No
     assert np.all(np.abs(rates - order) < 0.15), (rates, errors)
 
 
-def amplification(method: Multistep, z: float, growth: float) -> float:
-    """The largest root of the recurrence over steps that all grow by ``growth``, over modes λh in [−z, 0)."""
+@eqx.filter_jit
+def recurrence(method: Multistep, z, growth):
+    """Coefficients of y_n, y_{n−1}, … in y_{n+1}, for modes λh in [−z, 0), over steps that grow by ``growth``."""
     q, rates = (
         method.degree,
         jnp.concatenate([jnp.geomspace(1e-4, 1.0, 40), jnp.linspace(0.01, 1.0, 300) * z]),
     )
-    field = lambda t, y: -rates * y  # noqa: E731
-    times = jnp.asarray(-np.cumsum([growth**-k for k in range(1, q + 1)]))
-    columns = []
-    for which in range(q + 1):
-        points = np.zeros((q + 1, rates.size))
-        points[which] = 1.0
-        past = Past(jnp.asarray(points[1:]), times, jnp.asarray(q))
-        y = jnp.asarray(points[0])
-        columns.append(
-            method.stride(field, 0.0, y, 1.0, field(0.0, y), jnp.asarray(z), bend(past, 0.0, y, 1.0))[0]
-        )
-    companion = np.zeros((rates.size, q + 1, q + 1))
-    companion[:, 0, :] = np.asarray(columns).T
+    times = -jnp.cumsum(growth ** -jnp.arange(1.0, q + 1.0))
+
+    def field(t, y):
+        return -rates * y
+
+    def response(points):
+        y = points[0] * jnp.ones_like(rates)
+        past = Past(jnp.outer(points[1:], jnp.ones_like(rates)), times, jnp.asarray(q))
+        return method.stride(field, 0.0, y, 1.0, field(0.0, y), z, bend(past, 0.0, y, 1.0))[0]
+
+    return jax.vmap(response)(jnp.eye(q + 1))
+
+
+def amplification(method: Multistep, z: float, growth: float) -> float:
+    """The largest root of the recurrence."""
+    columns = np.asarray(recurrence(method, jnp.asarray(z), jnp.asarray(growth)))
+    q, count = method.degree, columns.shape[1]
+    companion = np.zeros((count, q + 1, q + 1))
+    companion[:, 0, :] = columns.T
     companion[:, np.arange(1, q + 1), np.arange(q)] = 1.0
     return float(np.max(np.abs(np.linalg.eigvals(companion))))
 
@@ -130,11 +138,10 @@ def amplification(method: Multistep, z: float, growth: float) -> float:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("z", [8.0, 40.0, 900.0])
 def test_errors_do_not_grow_while_steps_grow_by_no_more_than_is_allowed(method: Multistep, z: float) -> None:
-    # The stages serve MARGIN times the spectral radius, so that modes end before the end of the interval.
-    stages_for = jnp.asarray(z)
-    assert amplification(method, float(stages_for) / 1.1, 1.0) < 1.0 + 1e-9
-    assert amplification(method, float(stages_for) / 1.1, method.growth) < 1.0 + 5e-3
-    assert amplification(method, float(stages_for) / 1.1, 2.0) > 1.5
+    assert amplification(method, z, 1.0) < 1.0 + 1e-9
+    # At the very end of the interval, which the stages' margin keeps free, MRKC5 exceeds one by a few thousandths.
+    assert amplification(method, z, method.growth) < 1.0 + 5e-3
+    assert amplification(method, z, 2.0) > 1.5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -195,13 +202,8 @@ def test_the_methods_start_again_after_a_jump_and_stand_alone_under_diffrax() ->
         assert int(jumped.past.count) == 1
 
 
-@pytest.mark.parametrize("name", ["mrkc3", "mrkc5"])
-def test_they_cost_less_than_the_one_step_methods_they_are_made_of(name: str) -> None:
-    keys = jax.random.split(jax.random.key(4), 3)
-    inputs = 3.0 * jax.random.normal(keys[0], (40, 4))
-    data = Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
-    problem = Problem.make(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
-    weights = problem.network.init(keys[2], Gaussian(0.4))
+def test_the_past_pays(small_linear_net) -> None:
+    problem, weights = small_linear_net
 
     def final(method: str, tolerance: float):
         seen = gradlab.run(
@@ -211,19 +213,19 @@ def test_they_cost_less_than_the_one_step_methods_they_are_made_of(name: str) ->
         return seen["final_weights"].values, int(seen["evaluations"][-1])
 
     exact, _ = final("dopri8", 1e-12)
-    tolerance = 1e-6 if name == "mrkc3" else 1e-8
+    (simple, simple_work), (found, work) = final("rkc2", 1e-6), final("mrkc3", 1e-6)
+    # Of order three: cheaper by more than its error is larger, to the power of a quarter.
+    gain = np.linalg.norm(simple - exact) / np.linalg.norm(found - exact)
+    assert work < 0.9 * simple_work * gain**0.25
 
-    def measured(method: str) -> tuple[float, int]:
-        found, work = final(method, tolerance)
-        return float(np.linalg.norm(found - exact) / np.linalg.norm(exact)), work
 
-    (error, work), (simple_error, simple_work) = (
-        measured(name),
-        measured("rkc2" if name == "mrkc3" else "rkc3"),
-    )
-    # Either no dearer and more accurate, or cheaper by more than its error is larger (to the power of its order).
-    order = {"mrkc3": 3, "mrkc5": 5}[name]
-    assert work * (error / simple_error) ** (1.0 / (order + 1)) < 0.9 * simple_work
+@pytest.fixture
+def small_linear_net():
+    keys = jax.random.split(jax.random.key(4), 3)
+    inputs = 3.0 * jax.random.normal(keys[0], (40, 4))
+    data = Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
+    problem = Problem.make(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
+    return problem, problem.network.init(keys[2], Gaussian(0.4))
 
 
 def test_round_off_of_the_coefficients_stays_that_of_the_points() -> None:
@@ -233,3 +235,27 @@ def test_round_off_of_the_coefficients_stays_that_of_the_points() -> None:
     assert not np.any(np.asarray(bend(past, 0.0, y, 1.0)))
     noisy = Past(past.values * (1.0 + 1e-16 * jnp.arange(5.0)[:, None]), past.times, past.count)
     assert float(jnp.max(jnp.abs(bend(noisy, 0.0, y, 1.0)))) < 1e-14
+
+
+def test_a_kick_is_not_looked_back_over() -> None:
+    inputs = jax.random.normal(jax.random.key(0), (30, 4)) @ jnp.diag(jnp.asarray([8.0, 3.0, 1.0, 0.5]))
+    problem = Problem.make(
+        Dense((4, 3, 1), "tanh"), gradlab.Square("mean"), Data.make(inputs, jnp.sin(inputs[:, :1]))
+    )
+    weights = problem.network.init(jax.random.key(1), Gaussian(0.5))
+    flow = gradlab.Kicked(GradientFlow(problem), 0.5, 1.0, jax.random.key(2))
+
+    def final(name: str, tolerance: float):
+        seen = gradlab.run(
+            flow, weights, [4.5], solver=Adaptive(name, tolerance), refine=False, observables=()
+        )  # fmt: skip
+        return seen["final_weights"].values
+
+    exact = final("dopri8", 1e-11)
+    for name in ("mrkc3", "mrkc5"):
+        error = np.linalg.norm(final(name, 1e-7) - exact) / np.linalg.norm(exact)
+        assert error < 1e-5
+    memory = MRKC3().memory(jnp.zeros(2))
+    seen = eqx.tree_at(lambda m: m.past.count, memory, jnp.asarray(3))
+    assert int(seen.forgotten(jnp.asarray(True)).past.count) == 0
+    assert int(seen.forgotten(jnp.asarray(False)).past.count) == 3

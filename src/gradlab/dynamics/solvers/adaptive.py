@@ -49,7 +49,11 @@ class _Method:
         """(inner state, slope at the start)."""
         pair = (state.y, state.u)
         if self.stabilised:
-            inner = self.stepper.init(self.terms, state.tau, end, pair, self.args, state.memory)
+            memory = state.memory
+            if isinstance(self.stepper, Multistep):
+                # A step size still to be chosen: the start, or weights changed from outside (a kick).
+                memory = memory.forgotten(state.h == 0.0)
+            inner = self.stepper.init(self.terms, state.tau, end, pair, self.args, memory)
             return inner, inner.slope
         inner = self.stepper.init(self.terms, state.tau, end, pair, self.args)
         return inner, rhs(state.tau, pair, self.args)

@@ -39,7 +39,7 @@ ENTER, NEAR, LEAVE, LEAVE_BDF = 0.9, 0.5, 0.3, 0.1
 PRODUCTS = (4, 1)
 #: Evaluations of an early explicit call and of a later one (three times EARLY on); attempts of one with the other
 #: method.
-EARLY, EXPLICIT, STIFF = 72, 216, 100
+EARLY, EXPLICIT, STIFF = 36, 216, 100
 #: Evaluations that a change costs: to a stabilised method; to BDF, which begins at order one and makes many small
 #: steps, beside six Jacobians.
 CHANGE, CHANGE_TO_BDF = 60, 250
@@ -161,8 +161,8 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         journal = replace(journal, implicit=moved.memory)
     if isinstance(journal.past, Past):
         # What lies before a stretch made by the other method is no longer the latest past.
-        forgotten = replace(journal.past, count=jnp.zeros_like(journal.past.count))
-        journal = replace(journal, past=moved.memory.past if multistep else forgotten)
+        latest = moved.memory if multistep else Memory(spectrum, journal.past).forgotten()
+        journal = replace(journal, past=latest.past)
     journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end)
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
