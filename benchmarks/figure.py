@@ -10,6 +10,8 @@ from benchmarks.measure import Bench, exponent
 from gradlab.figures import COLOURS, LINES, curves, panels
 
 _SHAPES = "oD^svPX"
+#: gradlab's runs of diffrax's own methods cost what those cost; they are in the tables only.
+_SAME = {"gradlab-bosh3", "gradlab-tsit5", "gradlab-dopri8", "gradlab-kvaerno5"}
 _DASHES = {
     "gradlab": "-",
     "diffrax": (0, (5, 1.6)),
@@ -24,7 +26,7 @@ def _looks(benches: Sequence[Bench]) -> dict[str, dict[str, Any]]:
     counts: dict[str, int] = {}
     for bench in benches:
         for sweep in bench.sweeps:
-            if sweep.points and sweep.method not in looks:
+            if sweep.points and sweep.method not in looks and sweep.method not in _SAME:
                 k = counts[sweep.family] = counts.get(sweep.family, -1) + 1
                 ours = sweep.family == "gradlab"
                 colour = LINES[k % len(LINES)] if ours else (COLOURS["muted"], COLOURS["ink"])[k % 2]
@@ -47,7 +49,7 @@ def work_precision(benches: Sequence[Bench], what: str = "cost") -> Any:
             good = [
                 p for p in sweep.points if math.isfinite(p.error) and p.error > 0 and getattr(p, what) > 0
             ]
-            if good:
+            if good and sweep.method in looks:
                 line = axes.plot(
                     [p.error for p in good], [getattr(p, what) for p in good], **looks[sweep.method]
                 )
