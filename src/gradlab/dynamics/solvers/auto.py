@@ -39,7 +39,7 @@ ENTER, NEAR, LEAVE, LEAVE_BDF = 0.9, 0.5, 0.3, 0.1
 PRODUCTS = (4, 1)
 #: Evaluations of an early explicit call and of a later one (three times EARLY on); attempts of one with the other
 #: method.
-EARLY, EXPLICIT, STIFF = 36, 216, 100
+EARLY, EXPLICIT, STIFF = 72, 216, 100
 #: Evaluations that a change costs: to a stabilised method; to BDF, which begins at order one and makes many small
 #: steps, beside six Jacobians.
 CHANGE, CHANGE_TO_BDF = 60, 250

@@ -47,7 +47,9 @@ class Memory(eqx.Module):
 
     def forgotten(self, when: Any = True) -> Memory:
         """Without the past, where ``when`` holds."""
-        return Memory(self.spectrum, Past(self.past.values, self.past.times, jnp.where(when, 0, self.past.count)))
+        return Memory(
+            self.spectrum, Past(self.past.values, self.past.times, jnp.where(when, 0, self.past.count))
+        )
 
 
 def none(y: Any, degree: int) -> Past:
