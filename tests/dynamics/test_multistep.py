@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import diffrax
 import equinox as eqx
 import jax
@@ -24,14 +26,14 @@ def test_the_past_gives_back_a_polynomial(degree: int) -> None:
     exact = rng.standard_normal((degree + 1, 4))  # coefficients of θᵏ, θ = (t − now)/h
     times = now - np.cumsum(rng.uniform(0.1, 0.6, degree))
     values = np.stack([((t - now) / h) ** np.arange(degree + 1) @ exact for t in times])
-    past = Past(jnp.asarray(values), jnp.asarray(times), jnp.asarray(degree))
+    past = known(values, times)
     found = bend(past, jnp.asarray(now), jnp.asarray(exact[0]), h)
     np.testing.assert_allclose(found, exact[2:], atol=1e-9)
     # Fewer points, a polynomial of lower degree; fewer than three, none.
-    short = bend(_known(past, 2), now, jnp.asarray(exact[0]), h)
+    short = bend(only(past, 2), now, jnp.asarray(exact[0]), h)
     assert not np.any(np.asarray(short))
     if degree > 3:
-        three = np.asarray(bend(_known(past, 3), now, jnp.asarray(exact[0]), h))
+        three = np.asarray(bend(only(past, 3), now, jnp.asarray(exact[0]), h))
         cubic = np.polynomial.polynomial.polyfit(
             np.append(0.0, (times[:3] - now) / h), np.vstack([exact[0], values[:3]]), 3
         )
@@ -39,8 +41,13 @@ def test_the_past_gives_back_a_polynomial(degree: int) -> None:
         assert not np.any(three[2:])
 
 
-def _known(past: Past, count: int) -> Past:
-    return Past(past.values, past.times, jnp.asarray(count))
+def known(values, times) -> Past:
+    """A past of which every point is known."""
+    return Past(jnp.asarray(values), jnp.asarray(times), jnp.asarray(len(times)), jnp.asarray(False))
+
+
+def only(past: Past, count: int) -> Past:
+    return replace(past, count=jnp.asarray(count))
 
 
 def test_the_same_polynomial_on_a_part_of_the_step() -> None:
@@ -60,6 +67,10 @@ def test_a_point_much_nearer_than_the_one_before_is_not_remembered() -> None:
     np.testing.assert_allclose(past.times, [2.1, 1.0, 0.0])
     np.testing.assert_allclose(past.values[:, 0], [21.0, 10.0, 0.0])
     assert int(past.count) == 3
+    # Of steps that are short for good only the first is left out.
+    for k in range(3):
+        past = remember(past, 3.1 + 0.01 * k, 3.11 + 0.01 * k, jnp.zeros(1))
+    np.testing.assert_allclose(past.times, [3.12, 3.11, 2.1])
 
 
 def orbit(t):
@@ -84,12 +95,12 @@ def constant_steps(method: Multistep, field, exact, T: float, z: float):
 
         def step(i, carry):
             y, slope, past = carry
-            known = bend(past, i * h, y, h)
-            after, _, after_slope, _ = method.stride(field, i * h, y, h, slope, jnp.asarray(z), known)
+            bent = bend(past, i * h, y, h)
+            after, _, after_slope, _ = method.stride(field, i * h, y, h, slope, jnp.asarray(z), bent)
             return after, after_slope, remember(past, i * h, (i + 1) * h, y)
 
         times = -h * jnp.arange(1.0, method.degree + 1.0)
-        past = Past(jax.vmap(exact)(times), times, jnp.asarray(method.degree))
+        past = known(jax.vmap(exact)(times), times)
         begun = (exact(0.0), field(0.0, exact(0.0)), past)
         return jax.lax.fori_loop(0, count, step, begun)[0]
 
@@ -119,7 +130,7 @@ def recurrence(method: Multistep, z, growth):
 
     def response(points):
         y = points[0] * jnp.ones_like(rates)
-        past = Past(jnp.outer(points[1:], jnp.ones_like(rates)), times, jnp.asarray(q))
+        past = known(jnp.outer(points[1:], jnp.ones_like(rates)), times)
         return method.stride(field, 0.0, y, 1.0, field(0.0, y), z, bend(past, 0.0, y, 1.0))[0]
 
     return jax.vmap(response)(jnp.eye(q + 1))
@@ -231,9 +242,9 @@ def small_linear_net():
 def test_round_off_of_the_coefficients_stays_that_of_the_points() -> None:
     # Equal points have no bend at all, and points equal but for round-off hardly any.
     y = jnp.full(3, 1.0 / 3.0)
-    past = Past(jnp.tile(y, (5, 1)), -jnp.arange(1.0, 6.0), jnp.asarray(5))
+    past = known(jnp.tile(y, (5, 1)), -jnp.arange(1.0, 6.0))
     assert not np.any(np.asarray(bend(past, 0.0, y, 1.0)))
-    noisy = Past(past.values * (1.0 + 1e-16 * jnp.arange(5.0)[:, None]), past.times, past.count)
+    noisy = replace(past, values=past.values * (1.0 + 1e-16 * jnp.arange(5.0)[:, None]))
     assert float(jnp.max(jnp.abs(bend(noisy, 0.0, y, 1.0)))) < 1e-14
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import diffrax
@@ -18,25 +19,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import MARGIN, Spectrum, Stabilised, Stage, refresh, unknown
 
-#: A point nearer to its predecessor than this share of the gap before is not remembered.
+#: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
 
 
 class Past(eqx.Module):
     """Points of the orbit before the present one, the latest first.
 
-    values : a pytree like y with a leading axis of q. times : theirs. count : how many are known.
+    values : a pytree like y with a leading axis of q. times : theirs. count : how many are known. left_out : whether
+    the point before the present one is not among them.
     """
 
     values: Any
     times: Float[Array, " q"]
     count: Int[Array, ""]
+    left_out: Bool[Array, ""]
 
 
 class Memory(eqx.Module):
@@ -47,25 +50,26 @@ class Memory(eqx.Module):
 
     def forgotten(self, when: Any = True) -> Memory:
         """Without the past, where ``when`` holds."""
-        return Memory(
-            self.spectrum, Past(self.past.values, self.past.times, jnp.where(when, 0, self.past.count))
-        )
+        return Memory(self.spectrum, replace(self.past, count=jnp.where(when, 0, self.past.count)))
 
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
     values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
-    return Past(values, jnp.zeros(degree), jnp.zeros((), dtype=jnp.int64))
+    return Past(values, jnp.zeros(degree), jnp.zeros((), dtype=jnp.int64), jnp.asarray(False))
 
 
 def remember(past: Past, t0: Any, t1: Any, y0: Any) -> Past:
-    """The past at t1, y0 at t0 added to it, unless that lies much nearer to t1 than the point before lay to t0."""
-    known = (past.count > 0) & (t1 - t0 < NEAR * (t0 - past.times[0]))
+    """The past at t1, with y0 at t0 added to it.
+
+    A point much nearer to t1 than the point before lay to t0 is left out, as where a record cuts a step short, but
+    never two in a row: steps may have become short for good.
+    """
+    near = (past.count > 0) & ~past.left_out & (t1 - t0 < NEAR * (t0 - past.times[0]))
     times = jnp.concatenate([jnp.asarray(t0, dtype=past.times.dtype)[None], past.times[:-1]])
     values = jax.tree.map(lambda old, new: jnp.concatenate([new[None], old[:-1]]), past.values, y0)
-    count = jnp.minimum(past.count + 1, past.times.shape[0])
-    added = Past(values, times, count)
-    return jax.tree.map(lambda a, b: jnp.where(known, a, b), past, added)
+    added = Past(values, times, jnp.minimum(past.count + 1, past.times.shape[0]), jnp.asarray(False))
+    return tree.where(near, replace(past, left_out=jnp.asarray(True)), added)
 
 
 def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
@@ -141,7 +145,7 @@ class Multistep(Stabilised):
         slope, past = solver_state.slope, solver_state.past
         if made_jump is not False:
             slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
-            past = eqx.tree_at(lambda p: p.count, past, jnp.where(made_jump, 0, past.count))
+            past = replace(past, count=jnp.where(made_jump, 0, past.count))
         spectrum, products = refresh(lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum)
         h = terms.contr(t0, t1)
         y1, error, slope1, spent = self.stride(
