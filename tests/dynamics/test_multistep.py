@@ -95,8 +95,7 @@ def constant_steps(method: Multistep, field, exact, T: float, z: float):
 
         def step(i, carry):
             y, slope, past = carry
-            bent = bend(past, i * h, y, h)
-            after, _, after_slope, _ = method.stride(field, i * h, y, h, slope, jnp.asarray(z), bent)
+            after, _, after_slope, _ = method.stride(field, i * h, y, h, slope, jnp.asarray(z), past)
             return after, after_slope, remember(past, i * h, (i + 1) * h, y)
 
         times = -h * jnp.arange(1.0, method.degree + 1.0)
@@ -131,7 +130,7 @@ def recurrence(method: Multistep, z, growth):
     def response(points):
         y = points[0] * jnp.ones_like(rates)
         past = known(jnp.outer(points[1:], jnp.ones_like(rates)), times)
-        return method.stride(field, 0.0, y, 1.0, field(0.0, y), z, bend(past, 0.0, y, 1.0))[0]
+        return method.stride(field, 0.0, y, 1.0, field(0.0, y), z, past)[0]
 
     return jax.vmap(response)(jnp.eye(q + 1))
 

@@ -14,7 +14,6 @@ import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
-from gradlab.dynamics.solvers.stabilised import MARGIN, Spectrum, Stabilised, Stage, refresh, unknown
+from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -50,7 +49,12 @@ class Memory(eqx.Module):
 
     def forgotten(self, when: Any = True) -> Memory:
         """Without the past, where ``when`` holds."""
-        return Memory(self.spectrum, replace(self.past, count=jnp.where(when, 0, self.past.count)))
+        return Memory(self.spectrum, forget(self.past, when))
+
+
+def forget(past: Past, when: Any) -> Past:
+    """No past, where ``when`` holds."""
+    return replace(past, count=jnp.where(when, 0, past.count))
 
 
 def none(y: Any, degree: int) -> Past:
@@ -121,7 +125,7 @@ class Multistep(Stabilised):
     growth: ClassVar[float]
 
     @abc.abstractmethod
-    def stride(
+    def bent(
         self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any
     ) -> tuple[Any, Any, Any, Int[Array, ""]]:
         """As ``stretch``, with the coefficients of the past."""
@@ -130,32 +134,23 @@ class Multistep(Stabilised):
         """Nothing known yet."""
         return Memory(unknown(y), none(y, self.degree))
 
-    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
-        return self.stride(field, t, y, h, slope, z, bend(none(y, self.degree), t, y, h))
-
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, memory: Any = None) -> Stage:
         known = self.memory(y0) if memory is None else memory
         begun = super().init(terms, t0, t1, y0, args, known.spectrum)
         return eqx.tree_at(lambda s: s.past, begun, known.past, is_leaf=lambda x: x is None)
 
-    def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Stage, made_jump: Any
-    ) -> tuple[Any, Any, Any, Stage, Any]:
-        """One step of as many stages as h ρ asks for."""
-        slope, past = solver_state.slope, solver_state.past
-        if made_jump is not False:
-            slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
-            past = replace(past, count=jnp.where(made_jump, 0, past.count))
-        spectrum, products = refresh(lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum)
-        h = terms.contr(t0, t1)
-        y1, error, slope1, spent = self.stride(
-            lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius,
-            bend(past, t0, y0, h),
-        )  # fmt: skip
-        evaluations = solver_state.evaluations + spent + 2 * products
-        info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
-        after = Stage(slope1, spectrum, evaluations, remember(past, t0, t1, y0))
-        return y1, error, info, after, diffrax.RESULTS.successful
+    def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
+        """Without a past."""
+        return self.stride(field, t, y, h, slope, z, none(y, self.degree))
+
+    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Past) -> Any:
+        return self.bent(field, t, y, h, slope, z, bend(past, t, y, h))
+
+    def remembering(self, past: Past, t0: Any, t1: Any, y0: Any) -> Past:
+        return remember(past, t0, t1, y0)
+
+    def forgotten(self, past: Past, when: Any) -> Past:
+        return forget(past, when)
 
     def remembered(self, state: Stage) -> Memory:
         return Memory(state.spectrum, state.past)
@@ -178,7 +173,7 @@ class MRKC3(Multistep):
     def stages(self, z: Any) -> Int[Array, ""]:
         return enough(z)
 
-    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
+    def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         stages = self.stages(z)
         after = rkc2(field, t, y, h, slope, stages, bend=bend)
         slope1 = field(t + h, after)
@@ -212,7 +207,7 @@ class MRKC5(Multistep):
     def _legs(self, z: Any) -> Int[Array, ""]:
         return jnp.maximum(4, enough(z, EXTRAPOLATED))
 
-    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
+    def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         def part(start: Any, share: Any) -> Any:
             factors = shifted(self.degree, start, share)
             return jax.tree.map(lambda c: jnp.tensordot(factors, c, 1), bend)

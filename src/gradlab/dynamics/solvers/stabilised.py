@@ -110,17 +110,33 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Stage, made_jump: Any
     ) -> tuple[Any, Any, Any, Stage, Any]:
         """One step of as many stages as h ρ asks for."""
-        slope = solver_state.slope
+        slope, past = solver_state.slope, solver_state.past
         if made_jump is not False:
             slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
+            past = self.forgotten(past, made_jump)
         spectrum, products = refresh(lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum)
         h = terms.contr(t0, t1)
-        y1, error, slope1, spent = self.stretch(
-            lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius
+        y1, error, slope1, spent = self.stride(
+            lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius, past
         )
         evaluations = solver_state.evaluations + spent + 2 * products
         info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
-        return y1, error, info, Stage(slope1, spectrum, evaluations), diffrax.RESULTS.successful
+        after = Stage(slope1, spectrum, evaluations, self.remembering(past, t0, t1, y0))
+        return y1, error, info, after, diffrax.RESULTS.successful
+
+    def stride(
+        self, field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, z: Any, past: Any
+    ) -> tuple[Any, Any, Any, Int[Array, ""]]:
+        """As :meth:`stretch`, by a multistep method with the past."""
+        return self.stretch(field, t, y, h, slope, z)
+
+    def remembering(self, past: Any, t0: Any, t1: Any, y0: Any) -> Any:
+        """The past of a multistep method at t1."""
+        return past
+
+    def forgotten(self, past: Any, when: Any) -> Any:
+        """No past, where ``when`` holds."""
+        return past
 
     def after_rejection(self, before: Stage, after: Stage) -> Stage:
         """The state to try again from: what was learnt of the spectrum is kept, and doubted."""
