@@ -178,9 +178,9 @@ class MRKC3(Multistep):
         after = rkc2(field, t, y, h, slope, stages, bend=bend)
         slope1 = field(t + h, after)
         # Of θᵏ: y₀ − y₁ gives −1, h (f₀ + f₁) gives k.
-        powers = jnp.asarray([0.8 - 0.4 * k for k in range(2, self.degree + 1)])
+        powers = [0.8 - 0.4 * k for k in range(2, self.degree + 1)]
         error = jax.tree.map(
-            lambda a, b, f, g, c: 0.8 * (a - b) + 0.4 * h * (f + g) + jnp.tensordot(powers, c, 1),
+            lambda a, b, f, g, c: 0.8 * (a - b) + 0.4 * h * (f + g) + sum(p * c[i] for i, p in enumerate(powers)),
             y, after, slope, slope1, bend,
         )  # fmt: skip
         return after, error, slope1, stages

@@ -80,7 +80,10 @@ def rkc2(
         if bend is None:
             return tree.add(y, increment)
         factors = c**powers - a
-        return jax.tree.map(lambda base, d, k: base + (d + jnp.tensordot(factors, k, 1)), y, increment, bend)
+        # Sums written out fuse into one pass over the weights; a product with a matrix would not.
+        return jax.tree.map(
+            lambda base, d, k: base + (d + sum(factors[i] * k[i] for i in range(count))), y, increment, bend
+        )
 
     def stage(j: Any, carry: Any) -> Any:
         (one, two, c, b_one, b_two, (cheb, previous), (made, made_two)) = carry
