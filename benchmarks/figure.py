@@ -73,7 +73,13 @@ def scaling(
         named[label], own[label] = list(y), list(x)
     options: dict[str, Any] = {} if axes is None else {"axes": axes}
     figure = curves(own, named, axis, ylabel, markers=True, log="xy", **options)
+    drawn = axes or figure.axes[0]
+    # Room above the lines for the legend, which is long.
+    low, high = drawn.get_ylim()
+    drawn.set_ylim(low, high * (high / low) ** (0.18 * len(lines)))
+    if (legend := drawn.get_legend()) is not None:
+        legend.set_loc("upper left")
     if len(x) <= 7:
         # The sizes themselves: they seldom span a decade, and a log axis would name none of them.
-        (axes or figure.axes[0]).set_xticks(list(x), [f"{value:g}" for value in x])
+        drawn.set_xticks(list(x), [f"{value:g}" for value in x])
     return figure
