@@ -39,9 +39,9 @@ class Budget(StrEnum):
 #: Tolerances, what a solve may cost, and random problems, by budget.
 SETTINGS: dict[str, tuple[tuple[float, ...], Limit, int]] = {
     "quick": ((1e-2, 1e-4, 1e-6, 1e-8), Limit(30_000, 5.0), 3),
-    "full": (tuple(10.0**-k for k in range(2, 12)), Limit(600_000, 300.0), random_problems.COUNT),
+    "full": (tuple(10.0**-k for k in range(1, 12)), Limit(600_000, 300.0), random_problems.COUNT),
 }
-RANDOM_TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8)
+RANDOM_TOLERANCES = tuple(10.0**-k for k in range(1, 9))
 
 
 def _named(only: list[str] | None, quick: bool) -> list[Any]:

@@ -92,12 +92,16 @@ class Bench:
         return replace(self, jacobian_cost=cost, sweeps=sweeps)
 
 
+#: Seconds up to which a solve is made twice, and thrice: at another tolerance a method may compile another program.
+TWICE, THRICE = 10.0, 0.3
+
+
 def solve(peer: Peer, task: Task, reference: Reference, tolerance: float, limit: Limit, first: bool) -> Point:
-    """One point. A first call is made twice, so that its wall time holds no compilation; short ones thrice."""
+    """One point. Calls that may hold compilation are made again, and the least wall time is kept."""
     outcome = peer.run(task, tolerance, limit)
     cold = outcome.seconds
-    if outcome.vector is not None and (first or cold < 0.3):
-        again = [peer.run(task, tolerance, limit) for _ in range(1 if cold > 0.3 else 2)]
+    if outcome.vector is not None and (first or cold < TWICE):
+        again = [peer.run(task, tolerance, limit) for _ in range(1 if cold > THRICE else 2)]
         outcome = min(again, key=lambda one: one.seconds)
     jacobian = outcome.jacobians * task.jacobian_cost if outcome.jacobians else 0.0
     error = math.nan if outcome.vector is None else task.error(outcome.vector, reference.vector)

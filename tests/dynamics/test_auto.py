@@ -15,11 +15,13 @@ import gradlab
 from gradlab import Dense, Gaussian, GradientFlow, Problem
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.solvers.auto import (
+    CHANGE,
     CHANGES,
     DENSE,
     DENSE_BESIDE,
     DENSE_TIGHT,
     ENTER,
+    HIGHER,
     LEAVE,
     LIMITS,
     NEAR,
@@ -97,6 +99,10 @@ def test_the_wish_follows_the_stiffness_with_hysteresis_and_stops_after_as_many_
 
     stiff, between = 1.01 * ENTER * limit, 0.5 * (NEAR + LEAVE) * limit
     assert not bool(at(begun, between, False).wish)
+    # Near the limit only where much remains: more for a pair of higher order than the stiff method's.
+    near = 1.01 * NEAR * limit
+    assert not bool(at(begun, near, False, end=2.0 + 0.5 * HIGHER * CHANGE / 6.0).wish)
+    assert bool(at(begun, near, False, end=2.0 + 2.0 * HIGHER * CHANGE / 6.0).wish)
     # Not before two calls were seen, nor where little remains.
     assert not bool(at(state.memory, stiff, False).wish)
     assert not bool(at(begun, stiff, False, end=3.0).wish)
@@ -130,10 +136,67 @@ def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
     assert names(1e-5, DENSE_BESIDE) == ("tsit5", "bdf")
     assert names(1e-5, DENSE_BESIDE + 1) == ("tsit5", "mrkc3")
     assert names(1e-4, 10**5) == ("tsit5", "mrkc3")
-    assert names(1e-3, 10**5) == ("bosh3", "mrkc3")
+    assert names(1e-3, 10**5) == ("tsit5", "mrkc3")
+    assert names(1e-2, 10**5) == ("bosh3", "mrkc3")
     assert names(1e-5, DENSE, symmetric=False) == ("tsit5", "bdf")
     assert names(1e-9, DENSE + 1, symmetric=False) == ("dopri8", "")
     assert names(1e-5, 50, ensemble=True) == ("tsit5", "mrkc3")
+
+
+def test_a_small_stiff_flow_whose_curvature_stays_begins_on_bdf() -> None:
+    problem, weights = linear(6.0)
+    run = gradlab.run(
+        GradientFlow(problem), weights, [0.0, 30.0], solver=Auto(1e-4), refine=False, observables=()
+    )
+    assert run["change_stiff"][0]
+    assert float(run["change_clock"][0]) == 0.0
+    explicit = gradlab.run(
+        GradientFlow(problem),
+        weights,
+        [30.0],
+        solver=gradlab.Adaptive("bosh3", 1e-4),
+        refine=False,
+        observables=(),
+    )
+    assert int(run["evaluations"][-1]) < 0.2 * int(explicit["evaluations"][-1])
+    # Not where little time remains, nor where the loss takes its curvature along.
+    short = gradlab.run(
+        GradientFlow(problem), weights, [0.01], solver=Auto(1e-4), refine=False, observables=()
+    )
+    assert int(short["changes"]) == 0
+    assert Auto(1e-4).resolve(35, True, False, residual=True).looks
+    assert not Auto(1e-4).resolve(35, True, False, residual=False).looks
+    assert not Auto(1e-4).resolve(DENSE_BESIDE + 1, True, False, residual=True).looks
+
+
+def test_nothing_is_measured_while_the_step_still_grows() -> None:
+    data = gradlab.Data.make(jnp.asarray([[1.0, 0.3], [0.5, 1.0]]), jnp.asarray([1.0, 1.0]))
+    problem = Problem.make(Dense((2, 1), "identity"), gradlab.Exponential("mean"), data)
+    weights = (jnp.asarray([[0.1, -0.2]]),)
+    run = gradlab.run(GradientFlow(problem), weights, [1e5], solver=Auto(1e-4), refine=False, observables=())
+    alone = gradlab.run(
+        GradientFlow(problem),
+        weights,
+        [1e5],
+        solver=gradlab.Adaptive("tsit5", 1e-5),
+        refine=False,
+        observables=(),
+    )
+    assert np.isnan(run["stiffness"][-1])
+    assert int(run["changes"]) == 0
+    # One evaluation where a call takes up the slope.
+    assert int(run["evaluations"][-1]) < 1.1 * int(alone["evaluations"][-1])
+
+
+@pytest.mark.parametrize("name", ["tsit5", "mrkc3"])
+def test_the_explicit_pair_works_to_a_tenth_of_the_tolerance_down_to_a_millionth(name: str) -> None:
+    tolerances = np.geomspace(1e-2, 1e-9, 50)
+    shares = [float(Auto(x, 1e-3 * x, "tsit5", "mrkc3")._adaptive(name).tolerance) for x in tolerances]
+    floors = [float(Auto(x, 1e-3 * x, "tsit5", "mrkc3")._adaptive(name).absolute) for x in tolerances]
+    wanted = tolerances if name == "mrkc3" else np.minimum(tolerances, np.maximum(0.1 * tolerances, 1e-6))
+    np.testing.assert_allclose(shares, wanted, rtol=1e-12)
+    np.testing.assert_allclose(floors, 1e-3 * wanted, rtol=1e-12)
+    assert np.all(np.diff(shares) <= 0.0)
 
 
 def test_an_unsymmetric_large_flow_stays_explicit() -> None:

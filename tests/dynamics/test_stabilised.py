@@ -19,7 +19,7 @@ from gradlab.dynamics.solvers import rkc
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
-from gradlab.dynamics.solvers.stabilised import COLD, EVERY, WARM, refresh, unknown
+from gradlab.dynamics.solvers.stabilised import COLD, EVERY, WARM, Spectrum, refresh, unknown
 
 
 def polynomial(z: np.ndarray, stages: int, damping: float) -> np.ndarray:
@@ -129,6 +129,36 @@ def test_the_spectral_radius_is_that_of_the_hessian_and_refreshed_as_stated(smal
     assert sorted(set(spent[1:])) == [0, WARM]
     assert spent[EVERY] == WARM
     assert exact * 0.97 < float(spectrum.radius) <= exact * (1 + 1e-12)
+
+
+def test_an_eigenvalue_that_overtakes_the_kept_one_is_found_by_the_seed() -> None:
+    rates = jnp.asarray([61.0, 70.0, 3.0, 1.0])
+    kept = Spectrum(jnp.asarray([1.0, 0.0, 0.0, 0.0]), jnp.asarray(61.0), jnp.asarray(EVERY))
+
+    def field(y):
+        return -rates * y
+
+    alone, _ = refresh(field, jnp.zeros(4), kept)
+    # The residual of an eigenvector is zero: powers never leave it.
+    assert float(alone.radius) == pytest.approx(61.0)
+    seeded, count = refresh(field, jnp.zeros(4), kept, seed=jnp.asarray([0.5, 1.0, 0.1, 0.3]))
+    assert count == WARM
+    assert 65.0 < float(seeded.radius) <= 70.0
+    unseeded, _ = refresh(field, jnp.zeros(4), kept, seed=jnp.zeros(4))
+    assert float(unseeded.radius) == pytest.approx(61.0)
+
+
+@pytest.mark.parametrize("method", [RKC2(), MRKC3()])
+def test_a_leading_eigenvalue_that_changes_costs_few_rejections(method) -> None:
+    # The second rate overtakes the first at t = 15 and then grows on.
+    def field(t, y, args):
+        return -jnp.stack([60.0, 30.0 + 2.0 * t, 0.1]) * (y - jnp.sin(0.2 * t))
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(field), method, 0.0, 60.0, None, jnp.ones(3), max_steps=4000,
+        stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6, pcoeff=0.1, icoeff=0.3, factormax=1.2),
+    )  # fmt: skip
+    assert int(solution.stats["num_rejected_steps"]) <= 0.1 * int(solution.stats["num_accepted_steps"])
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,8 @@ def _prepare(
     if isinstance(picked, Filippov):
         picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):
-        picked = picked.resolve(problem.size + 1, flow.symmetric and clock.symmetric, members is not None)
+        symmetric, residual = flow.symmetric and clock.symmetric, problem.loss.kind == "residual"
+        picked = picked.resolve(problem.size + 1, symmetric, members is not None, residual)
     state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
     if automatic and isinstance(picked, Fixed):
         picked = _sharpness_step(flow, clock, state, members)

@@ -66,6 +66,10 @@ class _Method:
         spent = inner_after.evaluations - inner.evaluations if self.stabilised else self.each
         return new, error, inner_after, spent
 
+    def noted(self, inner: Any, error: Any) -> Any:
+        """The inner state with the error as it is judged."""
+        return replace(inner, error=error) if self.stabilised else inner
+
     def settle(self, keep: Any, before: Any, after: Any) -> Any:
         """The inner state after an attempt that was kept, or not."""
         if self.stabilised:
@@ -95,6 +99,7 @@ def adaptive(
         after = landed(clock, tau, after)
         # What is put in has no error, whatever a method that looks back makes of its standing still.
         error = error if clock.known(tau) is None else (error[0], jnp.zeros(()))
+        inner_after = method.noted(inner_after, error)
         ratio = error_ratio(solver.tolerance, solver.absolute, before, after, error)
         keep = tree.finite(after) & (ratio <= 1.0)
         ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1e-10), 1e10)

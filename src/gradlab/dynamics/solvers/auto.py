@@ -32,17 +32,27 @@ from gradlab.problem.precision import number
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
 LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
 #: Changed over at h ρ > ENTER · limit, back at h ρ < LEAVE · limit of the explicit pair. From NEAR · limit on a
-#: change is tried where four times its price is at stake: accuracy limits the step now, stability will.
-#: BDF, of lower order, makes shorter steps where accuracy limits both, and begins with very short ones.
+#: change is tried where EQUAL times its price is at stake: accuracy limits the step now, stability will; HIGHER times
+#: for a pair of higher order than the stabilised method, which steps further until stability limits it.
+#: BDF makes shorter steps where accuracy limits both, and begins with very short ones.
 ENTER, NEAR, LEAVE, LEAVE_BDF = 0.9, 0.5, 0.3, 0.1
-#: Hessian-vector products at the end of a first explicit call, and of a later one: a few per cent of its cost.
-PRODUCTS = (4, 1)
-#: Evaluations of an early explicit call and of a later one (three times EARLY on); attempts of one with the other
-#: method.
-EARLY, EXPLICIT, STIFF = 72, 216, 100
+EQUAL, HIGHER = 4.0, 8.0
+#: Hessian-vector products where stiffness is asked for: at the end of an explicit call from the second on. A step
+#: that has grown GROWN times since the call before is not held back by stability, nor one that is FAR from the limit
+#: by the spectral radius last seen, and none are spent.
+PRODUCTS, GROWN, FAR = 2, 2.0, 0.17
+#: Evaluations of an early explicit call, the same where BDF may take over, and of a later one (three times EARLY on);
+#: attempts of one with the other method.
+EARLY, EARLY_BDF, EXPLICIT, STIFF = 72, 36, 216, 100
 #: Evaluations that a change costs: to a stabilised method; to BDF, which begins at order one and makes many small
 #: steps, beside six Jacobians.
-CHANGE, CHANGE_TO_BDF = 60, 250
+CHANGE, CHANGE_TO_BDF, JACOBIANS = 60, 120, 6
+#: Where curvature does not fall with the loss, BDF begins at once if stability alone would cost an explicit pair BEGIN
+#: times the price of a change, judged by as many products at the start.
+BEGIN = 2.0
+#: The explicit pair's tolerance as a part of the one asked for. Where a fast start is followed by a stiff stretch, the
+#: start takes few steps, its errors grow on the way, and making them small costs little.
+SHARE, FINE = 0.1, 1e-6
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
 #: The most unknowns for which a dense Jacobian, some 1.5 gradients a column, is worth its price: where there is no
@@ -54,7 +64,8 @@ class Journal(eqx.Module):
     """What ``Auto`` keeps: the spectrum, the other method's memory, its wish, and every change with its reason.
 
     past, implicit : of a multistep and of an implicit method, else nothing.
-    wish : whether the next call should use the stiff method. stiffness : h ρ at the last call's end.
+    wish : whether the next call should use the stiff method. stiffness : h ρ at the last call's end, not a number where
+    the step grew fast or was far from any limit, and it was not measured.
     clock, step : τ and h at the last call's end. changes : how many; when (clock), to what (``True`` stiff) and at
     which h ρ (why), for the first CHANGES.
     """
@@ -88,23 +99,27 @@ class Auto(Solver):
     stiff: str = eqx.field(static=True, default="")
     #: Which of the two the next call uses.
     changed: bool = eqx.field(static=True, default=False)
+    #: Whether the run begins with a look at the stiffness.
+    looks: bool = eqx.field(static=True, default=False)
 
-    def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
+    def resolve(self, size: int, symmetric: bool, ensemble: bool, residual: bool = False) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
 
-        Explicit: order eight below 3e-9, five up to 1e-3, three above. Stiff: for symmetric fields the stabilised
+        Explicit: order eight below 3e-9, five below 3e-3, three above. Stiff: for symmetric fields the stabilised
         multistep method of order three (tolerance 1e-7 and above) or five, and BDF with a dense Jacobian where the
         unknowns are few enough; for others BDF up to DENSE unknowns. Not BDF in an ensemble, where every member would
-        pay for a Jacobian at every step, if there is a choice.
+        pay for a Jacobian at every step, if there is a choice. residual : whether the loss is one of residuals, whose
+        curvature stays when the loss has fallen; a run with BDF as its stiff method may then begin on it.
         """
         if self.explicit:
             return self
         tolerance = float(np.min(np.asarray(self.tolerance)))
-        explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 1e-3 else "bosh3"
+        explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 3e-3 else "bosh3"
         stabilised = ("mrkc3" if tolerance >= 1e-7 else "mrkc5") if symmetric else ""
         beside = 0 if ensemble else DENSE_TIGHT if tolerance < TIGHT else DENSE_BESIDE
         dense = size <= (beside if symmetric else DENSE)
-        return Auto(self.tolerance, self.absolute, explicit, "bdf" if dense else stabilised)
+        stiff = "bdf" if dense else stabilised
+        return replace(self, explicit=explicit, stiff=stiff, looks=stiff == "bdf" and residual)
 
     @property
     def name(self) -> str:
@@ -114,11 +129,11 @@ class Auto(Solver):
     def following(self, memory: Journal) -> Auto:
         """For the next call: the stiff method once any member of an ensemble wishes for it (on the host)."""
         changed = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
-        return Auto(self.tolerance, self.absolute, self.explicit, self.stiff, changed)
+        return replace(self, changed=changed)
 
     def coarser(self) -> Auto:
         """Ten times the tolerance, the same two methods."""
-        return Auto(10.0 * self.tolerance, 10.0 * self.absolute, self.explicit, self.stiff)
+        return replace(self, tolerance=10.0 * self.tolerance, absolute=10.0 * self.absolute, changed=False)
 
     def memory(self, pair: Any) -> Journal:
         none = jnp.zeros(CHANGES)
@@ -134,7 +149,10 @@ class Auto(Solver):
         return self._adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
 
     def _adaptive(self, name: str) -> Adaptive:
-        return Adaptive(name, self.tolerance, self.absolute)
+        if name == self.stiff:
+            return Adaptive(name, self.tolerance, self.absolute)
+        tolerance = jnp.minimum(self.tolerance, jnp.maximum(SHARE * self.tolerance, FINE))
+        return Adaptive(name, tolerance, self.absolute * tolerance / self.tolerance)
 
 
 def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, end: Any) -> State:
@@ -146,25 +164,44 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         memory: Any = Memory(journal.spectrum, journal.past) if multistep else journal.spectrum
     else:
         memory = journal.implicit if solver.name == "bdf" else ()
-    each = cost(method(solver.explicit), solver.explicit)
-    attempts = jnp.where(state.evaluations < 3 * EARLY, EARLY // each, EXPLICIT // each)
-    most = STIFF if solver.changed else attempts
+    moves = end > state.tau
+    looking = solver.looks & moves & (state.steps == 0) & (journal.spectrum.age < 0)
+    most = STIFF if solver.changed else _attempts(solver, state, looking)
     loop = implicit if solver.name == "bdf" else adaptive
     moved = loop(flow, clock, inner, stop, replace(state, memory=memory), end, most)
+    measured: Any = True
     if solver.name in STABILISED:
         spectrum, products = moved.memory.spectrum if multistep else moved.memory, jnp.zeros((), int)
     else:
-        stale = eqx.tree_at(lambda s: s.age, journal.spectrum, jnp.where(journal.spectrum.age < 0, -1, EVERY))
+        held = moves & (journal.step > 0.0) & (moved.h < GROWN * journal.step)
+        known = journal.spectrum.age >= 0
+        far = known & (moved.h * journal.spectrum.radius < FAR * LIMITS.get(solver.explicit, 3.0))
+        measured = looking | (held & ~far) | solver.changed
+        due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
+        stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
         pair = (moved.y, moved.u)
-        spectrum, products = refresh(lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, *PRODUCTS)
+        spectrum, products = refresh(
+            lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, PRODUCTS, PRODUCTS
+        )
+        spectrum = eqx.tree_at(
+            lambda s: s.age, spectrum, jnp.where(measured, spectrum.age, journal.spectrum.age)
+        )
     if solver.name == "bdf":
         journal = replace(journal, implicit=moved.memory)
     if isinstance(journal.past, Past):
         # What lies before a stretch made by the other method is no longer the latest past.
         latest = moved.memory if multistep else Memory(spectrum, journal.past).forgotten()
         journal = replace(journal, past=latest.past)
-    journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end)
+    journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end, measured, looking)
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
+
+
+def _attempts(solver: Auto, state: State, looking: Any) -> Int[Array, ""]:
+    """Of an explicit call: none where the run only looks."""
+    each = cost(method(solver.explicit), solver.explicit)
+    early = EARLY_BDF if solver.stiff == "bdf" else EARLY
+    few = jnp.where(state.evaluations < 3 * EARLY, early // each, EXPLICIT // each)
+    return jnp.where(looking, 0, few)
 
 
 def remaining(journal: Journal, state: State, end: Any) -> Float[Array, ""]:
@@ -182,31 +219,53 @@ def remaining(journal: Journal, state: State, end: Any) -> Float[Array, ""]:
     return tau / h * jnp.expm1(rest * jnp.log1p(span / tau)) / rest
 
 
+def _price(solver: Auto, state: State) -> float:
+    """Evaluations that a change to the stiff method costs."""
+    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
+    return CHANGE_TO_BDF + JACOBIANS * jacobian_price(size) if solver.stiff == "bdf" else CHANGE
+
+
 def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: Any) -> Bool[Array, ""]:
     """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
-    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
-    price = CHANGE_TO_BDF + 6.0 * jacobian_price(size) if solver.stiff == "bdf" else CHANGE
+    price = _price(solver, state)
     limit = LIMITS.get(solver.explicit, 3.0)
     each = cost(method(solver.explicit), solver.explicit)
     stake = each * remaining(journal, state, end)
     held = (stiffness > ENTER * limit) & (stake > price)
-    soon = (stiffness > NEAR * limit) & (stake > 4.0 * price)
+    enough = EQUAL if solver.explicit == "bosh3" or solver.stiff == "bdf" else HIGHER
+    soon = (stiffness > NEAR * limit) & (stake > enough * price)
     return (journal.step > 0.0) & (held | soon)
 
 
+def _begins(journal: Journal, solver: Auto, state: State, end: Any) -> Bool[Array, ""]:
+    """Whether stability alone would cost the explicit pair far more than BDF's start."""
+    each = cost(method(solver.explicit), solver.explicit)
+    steps = (end - state.tau) * journal.spectrum.radius / LIMITS.get(solver.explicit, 3.0)
+    return each * steps > BEGIN * _price(solver, state)
+
+
 def jacobian_price(size: int) -> float:
-    """A dense Jacobian in gradients: its columns are forward derivatives of the gradient, 1.3 to 1.6 each."""
-    return 1.5 * size
+    """A dense Jacobian in gradients; its columns are forward derivatives of the gradient.
+
+    Many at once take 0.2 to 0.9 gradients each up to 300 unknowns (the median of forty nets 0.45), 0.9 at 400, and
+    1.3 to 3 where they do not fit the cache.
+    """
+    return 0.45 * size * (1.0 + size / 500.0)
 
 
-def _wish(journal: Journal, solver: Auto, state: State, end: Any) -> Journal:
-    stiffness = state.h * journal.spectrum.radius
+def _wish(
+    journal: Journal, solver: Auto, state: State, end: Any, measured: Any = True, looking: Any = False
+) -> Journal:
+    # Not a number where nothing was measured: every comparison with it says no.
+    stiffness = jnp.where(measured, state.h * journal.spectrum.radius, jnp.nan)
     limit = LIMITS.get(solver.explicit, 3.0)
-    seen = replace(journal, stiffness=stiffness, clock=state.tau, step=state.h)
+    # A look makes no steps, and says nothing of how they grow.
+    step = jnp.where(looking, 0.0, state.h)
+    seen = replace(journal, stiffness=stiffness, clock=state.tau, step=step)
     if not solver.stiff:
         return seen
     leave = LEAVE_BDF if solver.stiff == "bdf" else LEAVE
-    worth = _worth(journal, solver, state, end, stiffness)
+    worth = _worth(journal, solver, state, end, stiffness) | (looking & _begins(journal, solver, state, end))
     wish = stiffness > leave * limit if solver.changed else worth
     wish = jnp.where(journal.changes < CHANGES, wish, journal.wish)
     differs = wish != journal.wish

@@ -14,16 +14,17 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 
-#: Hessian-vector products at a cold start, at a refresh, and accepted steps between refreshes.
+#: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
 COLD, WARM, EVERY = 6, 2, 10
 #: The estimate comes from below; the stages serve this multiple of it.
 MARGIN = 1.1
 
 
 class Spectrum(eqx.Module):
-    """A running estimate of ρ(J), J the Jacobian of the field, by power iteration with a kept vector.
+    """A running estimate of ρ(J), J the Jacobian of the field, with a kept vector.
 
-    vector : the kept vector, of norm one. radius : ‖J v‖ at its last product, a lower bound for symmetric J.
+    vector : the kept vector, of norm one. radius : the largest ‖J v‖ seen at the last products, a lower bound for
+    symmetric J.
     age : steps since; negative where nothing is known yet.
     """
 
@@ -46,37 +47,64 @@ def _unit(vector: Any) -> Any:
 
 
 def refresh(
-    field: Callable[[Any], Any], y: Any, spectrum: Spectrum, cold: int = COLD, warm: int = WARM
+    field: Callable[[Any], Any],
+    y: Any,
+    spectrum: Spectrum,
+    cold: int = COLD,
+    warm: int = WARM,
+    seed: Any = None,
 ) -> tuple[Spectrum, Int[Array, ""]]:
     """The estimate a step later, and the Hessian-vector products it took (each counts two evaluations).
 
-    ``cold`` products where nothing is known, ``warm`` where the last are EVERY steps old, none in between. Exact
-    derivatives (``jax.jvp``), no differences.
+    ``cold`` products where nothing is known, ``warm`` where the last are EVERY steps old, none in between, by exact
+    derivatives (``jax.jvp``), no differences. Two at a time: J v, of the kept vector, and J q, q along the sum of v's
+    residual and the seed; the next vector is what J makes of the unit vector in span(v, q) that it lengthens most.
+
+    seed : where to look besides, e.g. the last step's error estimate, zero for nowhere. An eigenvalue that overtakes
+    the kept vector's is found late by powers alone, but a component damped too little shows in the error.
     """
     count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
 
-    def product(_: Any, carry: Any) -> Any:
-        vector, _ = carry
-        image = jax.jvp(field, (y,), (vector,))[1]
-        size = tree.norm(image)
-        good = jnp.isfinite(size) & (size > 0.0)
-        return tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), image), vector), size
+    def product(vector: Any) -> Any:
+        return jax.jvp(field, (y,), (vector,))[1]
 
-    vector, radius = jax.lax.fori_loop(0, count, product, (spectrum.vector, spectrum.radius))
+    def pair(i: Any, carry: Any) -> Any:
+        vector, _ = carry
+        image = product(vector)
+        beside = _unit(_orthogonal(image, vector))
+        if seed is not None:
+            beside = tree.add(beside, tree.scale(jnp.where(i == 0, 1.0, 0.0), _unit(seed)))
+        other = product(_unit(_orthogonal(beside, vector)))
+        # The leading eigenvector of the Gram matrix of the two images.
+        a, b, c = tree.inner(image, image), tree.inner(image, other), tree.inner(other, other)
+        angle = 0.5 * jnp.arctan2(2.0 * b, a - c)
+        longest = jax.tree.map(lambda v, w: jnp.cos(angle) * v + jnp.sin(angle) * w, image, other)
+        size = tree.norm(longest)
+        good = jnp.isfinite(size) & (size > 0.0)
+        return tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), longest), vector), size
+
+    vector, radius = jax.lax.fori_loop(0, count // 2, pair, (spectrum.vector, spectrum.radius))
     radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
     age = jnp.where(count > 0, 0, spectrum.age) + 1
     return Spectrum(vector, radius, age.astype(jnp.int64)), count
 
 
+def _orthogonal(a: Any, unit: Any) -> Any:
+    """a − ⟨a, u⟩ u."""
+    along = tree.inner(a, unit)
+    return jax.tree.map(lambda x, u: x - along * u, a, unit)
+
+
 class Stage(eqx.Module):
     """What a stabilised method carries between steps: f at the present point, the spectrum, evaluations so far.
 
-    past : earlier points, of a multistep method.
+    error : the estimate of the last attempt. past : earlier points, of a multistep method.
     """
 
     slope: Any
     spectrum: Spectrum
     evaluations: Int[Array, ""]
+    error: Any
     past: Any = None
 
 
@@ -104,7 +132,8 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, memory: Any = None) -> Stage:
         """``memory``, from :meth:`remembered`, takes up what an earlier solve learnt."""
         spectrum = unknown(y0) if memory is None else memory
-        return Stage(terms.vf(t0, y0, args), spectrum, jnp.asarray(1, dtype=jnp.int64))
+        slope = terms.vf(t0, y0, args)
+        return Stage(slope, spectrum, jnp.asarray(1, dtype=jnp.int64), tree.scale(0.0, slope))
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Stage, made_jump: Any
@@ -114,14 +143,16 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         if made_jump is not False:
             slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
             past = self.forgotten(past, made_jump)
-        spectrum, products = refresh(lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum)
+        spectrum, products = refresh(
+            lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum, seed=solver_state.error
+        )
         h = terms.contr(t0, t1)
         y1, error, slope1, spent = self.stride(
             lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius, past
         )
         evaluations = solver_state.evaluations + spent + 2 * products
         info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
-        after = Stage(slope1, spectrum, evaluations, self.remembering(past, t0, t1, y0))
+        after = Stage(slope1, spectrum, evaluations, error, self.remembering(past, t0, t1, y0))
         return y1, error, info, after, diffrax.RESULTS.successful
 
     def stride(
@@ -141,7 +172,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     def after_rejection(self, before: Stage, after: Stage) -> Stage:
         """The state to try again from: what was learnt of the spectrum is kept, and doubted."""
         aged = eqx.tree_at(lambda s: s.age, after.spectrum, jnp.maximum(after.spectrum.age, EVERY))
-        return Stage(before.slope, aged, after.evaluations, before.past)
+        return Stage(before.slope, aged, after.evaluations, after.error, before.past)
 
     def memory(self, y: Any) -> Any:
         """What :meth:`init` takes, where nothing is known yet."""
