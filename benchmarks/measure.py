@@ -93,7 +93,7 @@ class Bench:
 
 
 #: Seconds up to which a solve is made twice, and thrice: at another tolerance a method may compile another program.
-TWICE, THRICE = 10.0, 0.3
+TWICE, THRICE = 30.0, 0.3
 
 
 def solve(peer: Peer, task: Task, reference: Reference, tolerance: float, limit: Limit, first: bool) -> Point:
