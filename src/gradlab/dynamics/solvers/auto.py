@@ -88,7 +88,7 @@ class Auto(Solver):
 
     Parameters
     ----------
-    tolerance, absolute : as for ``Adaptive``, and the same for every method used.
+    tolerance, absolute : as for ``Adaptive``; the explicit pair works to a tenth of them, down to a tolerance of 1e-6.
     explicit, stiff : names of the two methods; the defaults follow from tolerance, size and symmetry when a run
         begins (``resolve``). ``stiff=""`` : explicit throughout.
     """
@@ -238,7 +238,7 @@ def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: An
 
 
 def _begins(journal: Journal, solver: Auto, state: State, end: Any) -> Bool[Array, ""]:
-    """Whether stability alone would cost the explicit pair far more than BDF's start."""
+    """Whether stability alone would cost the explicit pair BEGIN times a change to BDF."""
     each = cost(method(solver.explicit), solver.explicit)
     steps = (end - state.tau) * journal.spectrum.radius / LIMITS.get(solver.explicit, 3.0)
     return each * steps > BEGIN * _price(solver, state)
