@@ -148,17 +148,20 @@ def test_an_eigenvalue_that_overtakes_the_kept_one_is_found_by_the_seed() -> Non
     assert float(unseeded.radius) == pytest.approx(61.0)
 
 
-@pytest.mark.parametrize("method", [RKC2(), MRKC3()])
-def test_a_leading_eigenvalue_that_changes_costs_few_rejections(method) -> None:
-    # The second rate overtakes the first at t = 15 and then grows on.
-    def field(t, y, args):
-        return -jnp.stack([60.0, 30.0 + 2.0 * t, 0.1]) * (y - jnp.sin(0.2 * t))
+def test_an_overtaken_eigenvalue_costs_few_steps() -> None:
+    def steps(constant: float) -> int:
+        # The second rate exceeds 60 from t = 15 on, 29 always.
+        def field(t, y, args):
+            return -jnp.stack([constant + 0.0 * t, 30.0 + 2.0 * t, 0.1]) * (y - jnp.sin(0.2 * t))
 
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field), method, 0.0, 60.0, None, jnp.ones(3), max_steps=4000,
-        stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6, pcoeff=0.1, icoeff=0.3, factormax=1.2),
-    )  # fmt: skip
-    assert int(solution.stats["num_rejected_steps"]) <= 0.1 * int(solution.stats["num_accepted_steps"])
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field), MRKC3(), 0.0, 60.0, None, jnp.ones(3), max_steps=4000,
+            stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6, pcoeff=0.1, icoeff=0.3, factormax=1.2),
+        )  # fmt: skip
+        return int(solution.stats["num_steps"])
+
+    # Powers of the kept vector alone take 1.9 times as many.
+    assert steps(60.0) < 1.4 * steps(29.0)
 
 
 @pytest.fixture(scope="module")

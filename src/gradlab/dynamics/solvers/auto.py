@@ -1,4 +1,4 @@
-"""The choice by default: begin explicit, measure stiffness, change over where it pays, and say so.
+"""The choice by default: begin explicit (plainly stiff small nets: on BDF), measure, change where it pays, say so.
 
 A call makes a few attempted steps. Then the planned step h and the spectral radius ρ of the field tell what limits it:
 an explicit pair whose h ρ has come to the end of its stability interval is held there by stability and not by
@@ -55,7 +55,7 @@ BEGIN = 2.0
 SHARE, FINE = 0.1, 1e-6
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
-#: The most unknowns for which a dense Jacobian, some 1.5 gradients a column, is worth its price: where there is no
+#: The most unknowns for which a dense Jacobian (``jacobian_price``) is worth its price: where there is no
 #: stabilised method; beside one; beside one that round-off holds back (tolerance below TIGHT).
 DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 400, 1e-7
 
