@@ -13,7 +13,17 @@ import pytest
 
 import gradlab
 from gradlab import Adaptive, Data, Dense, Gaussian, GradientFlow, Problem
-from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5, Multistep, Past, bend, none, remember, shifted
+from gradlab.dynamics.solvers.multistep import (
+    MRKC3,
+    MRKC5,
+    Multistep,
+    Past,
+    bend,
+    none,
+    note,
+    recall,
+    shifted,
+)
 from gradlab.dynamics.solvers.rock4 import ROCK4
 
 METHODS = [MRKC3(), MRKC5()]
@@ -43,7 +53,20 @@ def test_the_past_gives_back_a_polynomial(degree: int) -> None:
 
 def known(values, times) -> Past:
     """A past of which every point is known."""
-    return Past(jnp.asarray(values), jnp.asarray(times), jnp.asarray(len(times)), jnp.asarray(False))
+    values = jnp.asarray(values)
+    return replace(
+        none(values[0], len(times)), values=values, times=jnp.asarray(times), count=jnp.asarray(len(times))
+    )
+
+
+def remember(past: Past, t0, t1, y0) -> Past:
+    """The past at t1, after a step from (t0, y0)."""
+    return recall(note(past, t0, y0), t1)
+
+
+def latest_first(past: Past) -> np.ndarray:
+    """The ring's points in the order of their times."""
+    return np.roll(past.values, -int(past.head), axis=0)
 
 
 def only(past: Past, count: int) -> Past:
@@ -65,7 +88,7 @@ def test_a_point_much_nearer_than_the_one_before_is_not_remembered() -> None:
         past = remember(past, t0, t1, jnp.asarray([10.0 * t0]))
     # 2.0 lies 0.1 before 2.1, the point before it 1.0 before 2.0: it is left out.
     np.testing.assert_allclose(past.times, [2.1, 1.0, 0.0])
-    np.testing.assert_allclose(past.values[:, 0], [21.0, 10.0, 0.0])
+    np.testing.assert_allclose(latest_first(past)[:, 0], [21.0, 10.0, 0.0])
     assert int(past.count) == 3
     # Of steps that are short for good only the first is left out.
     for k in range(3):
@@ -208,8 +231,10 @@ def test_the_methods_start_again_after_a_jump_and_stand_alone_under_diffrax() ->
                 term, 0.1 * i, 0.1 * (i + 1), jnp.ones(3), None, state, made_jump=False
             )
         jumped = method.step(term, 0.4, 0.5, jnp.ones(3), None, state, made_jump=jnp.asarray(True))[3]
-        assert int(state.past.count) == min(4, method.degree)
-        assert int(jumped.past.count) == 1
+        # The point that the last step began from waits.
+        assert int(state.past.count) == min(3, method.degree)
+        assert int(jumped.past.count) == 0
+        assert state.past.waits and jumped.past.waits
 
 
 def test_the_past_pays(small_linear_net) -> None:
@@ -245,6 +270,23 @@ def test_round_off_of_the_coefficients_stays_that_of_the_points() -> None:
     assert not np.any(np.asarray(bend(past, 0.0, y, 1.0)))
     noisy = replace(past, values=past.values * (1.0 + 1e-16 * jnp.arange(5.0)[:, None]))
     assert float(jnp.max(jnp.abs(bend(noisy, 0.0, y, 1.0)))) < 1e-14
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rejected_step_leaves_the_past_as_it_was(method: Multistep) -> None:
+    term, y = diffrax.ODETerm(lambda t, y, args: -y), jnp.ones(3)
+    state = method.init(term, 0.0, 1.0, y, None)
+    for i in range(7):
+        before, begun, t = state, y, 0.1 * i
+        y, _, _, state, _ = method.step(term, t, t + 0.1, y, None, state, made_jump=False)
+    again = method.after_rejection(before, state)
+    for past in (again.past, before.past):
+        shorter = method.step(term, t, t + 0.05, begun, None, replace(state, past=past), made_jump=False)[
+            3
+        ].past
+        np.testing.assert_allclose(shorter.times[:3], [0.5, 0.4, 0.3])
+        np.testing.assert_array_equal(latest_first(shorter)[0], before.past.latest)
+        assert float(shorter.since) == pytest.approx(0.6)
 
 
 def test_a_kick_is_not_looked_back_over() -> None:

@@ -29,16 +29,22 @@ NEAR = 0.25
 
 
 class Past(eqx.Module):
-    """Points of the orbit before the present one, the latest first.
+    """Points of the orbit before the present one.
 
-    values : a pytree like y with a leading axis of q. times : theirs. count : how many are known. left_out : whether
-    the point before the present one is not among them.
+    values : a pytree like y with a leading axis of q, a ring: the j-th latest point is number head + j modulo q.
+    times : theirs, the latest first. count : how many are known. left_out : whether the point before the present one
+    is not among them. latest, since : the point the last attempt began from and its time, taken up when the next
+    begins (``waits``): until then it may be tried again.
     """
 
     values: Any
     times: Float[Array, " q"]
+    head: Int[Array, ""]
     count: Int[Array, ""]
     left_out: Bool[Array, ""]
+    latest: Any
+    since: Float[Array, ""]
+    waits: Bool[Array, ""]
 
 
 class Memory(eqx.Module):
@@ -54,26 +60,46 @@ class Memory(eqx.Module):
 
 def forget(past: Past, when: Any) -> Past:
     """No past, where ``when`` holds."""
-    return replace(past, count=jnp.where(when, 0, past.count))
+    return replace(past, count=jnp.where(when, 0, past.count), waits=past.waits & ~jnp.asarray(when))
 
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
     values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
-    return Past(values, jnp.zeros(degree), jnp.zeros((), dtype=jnp.int64), jnp.asarray(False))
+    none, no = jnp.zeros((), dtype=jnp.int64), jnp.asarray(False)
+    return Past(values, jnp.zeros(degree), none, none, no, tree.scale(0.0, y), jnp.zeros(()), no)
 
 
-def remember(past: Past, t0: Any, t1: Any, y0: Any) -> Past:
-    """The past at t1, with y0 at t0 added to it.
+def note(past: Past, t: Any, y: Any) -> Past:
+    """With the point that a step begins from, not yet taken up."""
+    return replace(past, latest=y, since=jnp.asarray(t, dtype=past.since.dtype), waits=jnp.asarray(True))
 
-    A point much nearer to t1 than the point before lay to t0 is left out, as where a record cuts a step short, but
-    never two in a row: steps may have become short for good.
+
+def recall(past: Past, now: Any) -> Past:
+    """The past at time ``now``, with the point that waits taken up.
+
+    A point much nearer to now than the point before lay to it is left out, as where a record cuts a step short, but
+    never two in a row: steps may have become short for good. One row of the ring is written, and nothing moved: in a
+    loop this happens in place.
     """
-    near = (past.count > 0) & ~past.left_out & (t1 - t0 < NEAR * (t0 - past.times[0]))
-    times = jnp.concatenate([jnp.asarray(t0, dtype=past.times.dtype)[None], past.times[:-1]])
-    values = jax.tree.map(lambda old, new: jnp.concatenate([new[None], old[:-1]]), past.values, y0)
-    added = Past(values, times, jnp.minimum(past.count + 1, past.times.shape[0]), jnp.asarray(False))
-    return tree.where(near, replace(past, left_out=jnp.asarray(True)), added)
+    near = (past.count > 0) & ~past.left_out & (now - past.since < NEAR * (past.since - past.times[0]))
+    taken, size = past.waits & ~near, past.times.shape[0]
+    place = (past.head - 1) % size
+
+    def written(old: Any, new: Any) -> Any:
+        row = jnp.where(taken, new, jax.lax.dynamic_index_in_dim(old, place, keepdims=False))
+        return jax.lax.dynamic_update_index_in_dim(old, row, place, 0)
+
+    moved = jnp.concatenate([past.since[None], past.times[:-1]])
+    return replace(
+        past,
+        values=jax.tree.map(written, past.values, past.latest),
+        times=jnp.where(taken, moved, past.times),
+        head=jnp.where(taken, place, past.head),
+        count=jnp.where(taken, jnp.minimum(past.count + 1, size), past.count),
+        left_out=jnp.where(past.waits, near, past.left_out),
+        waits=jnp.asarray(False),
+    )
 
 
 def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
@@ -97,8 +123,14 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
         rows.append(jnp.where(order <= used, row, 0.0))
         combined = combined + jnp.outer(polynomial, rows[-1])
         polynomial = jnp.concatenate([jnp.zeros(1), polynomial[:-1]]) - theta[order] * polynomial
-    factors = combined[2:, 1:]
-    return jax.tree.map(lambda old, now: jnp.tensordot(factors, old - now[None], 1), past.values, y)
+    # Columns from the order of times to that of the ring.
+    factors = combined[2:, 1:][:, (places - past.head) % degree]
+    return jax.tree.map(lambda old, now: sums(factors, old - now[None]), past.values, y)
+
+
+def sums(matrix: Float[Array, "m q"], rows: Float[Array, "q *shape"]) -> Float[Array, "m *shape"]:
+    """The product of a small matrix with stacked weights, written out: one pass over them, where ``dot`` makes more."""
+    return jnp.stack([sum(row[j] * rows[j] for j in range(matrix.shape[1])) for row in matrix])
 
 
 def shifted(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
@@ -146,8 +178,14 @@ class Multistep(Stabilised):
     def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Past) -> Any:
         return self.bent(field, t, y, h, slope, z, bend(past, t, y, h))
 
-    def remembering(self, past: Past, t0: Any, t1: Any, y0: Any) -> Past:
-        return remember(past, t0, t1, y0)
+    def recalling(self, past: Past, t0: Any) -> Past:
+        return recall(past, t0)
+
+    def remembering(self, past: Past, t0: Any, y0: Any) -> Past:
+        return note(past, t0, y0)
+
+    def unremembering(self, past: Past) -> Past:
+        return replace(past, waits=jnp.asarray(False))
 
     def forgotten(self, past: Past, when: Any) -> Past:
         return forget(past, when)
@@ -210,6 +248,6 @@ class MRKC5(Multistep):
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         def part(start: Any, share: Any) -> Any:
             factors = shifted(self.degree, start, share)
-            return jax.tree.map(lambda c: jnp.tensordot(factors, c, 1), bend)
+            return jax.tree.map(lambda c: sums(factors, c), bend)
 
         return extrapolated(field, t, y, h, slope, self._legs(z), part)

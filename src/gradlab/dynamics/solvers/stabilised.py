@@ -83,7 +83,12 @@ def refresh(
         good = jnp.isfinite(size) & (size > 0.0)
         return tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), longest), vector), size
 
-    vector, radius = jax.lax.fori_loop(0, count // 2, pair, (spectrum.vector, spectrum.radius))
+    # A branch, and not just a loop of no passes: what does not change in the loop, the orbit's own forward pass, is
+    # moved out before it by the compiler, and would be paid for at every step.
+    known = (spectrum.vector, spectrum.radius)
+    vector, radius = jax.lax.cond(
+        count > 0, lambda: jax.lax.fori_loop(0, count // 2, pair, known), lambda: known
+    )
     radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
     age = jnp.where(count > 0, 0, spectrum.age) + 1
     return Spectrum(vector, radius, age.astype(jnp.int64)), count
@@ -143,6 +148,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         if made_jump is not False:
             slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
             past = self.forgotten(past, made_jump)
+        past = self.recalling(past, t0)
         spectrum, products = refresh(
             lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum, seed=solver_state.error
         )
@@ -152,7 +158,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         )
         evaluations = solver_state.evaluations + spent + 2 * products
         info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
-        after = Stage(slope1, spectrum, evaluations, error, self.remembering(past, t0, t1, y0))
+        after = Stage(slope1, spectrum, evaluations, error, self.remembering(past, t0, y0))
         return y1, error, info, after, diffrax.RESULTS.successful
 
     def stride(
@@ -161,8 +167,16 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         """As :meth:`stretch`, by a multistep method with the past."""
         return self.stretch(field, t, y, h, slope, z)
 
-    def remembering(self, past: Any, t0: Any, t1: Any, y0: Any) -> Any:
-        """The past of a multistep method at t1."""
+    def recalling(self, past: Any, t0: Any) -> Any:
+        """The past of a multistep method as a step from t0 begins."""
+        return past
+
+    def remembering(self, past: Any, t0: Any, y0: Any) -> Any:
+        """The past after a step from (t0, y0) that may yet be rejected."""
+        return past
+
+    def unremembering(self, past: Any) -> Any:
+        """The past after a rejection."""
         return past
 
     def forgotten(self, past: Any, when: Any) -> Any:
@@ -172,7 +186,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     def after_rejection(self, before: Stage, after: Stage) -> Stage:
         """The state to try again from: what was learnt of the spectrum is kept, and doubted."""
         aged = eqx.tree_at(lambda s: s.age, after.spectrum, jnp.maximum(after.spectrum.age, EVERY))
-        return Stage(before.slope, aged, after.evaluations, after.error, before.past)
+        return Stage(before.slope, aged, after.evaluations, after.error, self.unremembering(after.past))
 
     def memory(self, y: Any) -> Any:
         """What :meth:`init` takes, where nothing is known yet."""
