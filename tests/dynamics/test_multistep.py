@@ -234,7 +234,8 @@ def test_the_methods_start_again_after_a_jump_and_stand_alone_under_diffrax() ->
         # The point that the last step began from waits.
         assert int(state.past.count) == min(3, method.degree)
         assert int(jumped.past.count) == 0
-        assert state.past.waits and jumped.past.waits
+        assert state.past.waits
+        assert jumped.past.waits
 
 
 def test_the_past_pays(small_linear_net) -> None:
