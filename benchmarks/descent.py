@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -151,8 +152,10 @@ def rows(quick: bool, tell: Callable[[str], None] = lambda name: None) -> list[d
     """Microseconds a step (and seed) by problem and method."""
     found: list[dict[str, Any]] = []
     small, large = deep_linear("deep linear 10-10-10-10-10, N = 100", 1.0), wide()
+    few = replace(small, name="the same, condensed", problem=gradlab.condensed(small.problem))
     for task, tanh, steps in (
         (small, False, 20_000 if quick else 200_000),
+        (few, False, 20_000 if quick else 200_000),
         (large, True, 30 if quick else 300),
     ):
         begun = time.perf_counter()
@@ -165,7 +168,7 @@ def rows(quick: bool, tell: Callable[[str], None] = lambda name: None) -> list[d
         row["matrix products alone"] = products(
             task.problem.data.inputs.shape[0], task.problem.network.widths
         )
-        if task is small:
+        if task is not large:
             row["gradlab, 256 seeds, per seed"] = _ensemble(task, 300 if quick else 3000, 256)
         found.append(row | {"seconds": time.perf_counter() - begun})
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
 from gradlab.observe.observables import Observable
 
@@ -96,7 +98,35 @@ class Drive:
     def to(
         self, state: State, end: Any, solver: Solver, stop: Stop, tell: Callable[[float], None]
     ) -> tuple[State, dict[str, Any]]:
-        """Advance until ``end`` or a stop, in calls short enough for progress to be seen."""
+        """Advance until ``end`` or a stop; a large ensemble in blocks, several at a time."""
+        if not apart(self.members):
+            return self._to(state, end, solver, stop, tell)
+        told = Told(tell, len(self._blocks))
+
+        def advanced(block: int) -> tuple[State, dict[str, Any]]:
+            rows, drive = self._blocks[block]
+            part, until = take((state, np.asarray(end)), rows)
+            part, seen = drive._to(part, until, solver, stop, told.of(block))
+            # A block that has arrived holds nobody's progress back.
+            told.of(block)(float(np.max(end)))
+            return part, seen
+
+        return join(at_once(advanced, len(self._blocks), told), self.members or 1)
+
+    @functools.cached_property
+    def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
+        """The rows of each block, and its drive."""
+        together = (self.flow, self.observables)
+        parts = [(rows, take(together, rows)) for rows in blocks(self.members or 1)]
+        return [
+            (rows, replace(self, flow=flow, observables=seen, members=len(rows)))
+            for rows, (flow, seen) in parts
+        ]
+
+    def _to(
+        self, state: State, end: Any, solver: Solver, stop: Stop, tell: Callable[[float], None]
+    ) -> tuple[State, dict[str, Any]]:
+        """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
         limit = float(ATTEMPTS)
         while True:
@@ -134,7 +164,7 @@ class Drive:
         present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
 
         def tell(tau: float) -> None:
-            share.tell((tau - present) / (goal - present))
+            share.tell((tau - present) / (goal - present) if goal > present else 1.0)
 
         if isinstance(self.flow, Kicked) and np.any(running):
             # A member that has stopped is behind the others, or ends before them: its kicks are its own.

@@ -97,7 +97,8 @@ def _small_members(axis_size: int, in_batched: Any, a: Any, b: Any) -> Any:
 
 @_small_across.def_vmap
 def _small_across_members(axis_size: int, in_batched: Any, a: Any, b: Any) -> Any:
-    return _called(a, jnp.swapaxes(b, -1, -2)), True
+    # A stored bᵀ here too: 1.7 µs a step of four 10 × 10 layers instead of 2.2.
+    return _called(a, jax.lax.optimization_barrier(jnp.swapaxes(b, -1, -2))), True
 
 
 def _product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
