@@ -12,12 +12,15 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import lsq_linear
 
+import gradlab
+from gradlab import Stop
 from gradlab.analysis.kkt import kkt_residual
 from gradlab.dynamics import stops
 from gradlab.dynamics.filippov.advance import advance, supports
 from gradlab.dynamics.filippov.modes import mode, program, surfaces
 from gradlab.dynamics.filippov.sliding import least_norm
 from gradlab.dynamics.filippov.smoothing import advance_smoothed, extrapolated, smoothed
+from gradlab.laboratory.progress import PROGRESS
 from gradlab.problem.activations import LeakyReLU
 from gradlab.problem.data import Data
 from gradlab.problem.dense import Dense
@@ -351,3 +354,54 @@ def test_events_that_crowd_end_the_solve_as_a_value(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(room._Solve, "_piece", creep)
     assert solve.to(31.0) == stops.UNDERFLOW
     assert solve.u < 30.0 + 1e-4
+
+
+# Stops and progress ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stop", "result"),
+    [
+        (Stop(loss=0.05), "stopped: loss reached"),
+        (Stop(gradient_norm=0.03), "stopped: gradient norm reached"),
+        (Stop(steps=30), "stopped: step count reached"),
+        (Stop(log_t=2.5), "stopped: log t reached"),
+    ],
+)
+def test_a_stop_is_met_at_the_step_where_it_holds_and_not_at_the_record(stop: Stop, result: str) -> None:
+    problem, weights = small()
+    flow, clock = gradlab.GradientFlow(problem), gradlab.LogTime()
+    given: dict[str, Any] = {"clock": clock, "solver": "filippov", "refine": False, "observables": ["loss"]}
+    whole = gradlab.run(flow, weights, [8.0], **given)
+    ended = gradlab.run(flow, weights, [8.0], stop=stop, **given)
+    assert ended.attrs["result"] == result
+    assert 0.5 < float(ended["tau"][-1]) < 7.0
+    assert int(ended["step"][-1]) < int(whole["step"][-1])
+    # One step earlier it did not hold yet.
+    before = gradlab.run(flow, weights, [8.0], stop=Stop(steps=int(ended["step"][-1]) - 1), **given)
+    if stop.loss is not None:
+        assert float(ended["loss"][-1]) <= 0.05 < float(before["loss"][-1])
+    # The orbit up to there is the same.
+    there = gradlab.run(flow, weights, [float(ended["tau"][-1])], **given)
+    assert gap(problem, *(problem.unravel(seen["final_weights"].values) for seen in (ended, there))) < 1e-7
+
+
+def test_progress_is_told_between_records() -> None:
+    heard: list[float] = []
+
+    class Listener:
+        def update(self, description: str, completed: float, total: float) -> None:
+            heard.append(completed / total)
+
+    problem, weights = small()
+    token = PROGRESS.set(Listener())
+    try:
+        gradlab.run(
+            gradlab.GradientFlow(problem), weights, [8.0], clock=gradlab.LogTime(), solver="filippov",
+            observables=["loss"],
+        )  # fmt: skip
+    finally:
+        PROGRESS.reset(token)
+    assert len([part for part in heard if 0.5 < part < 1.0]) > 10
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0

@@ -132,7 +132,7 @@ class Drive:
         while True:
             clock_start = time.perf_counter()
             if isinstance(solver, Filippov):
-                return self._across_kinks(state, end, solver, stop)
+                return self._across_kinks(state, end, solver, stop, tell)
             if isinstance(solver, Auto):
                 solver = solver.following(state.memory)
             state, seen = step(
@@ -148,10 +148,10 @@ class Drive:
             tell(float(np.min(tau, where=moving, initial=np.inf)))
 
     def _across_kinks(
-        self, state: State, end: Any, solver: Filippov, stop: Stop
+        self, state: State, end: Any, solver: Filippov, stop: Stop, tell: Callable[[float], None]
     ) -> tuple[State, dict[str, Any]]:
-        """The same for a solver that runs on the host and meets stops at records."""
-        moved = carry(self.flow, self.clock, solver, state, float(end))
+        """The same for a solver that runs on the host."""
+        moved = carry(self.flow, self.clock, solver, state, float(end), stop, tell)
         code, seen = _look(self.flow, stop, self.observables, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
         return replace(moved, status=status), seen | kinks_seen(moved)

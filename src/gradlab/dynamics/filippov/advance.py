@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -59,6 +60,15 @@ class Outcome(eqx.Module):
     status: int
 
 
+#: u = log(1 + t), the weights as one vector and the accepted steps so far → a status: RUNNING, or why to stop.
+Look = Callable[[float, np.ndarray, int], int]
+
+
+def unwatched(u: float, y: np.ndarray, steps: int) -> int:
+    """Nobody looks."""
+    return stops.RUNNING
+
+
 def supports(problem: Problem) -> str | None:
     """Why :func:`advance` does not serve a problem, and what does; None where it does."""
     network = problem.network
@@ -106,6 +116,7 @@ def advance(
     end: float,
     memory: Memory | None = None,
     tolerance: float = 1e-10,
+    look: Look = unwatched,
 ) -> Outcome:
     """Filippov's solution of dW/dt = −∂L(W) from u = log(1 + t) to ``end``, L the potential of a two-layer net.
 
@@ -126,7 +137,7 @@ def advance(
     if refusal := supports(problem):
         raise ValueError(refusal)
     check(problem, u, end, tolerance)
-    solve = _Solve(problem, weights, float(u), memory, tolerance)
+    solve = _Solve(problem, weights, float(u), memory, tolerance, look)
     status = solve.to(float(end))
     after = Memory(solve.kinks.of_examples(solve.signs), solve.h)
     counts = solve.counts
@@ -148,14 +159,20 @@ class _Solve:
     """The host-side state of one call."""
 
     def __init__(
-        self, problem: Problem, weights: Any, u: float, memory: Memory | None, tolerance: float
+        self,
+        problem: Problem,
+        weights: Any,
+        u: float,
+        memory: Memory | None,
+        tolerance: float,
+        look: Look = unwatched,
     ) -> None:
         self.problem, self.alpha, self.tolerance = problem, slope(problem), tolerance
         inputs = np.asarray(problem.data.inputs, dtype=float)
         self.inputs = inputs.reshape(len(inputs), -1)
         # of slope 1 nothing bends
         self.kinks: Surfaces = surfaces(self.inputs if self.alpha != 1.0 else 0.0 * self.inputs)
-        self.y, self.u, self.counts = np.array(problem.ravel(weights)), u, Counts()
+        self.y, self.u, self.counts, self.look = np.array(problem.ravel(weights)), u, Counts(), look
         network: Any = problem.network  # a Dense of two layers, see supports
         self.d, self.m = network.widths[:2]
         self.events: list[Event] = []
@@ -215,11 +232,13 @@ class _Solve:
                 self.u, self.y = float(solver.t), solver.y
                 # a step cut by the end does not forget the longer one planned
                 self.h = float(solver.h_abs if self.u < end else max(planned, solver.h_abs))
+                status = self.look(self.u, self.y, self.counts.steps)
                 continue
             self.h = RESTART * max(planned, float(solver.t) - start)
             landing = stepper(start, before, max(found[0], start + 20.0 * np.spacing(start)), end, known)
             self.u, self.y = self._land(landing, solver.sol, watch, *found)
             self._change(here, watch, found, np.asarray(before))
+            status = self.look(self.u, self.y, self.counts.steps)
             break
         self.sliding_time += share * (self.u - begin)
         return status

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.filippov.advance import Memory, Outcome, check, slope, supports
+from gradlab.dynamics.filippov.advance import Look, Memory, Outcome, check, slope, supports, unwatched
 from gradlab.dynamics.filippov.modes import program
 from gradlab.dynamics.filippov.stepping import Counts, Stepper
 from gradlab.problem.network import Network, batch, count, drawn
@@ -94,6 +94,7 @@ def advance_smoothed(
     tolerance: float = 1e-10,
     epsilon: float = 1e-7,
     memory: Memory | None = None,
+    look: Look = unwatched,
 ) -> Outcome:
     """Gradient flow of the smoothed net from u = log(1 + t) to ``end``: Filippov's solution up to O(ε).
 
@@ -102,7 +103,8 @@ def advance_smoothed(
 
     Parameters
     ----------
-    memory : only its step size is read and given back; its signs are those of the pre-activations.
+    memory : only its step size is read and given back; its signs are those of the pre-activations. look : called
+        after every accepted step, ends the solve where it returns another code than RUNNING.
 
     Raises
     ------
@@ -117,12 +119,13 @@ def advance_smoothed(
     if end > u:
         h = h or min(1e-3, end - u)
         solver = Stepper(velocity, jacobian, u, y, end, h, tolerance, counts)
-        while u < end:
+        while u < end and status == stops.RUNNING:
             planned = solver.h_abs
             if not solver.advance() or counts.steps > STEPS:
                 status = stops.UNDERFLOW if np.isfinite(solver.f).all() else stops.NOT_FINITE
                 break
             u, y, h = float(solver.t), solver.y, float(max(planned, solver.h_abs))
+            status = look(u, y, counts.steps)
     reached = problem.unravel(jnp.asarray(y))
     inputs = np.asarray(problem.data.inputs).reshape(problem.data.inputs.shape[0], -1)
     signs = np.where(np.asarray(reached[0]) @ inputs.T > 0.0, 1, -1).astype(np.int8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,8 @@ from gradlab.dynamics.filippov.advance import Memory, advance, supports
 from gradlab.dynamics.filippov.smoothing import advance_smoothed
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.methods import Solver
-from gradlab.dynamics.state import State
+from gradlab.dynamics.state import State, watch
+from gradlab.dynamics.stops import Stop
 from gradlab.problem.problem import Problem
 
 #: Kinks (neurons × examples) up to which ``auto`` follows every one of them.
@@ -37,8 +39,8 @@ class Filippov(Solver):
     """Filippov's solution of the gradient flow of a two-layer (leaky) ReLU net: event-driven modes with sliding.
 
     Runs on the host, in u = log(1 + t), so that any time can be reached; clocks Time() and LogTime(). Its error
-    bar is not a coarser tolerance but the distance from an independent second road (:class:`Smoothing`). Stops
-    are checked at records. docs/notes/filippov.md has the notion of solution.
+    bar is not a coarser tolerance but the distance from an independent second road (:class:`Smoothing`).
+    docs/notes/filippov.md has the notion of solution.
 
     Parameters
     ----------
@@ -107,18 +109,39 @@ def serves(flow: Flow, clock: Clock, ensemble: bool) -> bool:
     return refuse(flow, clock, ensemble) is None and int(np.prod(_kinks(flow.observed))) <= KINKS
 
 
-def carry(flow: Flow, clock: Clock, solver: Filippov, state: State, end: float) -> State:
-    """Towards clock value ``end``, on the host."""
+_code = eqx.filter_jit(watch)
+
+
+def carry(
+    flow: Flow,
+    clock: Clock,
+    solver: Filippov,
+    state: State,
+    end: float,
+    stop: Stop,
+    tell: Callable[[float], None],
+) -> State:
+    """Towards clock value ``end`` or the stop, on the host; after every step ``tell`` hears the clock."""
     if int(state.status) != stops.RUNNING or float(state.tau) >= end:
         return state
     course: Course = state.memory
     known: Any = clock.known(jnp.asarray(end, dtype=jnp.float64))
     memory = Memory(np.asarray(course.signs), float(course.h)) if int(course.begun) else None
     problem, u, goal = flow.observed, float(state.u), float(known)
+    levels = (stop.loss, stop.log_loss, stop.gradient_norm, stop.steps, stop.log_t)
+    watched = any(level is not None for level in levels)
+
+    def look(u: float, y: np.ndarray, steps: int) -> int:
+        tell(clock.at(u))
+        if not watched:
+            return stops.RUNNING
+        pair = (problem.unravel(jnp.asarray(y)), jnp.asarray(u))
+        return int(_code(flow, stop, pair, state.steps + steps))
+
     if isinstance(solver, Smoothing):
-        outcome = advance_smoothed(problem, state.y, u, goal, solver.tolerance, solver.epsilon, memory)
+        outcome = advance_smoothed(problem, state.y, u, goal, solver.tolerance, solver.epsilon, memory, look)
     else:
-        outcome = advance(problem, state.y, u, goal, memory, solver.tolerance)
+        outcome = advance(problem, state.y, u, goal, memory, solver.tolerance, look)
     arrived = outcome.status == stops.RUNNING
     slid = outcome.sliding_time if np.isfinite(outcome.sliding_time) else 0.0
     after = Course(
