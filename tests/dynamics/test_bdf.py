@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -261,7 +262,8 @@ def test_short_steps_to_records_lose_neither_step_nor_accuracy() -> None:
     seen, after, n1 = run(ROBERTSON, y0, [30.0, *burst], tolerance)
     assert n1.steps - n0.steps == 100
     assert n1.rejected == n0.rejected
-    assert after.step >= 0.5 * before.step > 0.5
+    assert after.step >= 0.5 * before.step
+    assert before.step > 0.5, "the burst must lie within one step"
     straight, _, _ = run(ROBERTSON, y0, [30.5], 1e-10)
     assert np.abs(seen[-1] - straight[-1]).max() < n1.steps * tolerance
 
@@ -353,3 +355,47 @@ def test_the_log_time_flow_of_an_exponential_loss_reaches_t_of_exp_one_million()
     largest = float((SIGNED @ separator).min() / np.linalg.norm(separator))
     gaps = largest - margins
     assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.02)
+
+
+def test_corrections_mend_a_jacobian_that_is_off_in_few_directions() -> None:
+    rng = np.random.default_rng(3)
+    old = -np.diag(np.geomspace(1.0, 1e3, 30))
+    directions = np.linalg.qr(rng.normal(size=(30, 3)))[0]
+    matrix = old - directions @ np.diag([20.0, 50.0, 300.0]) @ directions.T
+    wanted = rng.normal(size=30)
+    c = 0.1
+    begun = newton.blank(30)
+    scratch, *_ = newton.prepare(lambda: jnp.asarray(old), begun, c)
+
+    def solved(scratch: Any, target: Any) -> Any:
+        return newton.solve(
+            lambda d: target - (d - c * jnp.asarray(matrix) @ d),
+            scratch, c, jnp.asarray(False), lambda x: jnp.linalg.norm(x), 1e-9,
+        )  # fmt: skip
+
+    first = solved(scratch, jnp.asarray(wanted))
+    exact = np.linalg.solve(np.eye(30) - c * matrix, wanted)
+    assert bool(first.converged)
+    np.testing.assert_allclose(first.d, exact, atol=1e-8)
+    # The plain iteration diverges here: its matrix I − M⁻¹A has an eigenvalue below −1.
+    plain = np.eye(30) - np.linalg.solve(np.eye(30) - c * old, np.eye(30) - c * matrix)
+    assert np.abs(np.linalg.eigvals(plain)).max() > 1.0
+    # What was learnt serves the next step: three directions are known, so that it converges sooner.
+    kept = eqx.tree_at(lambda s: s.pairs, scratch, first.pairs)
+    again = solved(kept, jnp.asarray(rng.normal(size=30)))
+    assert bool(again.converged)
+    assert int(again.iterations) < int(first.iterations)
+    # With other factors or another c nothing is kept.
+    other, *_ = newton.prepare(lambda: jnp.asarray(old), kept, 1.1 * c)
+    assert not np.any(np.asarray(other.pairs.images))
+
+
+def test_newer_pairs_overrule_older_ones() -> None:
+    none = newton.blank(8).pairs
+    e = jnp.eye(8)
+    pairs = none.learnt(e[0], 2.0 * e[0], True).learnt(e[1], 4.0 * e[1], True)
+    np.testing.assert_allclose(pairs.mended(e[0] + e[1] + e[2]), 0.5 * e[0] + 0.25 * e[1] + e[2])
+    pairs = pairs.learnt(e[0], 5.0 * e[0], True)
+    np.testing.assert_allclose(pairs.mended(e[0] + e[1]), 0.2 * e[0] + 0.25 * e[1])
+    untouched = pairs.learnt(e[3], e[3] * jnp.nan, False)
+    np.testing.assert_array_equal(untouched.mended(e[0]), pairs.mended(e[0]))

@@ -147,7 +147,7 @@ def _ensemble(random: np.random.Generator, ensemble: tuple[Any, ...], mark: str)
         flow = partial(GradientDescent, step=steps)
         yield from one.ensemble(labels, problems, starts, flow, (duration,))
     else:
-        solver = Adaptive("kvaerno5", 1e-9) if ensemble is IMPLICIT else Adaptive("dopri8", 1e-10)
+        solver = Adaptive("bdf", 1e-9) if ensemble is IMPLICIT else Adaptive("dopri8", 1e-10)
         yield from one.ensemble(labels, problems, starts, GradientFlow, (duration,), solver=solver)
 
 

@@ -7,7 +7,8 @@ are A(0)-stable: stiff real negative spectra are damped, as gradient flows have.
 only: keep oscillating flows to ``orders=(1, 2)``.
 
 Departures from that paper: the rate of Newton's iteration is remembered, so that most steps need one or two
-evaluations; factors serve until c has changed by 30 %; order and step are looked at after *every* step from
+evaluations; its corrections mend an old Jacobian (Anderson's acceleration, kept from step to step), of which
+fewer are needed; factors serve until c has changed by 30 %; order and step are looked at after *every* step from
 the (k+1)-st equal one on, and changed only for a gain above 30 %; and a step shortened in order to land keeps
 the spacing of the differences (:func:`attempt`).
 """
@@ -247,7 +248,7 @@ def attempt(
     valid = jnp.where(solved.converged, ~solved.slow, False)
     # A rejected error may be Newton's own: measure the rate again.
     rate = jnp.where(accepted, solved.rate, 1.0)
-    scratch = Scratch(scratch.jacobian, scratch.lu, scratch.pivots, scratch.c, rate, valid)
+    scratch = Scratch(scratch.jacobian, scratch.lu, scratch.pivots, scratch.c, rate, valid, solved.pairs)
     return Outcome(
         jnp.where(accepted, after, tau),
         jnp.where(accepted, new, y),
