@@ -56,8 +56,8 @@ SHARE, FINE = 0.1, 1e-6
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
 #: The most unknowns for which a dense Jacobian (``jacobian_price``) is worth its price: where there is no
-#: stabilised method; beside one; beside one that round-off holds back (tolerance below TIGHT).
-DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 400, 1e-7
+#: stabilised method; beside one; beside one that round-off holds back (tolerance below TIGHT; 400 weights and log t).
+DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 401, 1e-7
 
 
 class Journal(eqx.Module):

@@ -61,8 +61,10 @@ class Pairs(eqx.Module):
             share = jnp.where(new, 1.0 / jnp.where(new, size, 1.0), 0.0)
             images = images.at[i].set(jnp.where(new, share * rest, 0.0))
             origins = origins.at[i].set(jnp.where(new, share * source, 0.0))
-        kept = [jnp.where(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))]
-        return Pairs(*kept, self.c)
+        images, origins = (
+            jnp.where(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
+        )
+        return Pairs(images, origins, self.c)
 
     def of(self, c: Any, factorised: Any) -> Pairs:
         """For a step of that c: none, where it is another or the factors are new."""
