@@ -158,8 +158,9 @@ def run(
     refine : solve a second time with a larger tolerance (fewer steps) and give the differences as
         ``<observable>_error``: an error bar that bounds, not estimates, where the method is in its asymptotic
         regime. On by default for continuous flows; iterations have rounding errors only.
-    members : an ensemble of that many members as one program; all arrays of ``flow``, ``weights`` and
-        ``observables`` then carry a leading member axis (see ``problem.stack``).
+    members : an ensemble of that many members, vmapped, in blocks of 32 at most, as many at once as there are cores;
+        all arrays of ``flow``, ``weights`` and ``observables`` then carry a leading member axis (see
+        ``problem.stack``).
     store : a run directory; a run that was cut short goes on from its last segment.
     name : shown with the progress. seed : kept in the provenance.
 
