@@ -161,11 +161,12 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
                 figure.scaling(one["axis"], one["x"], one[what], what, axes)
             (folder / f"scaling-{what}.png").write_bytes(png(drawn))
             parts.append(f"![{what} by size, with fitted exponents](scaling-{what}.png)\n")
-    for key, title in (("descent", "Gradient descent"), ("overhead", "Overhead of the solver")):
-        if rows := found.get(key):
-            head = list(dict.fromkeys(name for row in rows for name in row))
-            body = [[_cell(row.get(name)) for name in head] for row in rows]
-            parts.append(f"## {title}\n\n" + table.markdown(head, body))
+    if rows := found.get("descent"):
+        parts.append("## Gradient descent\n\n" + table.markdown(*descent.table(rows)))
+    if rows := found.get("overhead"):
+        head = list(dict.fromkeys(name for row in rows for name in row))
+        body = [[_cell(row.get(name)) for name in head] for row in rows]
+        parts.append("## Overhead of the solver\n\n" + table.markdown(head, body))
     (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
 
