@@ -15,8 +15,8 @@ and rounding, eps max(N, d) (‖X‖²‖W‖ + ‖X‖‖Y‖)/(s_min² + λ/2a
 
 Runs last 40/λ_min(∇²L) at least. Where X has no full column rank λ_min is λ itself, and an explicit solver needs
 time like 1/λ: from arbitrary starts the flow has λ ≥ 0.1 and descent λ ≥ 0.02 there; smaller λ start at W = 0, whose
-components beside the span are already at their limit. The full budget takes an implicit solver to λ = 1e-4 from
-arbitrary starts (further, rounding in its stages, eps λ_max times the step, is above what they are solved to).
+components beside the span are already at their limit. The full budget takes BDF to λ = 1e-4 from arbitrary starts
+(Runge–Kutta stages solved by a chord iteration take rounding for divergence once such a flow has arrived).
 
 Definiteness is asked of λ_min(∇²L)/λ, which is 1 or more in theory and 0 without decay:
 ½ parts them, and eigenvalues are rounded at eps C d λ_max, 1e-5 of λ = 1e-8.

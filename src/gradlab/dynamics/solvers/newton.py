@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
 
-#: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): on thirteen small nets 8 iterations and SLOW
-#: = 0.7 cost 8 and 10 per cent less than 4 and 0.3 at errors 1e-4 and 1e-6 (Jacobians at their price).
+#: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): with pairs, 8 iterations and SLOW = 0.7 cost
+#: about a tenth less than 4 and 0.3 (thirteen small nets, errors 1e-4 and 1e-6, Jacobians at their price).
 ITERATIONS = 8
 #: The iteration may leave this fraction of the error that the step itself may make.
 FRACTION = 0.03
