@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradlab.init import He
 
 import gradlab
 from benchmarks.problems import deep_linear
 from benchmarks.task import Task, seconds_of
-from gradlab import Dense, He, Problem, Square
+from gradlab import Dense, Problem, Square
 from gradlab.problem.problem import stack
 
 ETA = 1e-3
@@ -27,9 +28,9 @@ def wide(N: int = 1000) -> Task:
     """MLP 784-128-10, tanh, square loss, full batch of normal inputs: only its shapes matter."""
     rng = np.random.default_rng(0)
     network = Dense((784, 128, 10), "tanh")
-    data = gradlab.Data.make(rng.standard_normal((N, 784)) / 28.0, rng.standard_normal((N, 10)))
+    data = gradlab.Data(rng.standard_normal((N, 784)) / 28.0, rng.standard_normal((N, 10)))
     weights = network.init(jax.random.key(0), He())
-    return Task("mlp 784-128-10", Problem.make(network, Square("mean"), data), weights, 1.0, f"N = {N}")
+    return Task("mlp 784-128-10", Problem(network, Square("mean"), data), weights, 1.0, f"N = {N}")
 
 
 def _ours(task: Task, steps: int) -> float:
@@ -152,7 +153,7 @@ def rows(quick: bool, tell: Callable[[str], None] = lambda name: None) -> list[d
     """Microseconds a step (and seed) by problem and method."""
     found: list[dict[str, Any]] = []
     small, large = deep_linear("deep linear 10-10-10-10-10, N = 100", 1.0), wide()
-    few = replace(small, name="the same, condensed", problem=gradlab.condensed(small.problem))
+    few = replace(small, name="the same, condensed", problem=gradlab.data.condensed(small.problem))
     for task, tanh, steps in (
         (small, False, 20_000 if quick else 200_000),
         (few, False, 20_000 if quick else 200_000),

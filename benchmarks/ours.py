@@ -25,7 +25,7 @@ def solver(name: str, tolerance: float) -> Any:
         If this version of gradlab has none.
     """
     if name == "auto":
-        return gradlab.Auto(tolerance, 1e-5 * tolerance)
+        return gradlab.solvers.Auto(tolerance, 1e-5 * tolerance)
     return gradlab.Adaptive(name, tolerance, 1e-5 * tolerance)
 
 

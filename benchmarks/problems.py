@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from gradlab.init import He
 
 from benchmarks.task import Task
-from gradlab import Convolutional, CrossEntropy, Data, Dense, Exponential, Gaussian, He, Problem, Square
+from gradlab import Convolutional, CrossEntropy, Data, Dense, Exponential, Gaussian, Problem, Square
 from gradlab.loaders import mnist
 from gradlab.problem.bundled import digits
 from gradlab.problem.data import separable
@@ -21,7 +22,7 @@ def deep_linear(name: str, T: float, N: int = 100, width: int = 10, depth: int =
     rng = np.random.default_rng(0)
     inputs, teacher = rng.standard_normal((N, width)), rng.standard_normal((width, width)) / 3.0
     network = Dense((width,) * (depth + 1), "identity")
-    problem = Problem.make(network, Square("mean"), Data.make(inputs, inputs @ teacher.T))
+    problem = Problem(network, Square("mean"), Data(inputs, inputs @ teacher.T))
     weights = network.init(jax.random.key(0), Gaussian(0.25))
     settings = f"Dense {network.widths} identity, square loss (mean), {N} normal inputs, "
     settings += "teacher N(0, 1/9), start N(0, 0.25²)"
@@ -32,9 +33,9 @@ def digits_mlp(name: str, T: float, loss: str, N: int = 600, hidden: tuple[int, 
     """A tanh MLP on scikit-learn's 8×8 digits."""
     square = loss == "square"
     every = digits(test_fraction=0.0, labels="onehot" if square else "class")
-    data = Data.make(every.inputs[:N], every.targets[:N])
+    data = Data(every.inputs[:N], every.targets[:N])
     network = Dense((64, *hidden, 10), "tanh")
-    problem = Problem.make(network, Square("mean") if square else CrossEntropy("mean"), data)
+    problem = Problem(network, Square("mean") if square else CrossEntropy("mean"), data)
     weights = network.init(jax.random.key(0), He())
     settings = f"Dense {network.widths} tanh, {loss} loss (mean), the first {N} digits, start He"
     return Task(name, problem, weights, T, settings)
@@ -43,7 +44,7 @@ def digits_mlp(name: str, T: float, loss: str, N: int = 600, hidden: tuple[int, 
 def mnist_mlp(name: str, T: float, N: int = 1000, hidden: int = 64) -> Task:
     """A GELU MLP on MNIST images; MissingData where there are none."""
     network = Dense((784, hidden, 10), "gelu")
-    problem = Problem.make(network, Square("mean"), mnist(N, 0, labels="onehot"))
+    problem = Problem(network, Square("mean"), mnist(N, 0, labels="onehot"))
     weights = network.init(jax.random.key(0), He())
     settings = f"Dense {network.widths} gelu, square loss (mean), the first {N} MNIST images, start He"
     return Task(name, problem, weights, T, settings)
@@ -53,7 +54,7 @@ def exponential(name: str, T: float, hidden: int | None) -> Task:
     """Separable data under the exponential loss; not stiff in physical time."""
     widths = (10, 1) if hidden is None else (10, hidden, 1)
     network = Dense(widths, "identity")
-    problem = Problem.make(network, Exponential("mean"), separable(jax.random.key(0), 50, 10, 0.5))
+    problem = Problem(network, Exponential("mean"), separable(jax.random.key(0), 50, 10, 0.5))
     weights = network.init(jax.random.key(1), Gaussian(0.3))
     settings = f"Dense {widths} identity, exponential loss (mean), 50 separable examples, margin 0.5, start N(0, 0.3²)"
     return Task(name, problem, weights, T, settings)
@@ -63,8 +64,8 @@ def convolutional(name: str, T: float, N: int = 300) -> Task:
     """Two convolutions and a dense layer on digits."""
     every = digits(test_fraction=0.0, flat=False)
     network = Convolutional((1, 8, 8), (4, 8), 3, 2, 10, "tanh")
-    data = Data.make(every.inputs[:N], every.targets[:N])
-    problem = Problem.make(network, CrossEntropy("mean"), data)
+    data = Data(every.inputs[:N], every.targets[:N])
+    problem = Problem(network, CrossEntropy("mean"), data)
     weights = network.init(jax.random.key(0), He())
     settings = "Convolutional (1, 8, 8) → 4 → 8 channels, 3×3, stride 2, tanh, "
     settings += f"cross-entropy (mean), the first {N} digits, start He"

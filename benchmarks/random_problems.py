@@ -54,7 +54,7 @@ def draw(number: int, seed: int = SEED) -> Task:
         "exponential": (Exponential("mean"), np.where(scores[:, 0] > 0, 1.0, -1.0)),
     }[loss]
     network = Dense((d, *hidden, outputs), Softplus() if word == "softplus" else word)
-    problem = Problem.make(network, made[0], Data.make(inputs, made[1]))
+    problem = Problem(network, made[0], Data(inputs, made[1]))
     # He's scheme drawn by NumPy: jax.random would compile a program for every new shape.
     shapes = [leaf.shape for leaf in jax.tree.leaves(network.shapes())]
     weights = tuple(jnp.asarray(np.sqrt(2.0 / s[1]) * rng.standard_normal(s)) for s in shapes)

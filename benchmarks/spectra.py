@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
+from gradlab.init import He
 
 from benchmarks.problems import has_data
-from gradlab import CrossEntropy, Dense, He, Problem
+from gradlab import CrossEntropy, Dense, Problem
 from gradlab.observe.spectrum import Matrix, density, spectrum
 from gradlab.observe.spectrum.operators import Hessian, _linearised
 
@@ -49,7 +50,7 @@ def network(steps: int, N: int = 1000) -> tuple[Problem, Any]:
     """A 784-64-10 tanh network with biases under cross-entropy on N MNIST images, after steps of descent at 0.3."""
     from gradlab.loaders import mnist
 
-    problem = Problem.make(
+    problem = Problem(
         Dense((784, 64, 10), "tanh", bias=True), CrossEntropy("mean"), mnist(N, 0, labels="class")
     )
     weights = problem.network.init(jax.random.key(0), He())

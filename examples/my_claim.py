@@ -21,7 +21,7 @@ from gradlab.problem.data import whitened_regression
 END = 3.0
 
 # What is claimed, and under which conventions: it is printed at the head of the report.
-CLAIM = gradlab.Claim(
+CLAIM = gradlab.claims.Claim(
     id="mine.whitened",
     source="mine",
     statement="On whitened inputs, gradient flow of the mean square loss of a linear net lowers the excess risk by "
@@ -35,7 +35,7 @@ CLAIM = gradlab.Claim(
 # A hypothesis says whether a case counts at all, a part whether the claim holds for it. The worst case decides, and a
 # number whose error bar straddles its tolerance is inconclusive.
 MEASURES = (
-    gradlab.Measure(
+    gradlab.claims.Measure(
         "whitened",
         "largest entry of |XᵀX/N − 1|",
         "<=",
@@ -43,7 +43,7 @@ MEASURES = (
         "the inputs are orthonormalised in float64",
         role="hypothesis",
     ),
-    gradlab.Measure(
+    gradlab.claims.Measure(
         "rate",
         "largest |log(excess(t)/excess(0)) + 4t| over the records",
         "<=",
@@ -58,7 +58,7 @@ def cases(budget, key):
     count = 20 if budget == "quick" else 60
     network, loss = gradlab.Dense((4, 2), "identity"), gradlab.Square("mean")
     data = [whitened_regression(one, N=12, d=4, C=2, noise=0.3) for one in jax.random.split(key, count)]
-    problem = gradlab.stack([gradlab.Problem.make(network, loss, one) for one in data])
+    problem = gradlab.stack([gradlab.Problem(network, loss, one) for one in data])
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     start = np.stack([10.0 ** (i % 3 - 1) * generator.standard_normal((2, 4)) for i in range(count)])
     # One ensemble: every problem has the same shapes, so that one program is compiled for all. Each number of the
@@ -74,7 +74,7 @@ def cases(budget, key):
         name=CLAIM.id,
     )
     for i in range(count):
-        yield gradlab.Case(f"problem {i}", gradlab.unstack(problem, i), trajectory.isel(member=i))
+        yield gradlab.claims.Case(f"problem {i}", gradlab.unstack(problem, i), trajectory.isel(member=i))
 
 
 def observe(problem, trajectory):
@@ -109,4 +109,4 @@ def draw(dataset):
     )
 
 
-STUDY = gradlab.Study(CLAIM, MEASURES, cases, observe, draw, settings="dopri8 at 1e-10 until t = 3")
+STUDY = gradlab.claims.Study(CLAIM, MEASURES, cases, observe, draw, settings="dopri8 at 1e-10 until t = 3")

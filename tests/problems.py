@@ -29,26 +29,26 @@ def quadratic(
     """½‖XWᵀ − Y‖² + ½λ‖W‖², its only minimiser, and its Hessian 1_C ⊗ (XᵀX + λ)."""
     generator = np.random.default_rng(seed)
     X, Y = generator.standard_normal((N, d)), generator.standard_normal((N, C))
-    problem = Problem.make(Dense((d, C), "identity"), Square(half=True), Data.make(X, Y), decay)
+    problem = Problem(Dense((d, C), "identity"), Square(half=True), Data(X, Y), decay)
     gram = X.T @ X + decay * np.eye(d)
     return problem, (np.linalg.solve(gram, X.T @ Y).T,), np.kron(np.eye(C), gram)
 
 
 def one_point(loss: Loss | None = None) -> Problem:
     """f(w) = w on one example y = 1. Under the exponential loss gradient flow is w(t) = log(t + exp w(0))."""
-    return Problem.make(Dense((1, 1), "identity"), loss or Exponential(), Data.make([[1.0]], [1.0]))
+    return Problem(Dense((1, 1), "identity"), loss or Exponential(), Data([[1.0]], [1.0]))
 
 
 def two_points() -> tuple[Problem, np.ndarray]:
     """Two separable examples in the plane and their hard-margin direction (1, 0), of margin 1."""
-    data = Data.make([[1.0, 0.5], [-1.0, 0.5]], [1.0, -1.0])
-    return Problem.make(Dense((2, 1), "identity"), Exponential(), data), np.array([1.0, 0.0])
+    data = Data([[1.0, 0.5], [-1.0, 0.5]], [1.0, -1.0])
+    return Problem(Dense((2, 1), "identity"), Exponential(), data), np.array([1.0, 0.0])
 
 
 def scalar_chain(depth: int, target: float = 1.0) -> Problem:
     """½(w_K ⋯ w_1 − target)²: equal start weights stay equal, and dw/dt = (target − w^K) w^{K−1}."""
     network = Dense.deep_linear((1,) * (depth + 1))
-    return Problem.make(network, Square(half=True), Data.make([[1.0]], [[target]]))
+    return Problem(network, Square(half=True), Data([[1.0]], [[target]]))
 
 
 # Networks in NumPy -----------------------------------------------------------------------------------------
@@ -257,4 +257,4 @@ def specimen(architecture: str, loss: str, N: int = 4, seed: int = 0) -> Specime
     shapes = network.shapes()
     decay = 0.1 * np.arange(1.0, 1.0 + len(network.layers(shapes)))
     weights = jax.tree.map(lambda leaf: 0.8 * generator.standard_normal(leaf.shape), shapes)
-    return Specimen(Problem.make(network, ours, Data.make(x, y), decay), weights, plan.forward, theirs)
+    return Specimen(Problem(network, ours, Data(x, y), decay), weights, plan.forward, theirs)

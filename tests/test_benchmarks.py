@@ -202,8 +202,8 @@ def test_a_peer_without_its_package_is_skipped_with_a_sentence(monkeypatch: pyte
 def test_torch_is_refused_what_is_not_written_for_it() -> None:
     assert in_torch.refuse(small()) is None
     network = Convolutional((1, 4, 4), (2,), 3, 2, 1, "tanh")
-    data = Data.make(np.ones((2, 1, 4, 4)), np.ones((2, 1)))
-    other = problems.Task("convolutional", Problem.make(network, Square("mean"), data), None, 1.0, "")
+    data = Data(np.ones((2, 1, 4, 4)), np.ones((2, 1)))
+    other = problems.Task("convolutional", Problem(network, Square("mean"), data), None, 1.0, "")
     why = in_torch.refuse(other)
     assert why == "skipped: Convolutional is not written in PyTorch here"
 

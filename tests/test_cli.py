@@ -13,7 +13,8 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from gradlab.cli import app, errors, screen
+from gradlab.claims import entries
+from gradlab.cli import app, errors, listing, screen
 from gradlab.store import run as store
 from gradlab.store.run import Run
 
@@ -21,7 +22,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 CLAIMS = """
 import numpy as np, xarray as xr
-from gradlab import Case, Claim, Measure, Study
+from gradlab.claims import Case, Claim, Measure, Study
 
 def cases(budget, key):
     for number in ({numbers}):
@@ -76,7 +77,7 @@ def claim(name: str, *numbers: float) -> Path:
 HEAVY = ("jax", "numpy", "xarray", "matplotlib", "scipy", "equinox", "diffrax", "sklearn")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["verify", "--help"], ["verfy"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["verify", "--help"], ["verfy"]])
 def test_answering_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom gradlab.cli import main\n"
@@ -128,6 +129,7 @@ def test_our_own_errors_are_messages_and_others_are_bugs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["list", "--source", "memo91"], "did you mean 'memo90'?"),
         (["verify", "notes.srebo"], "did you mean 'notes.srebro'?"),
         (["verify", "--source", "memo91"], "did you mean 'memo90'?"),
         (["verify", "[/w].py"], "[/w].py"),
@@ -171,14 +173,30 @@ def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
 # --- claims ------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_an_array_of_claims() -> None:
-    from gradlab.claims import catalogue
-
-    claims = json.loads(invoke("list", "--json").stdout)
-    assert [one["id"] for one in claims] == catalogue.ids()
-    assert all(one["statement"] and one["formula"] and one["passage"] for one in claims)
+def test_the_list_is_an_array_of_claims_and_figures_built_and_open() -> None:
+    listed = json.loads(invoke("list", "--json").stdout)
+    assert [one["id"] for one in listed] == [one.id for one in entries.entries()]
+    assert {one["status"] for one in listed} == {"built", "open"}
+    assert {one["kind"] for one in listed} == {"claim", "figure"}
+    assert all(one["statement"] and one["passage"] and one["sentences"] for one in listed)
+    repaired = next(one for one in listed if one["id"] == "notes.min-norm")
+    assert repaired["repair"]["kind"] == "inverse"
     only = json.loads(invoke("list", "--json", "--source", "notes").stdout)
     assert {one["source"] for one in only} == {"notes"}
+
+
+def test_a_piped_list_has_one_whole_line_a_claim() -> None:
+    head, *lines = invoke("list", "--source", "cohen").stdout.splitlines()
+    assert head.split() == ["claim", "status", "passage", "statement"]
+    for line, one in zip(lines, entries.entries("cohen"), strict=True):
+        assert line.split()[:2] == [one.id, one.status]
+        assert line.endswith(one.statement)
+        assert "\x1b" not in line
+
+
+def test_at_a_terminal_open_claims_are_dim() -> None:
+    shown = listing.table(entries.entries("cohen"))
+    assert [row.style == "dim" for row in shown.rows] == [not one.built for one in entries.entries("cohen")]
 
 
 FIELDS = {"id", "source", "statement", "verdict", "number", "tolerance", "hypotheses", "parts", "seconds"}

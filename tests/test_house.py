@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
 
 import gradlab
 
@@ -118,13 +125,94 @@ def test_nothing_unpickles_but_the_restricted_unpickler() -> None:
             assert path.name == "loaders.py", f"{path} imports pickle"
 
 
-def test_public_names_exist_and_have_docstrings() -> None:
+GROUPS = [name for name in gradlab.__all__ if isinstance(getattr(gradlab, name), ModuleType)]
+PUBLIC = [name for name in gradlab.__all__ if name not in GROUPS] + [
+    f"{group}.{name}" for group in GROUPS for name in dir(getattr(gradlab, group))
+]
+
+
+def public(path: str) -> Any:
+    """What stands under ``gl.path``."""
+    return attrgetter(path)(gradlab)
+
+
+def test_about_25_names_stand_at_the_top_and_none_in_two_places() -> None:
     assert gradlab.__all__ == sorted(gradlab.__all__)
-    for name in gradlab.__all__:
-        thing = getattr(gradlab, name)
-        assert thing.__doc__, f"{name} has no docstring"
-        assert thing.__module__.startswith("gradlab."), name
-        importlib.import_module(thing.__module__)
+    assert {"claims", "data", "equilibria", "init", "losses", "schedules", "solutions", "solvers"} <= set(
+        GROUPS
+    )
+    assert len(gradlab.__all__) - len(GROUPS) <= 30
+    last = [path.rsplit(".", 1)[-1] for path in PUBLIC]
+    assert len(set(last)) == len(last)
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_public_names_exist_and_have_docstrings(path: str) -> None:
+    thing = public(path)
+    assert thing.__doc__, f"{path} has no docstring"
+    assert thing.__module__.startswith("gradlab."), path
+    assert thing.__name__ == path.rsplit(".", 1)[-1]
+    importlib.import_module(thing.__module__)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_lists_its_names_and_says_what_they_are(group: str) -> None:
+    module = getattr(gradlab, group)
+    assert module.__doc__
+    assert group in dir(gradlab)
+    assert dir(module) == sorted(dir(module))
+    assert dir(module)
+    assert importlib.import_module(f"gradlab.{group}") is module
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("Balanced", "gl.init.Balanced"),
+        ("Densse", "gl.Dense"),
+        ("gradient_flow", "gl.GradientFlow"),
+        ("scheduels", "gl.schedules"),
+        ("separable", "gl.data.separable"),
+        ("losses.Square", "gl.Square"),
+        ("data.Balanced", "gl.init.Balanced"),
+        ("claims.Claims", "gl.claims.Claim"),
+        ("claims.verify", "gl.verify"),
+    ],
+)
+def test_an_unknown_name_answers_did_you_mean(path: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=rf"did you mean {re.escape(meant)}\?"):
+        public(path)
+
+
+def test_a_name_like_no_other_is_told_where_to_look() -> None:
+    with pytest.raises(AttributeError, match=r"'qqqq': dir\(gl\) lists"):
+        public("qqqq")
+
+
+def twice(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Public functions and classes that more than one of the files define at their top level."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    return {name: homes for name, homes in found.items() if len(homes) > 1}
+
+
+def test_few_public_names_are_defined_in_two_files() -> None:
+    # a command of cli has the name that is typed, which is that of the function it calls
+    counted = [path for path in files() if room(path) not in ("claims", "cli") and path.name[:2] != "__"]
+    assert len(counted) > 100
+    repeated = twice(counted)
+    assert len(repeated) < 20, repeated
+    offered = {path.rsplit(".", 1)[-1] for path in PUBLIC}
+    # an observable and a clock, an initialisation and a run: one is offered, the other is named in a text
+    assert set(repeated) & offered == {"Identity", "LogLoss"}, repeated
+
+
+def test_the_count_of_repeated_names_can_fail() -> None:
+    pair = [SOURCE / "observe" / "observables.py", SOURCE / "dynamics" / "clocks.py"]
+    assert set(twice(pair)) == {"LogLoss"}
 
 
 def test_importing_gradlab_imports_no_jax_and_changes_no_setting() -> None:

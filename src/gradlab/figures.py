@@ -14,11 +14,11 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 import matplotlib
 import numpy as np
-import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -207,86 +207,75 @@ _OUTCOMES = {
     "inconclusive": ("D", False, 4.6, "straddles the tolerance"),
     "unmet": ("o", False, 4.6, "hypotheses not met"),
 }
+#: The judge's words for a case, as outcomes that are drawn; what is not asked is not.
+_WORDS = {word: word for word in ("supported", "refuted", "inconclusive")} | {
+    "hypotheses not met": "unmet",
+    "not asked": "unasked",
+}
 
 
-def measures(dataset: xr.Dataset, measures: Iterable[Any], *, caption: str = "") -> Figure:
+def measures(rows: Sequence[Row], cases: Sequence[str], *, caption: str = "") -> Figure:
     """Every case's number, with error bar, against its tolerance: one panel per part.
 
     The axis is logarithmic where every number and tolerance is positive and they span decades, linear or
     symmetric-logarithmic otherwise; ``==`` is drawn as the distance |number − target|. The side that
-    satisfies the relation is shaded; the case that decides is ringed and named. What lies below a log
+    satisfies the relation is shaded; the case that decided is ringed and named. What lies below a log
     axis, an exact zero above all, sits at its left edge as a triangle.
 
     Parameters
     ----------
-    dataset : variables ``<id>(case)``, ``<id>_error(case)``, ``<id>_tolerance(case)``.
-    measures : objects with id, statement, relation, tolerance, target and role.
+    rows : the parts, judged. cases : the labels of the cases.
     """
-    everything = list(measures)
-    parts = [m for m in everything if m.role == "part" and m.id in dataset]
-    if not parts:
-        raise ValueError("measures needs at least one part that the dataset has a variable for")
-    met = np.ones(dataset.sizes["case"], dtype=bool)
-    for hypothesis in (m for m in everything if m.role == "hypothesis" and m.id in dataset):
-        met &= np.asarray([o == "supported" for o in _Row(dataset, hypothesis).outcomes(None)])
-    rows = [_Row(dataset, part) for part in parts]
-    titles = [_words("\n".join(textwrap.wrap(part.statement, 88)) or part.id) for part in parts]
-    heights = [0.75 + 0.2 * title.count("\n") + min(0.16 * met.size, 1.9) for title in titles]
+    if not rows:
+        raise ValueError("measures needs at least one part")
+    drawn = [_Row(row, cases) for row in rows]
+    titles = [_words("\n".join(textwrap.wrap(row.part.statement, 88)) or row.part.id) for row in rows]
+    heights = [0.75 + 0.2 * title.count("\n") + min(0.16 * len(cases), 1.9) for title in titles]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, sum(heights) + 0.45), layout="constrained")
-        grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights).ravel()
+        grid = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights).ravel()
         seen: set[str] = set()
-        for axes, row, title in zip(grid, rows, titles, strict=True):
-            seen |= row.draw(axes, met)
+        for axes, row, title in zip(grid, drawn, titles, strict=True):
+            seen |= row.draw(axes)
             axes.set_title(title)
         handles: list[Any] = [_marker(outcome) for outcome in _OUTCOMES if outcome in seen]
         handles.append(Line2D([], [], color=COLOURS["ink"], linewidth=1.1, label="tolerance"))
         handles.append(Patch(facecolor=COLOURS["shade"], label="relation holds"))
         figure.legend(handles=handles, loc="outside lower left", ncols=6, frameon=False)
-    default = f"Each point is one of {met.size} cases, its bar the numerical error; the ringed one decides."
+    default = f"Each point is one of {len(cases)} cases, its bar the numerical error; the ringed one decides."
     return with_caption(figure, caption or default)
 
 
+def ring(axes: Axes, x: float, y: float) -> None:
+    """Ring a point: the case that decided."""
+    look: dict[str, Any] = {"mfc": "none", "markersize": 9.5, "mew": 0.8, "clip_on": False}
+    axes.plot([x], [y], marker="o", color=COLOURS["ink"], linestyle="none", **look)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One judged part: what the judge says of it, and of every case its number, error, tolerance and word."""
+
+    part: Any
+    number: np.ndarray
+    error: np.ndarray
+    tolerance: np.ndarray
+    words: np.ndarray
+
+
 class _Row:
-    """The numbers of one measure, ready to be laid on an axis."""
+    """The numbers of one part, ready to be laid on an axis."""
 
-    def __init__(self, dataset: xr.Dataset, measure: Any) -> None:
-        count = dataset.sizes["case"]
-
-        def column(name: str, default: float) -> np.ndarray:
-            values = dataset[name].values if name in dataset else np.full(count, default)
-            return np.asarray(values, dtype=float)
-
-        self.relation = measure.relation
-        self.number = column(measure.id, math.nan)
-        self.error = np.maximum(column(f"{measure.id}_error", 0.0), 0.0)
-        self.tolerance = column(f"{measure.id}_tolerance", measure.tolerance)
+    def __init__(self, row: Row, cases: Sequence[str]) -> None:
+        self.part, self.relation, self.cases = row.part, row.part.relation, list(cases)
+        self.number, self.error, self.tolerance = row.number, np.maximum(row.error, 0.0), row.tolerance
+        self.outcomes = np.asarray([_WORDS.get(word, "inconclusive") for word in row.words])
         self.label = "number"
         if self.relation == "==":
-            self.number = np.abs(self.number - measure.target)
-            self.label = f"distance from {measure.target:g}"
-        self.cases = [str(label) for label in dataset["case"].values]
+            self.number = np.abs(self.number - row.part.target)
+            self.label = f"distance from {row.part.target:g}"
 
-    def excess(self) -> np.ndarray:
-        """How far each number lies beyond its tolerance; negative inside."""
-        sign = -1.0 if self.relation == ">=" else 1.0
-        return sign * (self.number - self.tolerance)
-
-    def outcomes(self, met: np.ndarray | None) -> list[str]:
-        """The outcome of each case, a key of the table of outcomes."""
-        found = []
-        for i, (excess, error) in enumerate(zip(self.excess(), self.error, strict=True)):
-            if met is not None and not met[i]:
-                found.append("unmet")
-            elif math.isfinite(excess) and excess + error <= 0.0:
-                found.append("supported")
-            elif math.isfinite(excess) and excess - error > 0.0:
-                found.append("refuted")
-            else:
-                found.append("inconclusive")
-        return found
-
-    def draw(self, axes: Axes, met: np.ndarray) -> set[str]:
+    def draw(self, axes: Axes) -> set[str]:
         """Draw the row; the outcomes that occur."""
         y = np.arange(len(self.cases), dtype=float)
         low, high = self._axis(axes)
@@ -296,18 +285,17 @@ class _Row:
         left, right, edge = (np.repeat(np.broadcast_to(side, y.shape), 2) for side in (left, right, edge))
         axes.fill_betweenx(steps, left, right, color=COLOURS["shade"], linewidth=0, zorder=0)
         axes.plot(edge, steps, color=COLOURS["ink"], linestyle="-", linewidth=1.1)
-        outcomes = np.asarray(self.outcomes(met))
         for outcome in _OUTCOMES:
-            self._points(axes, outcome, (outcomes == outcome) & np.isfinite(self.number), low, high)
+            self._points(axes, outcome, (self.outcomes == outcome) & np.isfinite(self.number), low, high)
         axes.set_xlim(low, high)
         axes.set_ylim(len(y) - 0.4, -0.6)
-        axes.set_xlabel(self._deciding(axes, list(outcomes), low, high), loc="left", color=COLOURS["muted"])
+        axes.set_xlabel(self._deciding(axes, low, high), loc="left", color=COLOURS["muted"])
         few = len(y) <= 10
         axes.set_yticks(y if few else [], [_words(case, 30) for case in self.cases] if few else [])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(True, axis="x", color=COLOURS["grid"])
-        return set(outcomes.tolist())
+        return set(self.outcomes.tolist()) - {"unasked"}
 
     def _points(self, axes: Axes, outcome: str, which: np.ndarray, low: float, high: float) -> None:
         shape, filled, size, _ = _OUTCOMES[outcome]
@@ -325,19 +313,13 @@ class _Row:
             if mask.any():
                 axes.plot(at[mask], y[mask], marker=marker, mfc=colour if face else COLOURS["paper"], **look)
 
-    def _deciding(self, axes: Axes, outcomes: list[str], low: float, high: float) -> str:
-        """Ring the deciding case, by the judge's order; the words below the axis."""
-        order, excess = ["supported", "unmet", "inconclusive", "refuted"], self.excess()
-        beyond = excess + np.where(excess + self.error <= 0.0, self.error, 0.0)
-        beyond = beyond / np.where(self.tolerance == 0.0, 1.0, np.abs(self.tolerance))
-        beyond = np.where(np.isfinite(beyond) & np.isfinite(self.error), beyond, math.inf)
-        worst = max(range(len(outcomes)), key=lambda i: (order.index(outcomes[i]), beyond[i]))
-        if math.isfinite(self.number[worst]):
-            where = [min(max(self.number[worst], low), high)]
-            look: dict[str, Any] = {"mfc": "none", "markersize": 9.5, "mew": 0.8, "clip_on": False}
-            axes.plot(where, [worst], marker="o", color=COLOURS["ink"], **look)
-        words = f"{self.label};  deciding case: {_words(self.cases[worst], 64)}"
-        lost = int((~np.isfinite(self.number)).sum())
+    def _deciding(self, axes: Axes, low: float, high: float) -> str:
+        """Ring the deciding case; the words below the axis."""
+        where = self.cases.index(self.part.case)
+        if math.isfinite(self.number[where]):
+            ring(axes, min(max(self.number[where], low), high), where)
+        words = f"{self.label};  deciding case: {_words(self.part.case, 64)}"
+        lost = int((~np.isfinite(self.number) & (self.outcomes != "unasked")).sum())
         return words + (f";  {lost} without a finite number" if lost else "")
 
     def _axis(self, axes: Axes) -> tuple[float, float]:
@@ -403,7 +385,7 @@ def _chart(
 
 
 def _abscissa(x: Any, label: str) -> np.ndarray:
-    own = x[label] if isinstance(x, Mapping) and not isinstance(x, xr.Dataset) else x
+    own = x[label] if isinstance(x, Mapping) else x
     return np.asarray(own, dtype=float).ravel()
 
 

@@ -352,7 +352,7 @@ def _image_data(
     drawn = "in order" if seed is None else f"drawn with seed {seed}"
     classes = ",".join(map(str, chosen))
     provenance = f"{name}, classes {classes} as {labels}, {drawn}, pixels / 255"
-    return Data.make(arrays[0], arrays[1], arrays[2], arrays[3], provenance=provenance)
+    return Data(arrays[0], arrays[1], arrays[2], arrays[3], provenance=provenance)
 
 
 def mnist(
@@ -364,7 +364,7 @@ def mnist(
     seed: int | None = None,
     flat: bool = True,
 ) -> Data:
-    """MNIST digits as :class:`gradlab.problem.data.Data`, pixels divided by 255.
+    """This reads MNIST digits as :class:`gradlab.problem.data.Data`, pixels divided by 255.
 
     Parameters
     ----------
@@ -375,6 +375,14 @@ def mnist(
     flat : inputs (N, 784), else (N, 1, 28, 28).
 
     Raises :class:`MissingData`, :class:`CorruptData`, or ValueError for what the files do not have.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.data.mnist(train=10, test=0).inputs.shape
+    Traceback (most recent call last):
+        ...
+    MissingData: https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz could not be downloaded (ConnectionError); check the network, or put the file into a folder and set GRADLAB_DATA to it
     """
     chosen = _classes(classes, labels)
     images, numbers, test_images, test_numbers = (_mnist_file(number) for number in range(4))
@@ -491,4 +499,4 @@ def gas_sensor(
     how = "whitened" if whiten else "standardised" if standardise else "raw"
     provenance = f"UCI 270 ethanol rows, features {how}, targets {'standardised' if standardise else 'raw'}"
     split: tuple[Any, Any] = (inputs[test], targets[test]) if cut else (None, None)
-    return Data.make(inputs[train], targets[train], *split, provenance=provenance)
+    return Data(inputs[train], targets[train], *split, provenance=provenance)

@@ -26,15 +26,15 @@ def _quartic(w, x):
 def quartic() -> Problem:
     """L = w²/2 + w⁴/4, the flow dw/dt = −w − w³: h ∝ w/√(1 + w²)."""
     network = Function(_quartic, lambda key: jnp.zeros(1), input_shape=1, outputs=2)
-    return Problem.make(network, Square(half=True), Data.make([[1.0]], [[0.0, 0.0]]))
+    return Problem(network, Square(half=True), Data([[1.0]], [[0.0, 0.0]]))
 
 
 def two_layer(decay: float) -> Problem:
     """A deep linear net of width one; at the origin H has λ and λ ± |Σ y x|/N."""
     random = np.random.default_rng(0)
     x = random.standard_normal((6, 2))
-    data = Data.make(x, x @ [[1.0], [0.5]])
-    return Problem.make(Dense.deep_linear((2, 1, 1)), Square("mean", half=True), data, decay)
+    data = Data(x, x @ [[1.0], [0.5]])
+    return Problem(Dense.deep_linear((2, 1, 1)), Square("mean", half=True), data, decay)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_on_the_line_h_is_the_closed_form():
 def test_a_source_is_a_sink_in_reversed_time():
     # logistic loss of one weight on contradicting labels is even; its flow at 0 is a sink, and −L's a source
     network = Function(_negative, lambda key: jnp.zeros(1), input_shape=1, outputs=1)
-    problem = Problem.make(network, Square(half=True), Data.make([[1.0]], [[1.0]]))
+    problem = Problem(network, Square(half=True), Data([[1.0]], [[1.0]]))
     built = conjugacy(problem, np.zeros(1), radius=0.5)
     assert built.kind == "source"
     found = built.defect(built.samples(3, 0.3), (0.2, 0.5))
@@ -123,13 +123,13 @@ def test_h_vanishes_at_the_equilibrium_only(saddle):
 
 def test_a_degenerate_equilibrium_is_refused():
     x = [[1.0, 2.0]]
-    problem = Problem.make(Dense((2, 1)), Square(), Data.make(x, [[1.0]]))
+    problem = Problem(Dense((2, 1)), Square(), Data(x, [[1.0]]))
     with pytest.raises(ValueError, match=r"not hyperbolic: 1 of 2 eigenvalues are zero.*add weight decay"):
         conjugacy(problem, (np.array([[0.2, 0.4]]),))
 
 
 def test_a_point_that_is_no_equilibrium_is_refused():
-    problem = Problem.make(Dense((1, 1)), Logistic(), Data.make([[1.0], [1.0]], [1.0, -1.0]), 0.1)
+    problem = Problem(Dense((1, 1)), Logistic(), Data([[1.0], [1.0]], [1.0, -1.0]), 0.1)
     with pytest.raises(ValueError, match="no equilibrium"):
         conjugacy(problem, (np.array([[0.5]]),))
 

@@ -24,13 +24,13 @@ from gradlab.problem.problem import Problem
 
 def linear(widths: tuple[int, ...] = (3, 1), loss: Any = None) -> Problem:
     data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
-    return Problem.make(Dense(widths, "identity"), gradlab.Exponential() if loss is None else loss, data)
+    return Problem(Dense(widths, "identity"), gradlab.Exponential() if loss is None else loss, data)
 
 
 def classes() -> Problem:
     y = np.arange(9) % 3
     x = 2.0 * np.eye(3)[y] + 0.1 * np.random.default_rng(5).standard_normal((9, 3))
-    return Problem.make(Dense((3, 3), "identity"), gradlab.CrossEntropy(), gradlab.Data.make(x, y))
+    return Problem(Dense((3, 3), "identity"), gradlab.CrossEntropy(), gradlab.Data(x, y))
 
 
 def hard_margin(problem: Problem) -> Any:
@@ -125,9 +125,7 @@ def test_the_smoothed_margin_bounds_the_margin_from_below_and_is_right_where_the
 
 def crossing() -> tuple[Problem, tuple[Any, Any]]:
     """One neuron a label on e₁ (+) and e₂ (−), balanced: least ‖W‖ with y f ≥ 1 on both, each on the other's kink."""
-    problem = Problem.make(
-        Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data.make(np.eye(2), [1, -1])
-    )
+    problem = Problem(Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data(np.eye(2), [1, -1]))
     return problem, (jnp.eye(2), jnp.array([[1.0, -1.0]]))
 
 
@@ -147,7 +145,7 @@ def test_the_kkt_residual_vanishes_at_a_known_max_margin_point(signs: Any) -> No
 def test_the_kkt_residual_needs_the_generalised_gradient_at_kinks() -> None:
     # Opposite labels at 60°: the neuron of x₁ is x₁ − (x₁·x₂) x₂, on the kink of x₂ with slope q = x₁·x₂ = ½.
     X = np.array([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
-    problem = Problem.make(Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data.make(X, [1.0, -1.0]))
+    problem = Problem(Dense((2, 2, 1), "relu"), gradlab.Exponential(), gradlab.Data(X, [1.0, -1.0]))
     first = X - 0.5 * X[::-1]
     size = float(np.linalg.norm(first[0]))
     weights = (jnp.asarray(first), jnp.array([[size, -size]]))
@@ -160,7 +158,7 @@ def test_the_kkt_residual_needs_the_generalised_gradient_at_kinks() -> None:
         assert kkt_residual(problem, weights, np.where(signs == 0, side, signs)).residual > 0.1
 
 
-@pytest.mark.parametrize("activation", ["relu", gradlab.leaky_relu(0.2)], ids=["relu", "leaky"])
+@pytest.mark.parametrize("activation", ["relu", gradlab.activations.leaky_relu(0.2)], ids=["relu", "leaky"])
 @pytest.mark.parametrize("labels", ["sign", "class"])
 def test_off_the_kinks_margins_and_gradients_are_those_of_automatic_differentiation(
     labels: str, activation: Any
@@ -168,8 +166,8 @@ def test_off_the_kinks_margins_and_gradients_are_those_of_automatic_differentiat
     X = np.random.default_rng(2).standard_normal((7, 3))
     outputs, y = (1, np.where(X[:, 0] > 0, 1.0, -1.0)) if labels == "sign" else (3, np.arange(7) % 3)
     loss = gradlab.Logistic() if labels == "sign" else gradlab.CrossEntropy()
-    problem = Problem.make(Dense((3, 5, outputs), activation), loss, gradlab.Data.make(X, y))
-    weights = problem.network.init(jax.random.key(3), gradlab.He())
+    problem = Problem(Dense((3, 5, outputs), activation), loss, gradlab.Data(X, y))
+    weights = problem.network.init(jax.random.key(3), gradlab.init.He())
     here, reference = kkt._of_kinks(problem, weights, None), kkt._smooth(problem, weights)
     assert len(here.of) == 0
     np.testing.assert_array_equal(here.kept, reference.kept)
@@ -222,10 +220,10 @@ def test_unseparated_data_and_other_problems_are_refused() -> None:
         kkt_residual(problem, (-jnp.ones((1, 3)),))
     assert float(KKTStationarity()(problem, (-jnp.ones((1, 3)),), None, None)) == np.inf
     data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
-    biased = Problem.make(Dense((3, 4, 1), "tanh"), gradlab.Exponential(), data)
+    biased = Problem(Dense((3, 4, 1), "tanh"), gradlab.Exponential(), data)
     with pytest.raises(ValueError, match="homogeneous"):
-        kkt_residual(biased, biased.network.init(jax.random.key(0), gradlab.He()))
-    square = Problem.make(Dense((3, 1)), gradlab.Square(), gradlab.Data.make(np.eye(3), np.ones((3, 1))))
+        kkt_residual(biased, biased.network.init(jax.random.key(0), gradlab.init.He()))
+    square = Problem(Dense((3, 1)), gradlab.Square(), gradlab.Data(np.eye(3), np.ones((3, 1))))
     with pytest.raises(ValueError, match="margin loss"):
         kkt_residual(square, (jnp.ones((1, 3)),))
     for item in (KKTStationarity(), KKTSlackness(), RadialMargin(), SmoothedMargin()):

@@ -122,8 +122,8 @@ class TestEveryStratum:
 
 def problem(widths, loss, seed: int = 3) -> Problem:
     rng = np.random.default_rng(seed)
-    data = Data.make(rng.standard_normal((6, widths[0])), rng.standard_normal((6, widths[-1])))
-    return Problem.make(Dense.deep_linear(widths), loss, data)
+    data = Data(rng.standard_normal((6, widths[0])), rng.standard_normal((6, widths[-1])))
+    return Problem(Dense.deep_linear(widths), loss, data)
 
 
 @pytest.mark.parametrize("loss", [Square(), Square("mean", half=True)], ids=str)
@@ -140,10 +140,10 @@ def test_value_gradient_and_hessian_are_those_of_automatic_differentiation(loss)
 
 
 def test_other_problems_have_no_landscape():
-    data = Data.make(np.eye(2), np.eye(2))
-    assert of_problem(Problem.make(Dense((2, 2, 2), "tanh"), Square(), data)) is None
-    assert of_problem(Problem.make(Dense.deep_linear((2, 2)), Square(), data)) is None
-    assert of_problem(Problem.make(Dense.deep_linear((2, 2, 2)), Square(), data, 0.1)) is None
+    data = Data(np.eye(2), np.eye(2))
+    assert of_problem(Problem(Dense((2, 2, 2), "tanh"), Square(), data)) is None
+    assert of_problem(Problem(Dense.deep_linear((2, 2)), Square(), data)) is None
+    assert of_problem(Problem(Dense.deep_linear((2, 2, 2)), Square(), data, 0.1)) is None
 
 
 def test_the_scalar_net_of_two_layers_is_the_one_of_the_blackboard():

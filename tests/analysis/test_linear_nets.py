@@ -13,10 +13,20 @@ from gradlab.analysis.linear_nets import (
     apply_preconditioner,
     balanced_factors,
     balancedness,
+    conserved,
+    conserved_rate,
     end_to_end,
+    flat,
+    layers,
+    matrix_chain,
     preconditioner,
     preconditioner_spectrum,
+    square_norm,
 )
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Square
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
 
 WIDTHS = [(4, 3), (4, 5, 3), (3, 4, 6, 5), (5, 5, 5, 5, 5), (6, 2, 3, 4)]
 
@@ -44,10 +54,10 @@ def rate_of_product(weights, G):
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_balanced_factors_compose_to_the_matrix_and_are_balanced(widths):
     target = matrix_of(widths, 1)
-    layers = balanced_factors(target, widths)
-    assert [layer.shape for layer in layers] == [(b, a) for a, b in pairwise(widths)]
-    np.testing.assert_allclose(end_to_end(layers), target, atol=1e-13 * np.linalg.norm(target))
-    for defect in balancedness(layers):
+    factors = balanced_factors(target, widths)
+    assert [layer.shape for layer in factors] == [(b, a) for a, b in pairwise(widths)]
+    np.testing.assert_allclose(end_to_end(factors), target, atol=1e-13 * np.linalg.norm(target))
+    for defect in balancedness(factors):
         assert np.abs(defect).max() < 1e-13 * np.linalg.norm(target)
 
 
@@ -130,3 +140,42 @@ def test_jitted_preconditioner_agrees_with_numpy():
 def test_misuse_is_refused_with_a_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Weight vectors and what they conserve --------------------------------------------------------------------------
+
+
+def gaussian(widths: tuple[int, ...], seed: int = 3) -> tuple[np.ndarray, ...]:
+    random = np.random.default_rng(seed)
+    return tuple(random.standard_normal((after, before)) for before, after in pairwise(widths))
+
+
+def test_layers_are_those_of_the_problems_own_vector():
+    network = Dense.deep_linear((3, 2, 4))
+    problem = Problem(network, Square(), Data(np.eye(3), np.ones((3, 4))))
+    weights = gaussian((3, 2, 4))
+    vector = np.asarray(problem.ravel(weights))
+    for ours, given in zip(layers(network, vector), weights, strict=True):
+        np.testing.assert_array_equal(ours, given)
+    np.testing.assert_array_equal(flat(weights), vector)
+
+
+def test_only_dense_nets_without_bias_are_chains_of_matrices():
+    data = Data(np.eye(2), np.ones((2, 1)))
+    assert matrix_chain(Problem(Dense((2, 3, 1), "relu"), Square(), data)) is not None
+    assert matrix_chain(Problem(Dense((2, 3, 1), "relu", bias=True), Square(), data)) is None
+
+
+def test_the_rate_is_the_derivative_of_what_is_conserved():
+    matrices, motion = gaussian((4, 3, 5, 2)), gaussian((4, 3, 5, 2), seed=4)
+    step = 1e-6
+    ahead, behind = (
+        conserved(tuple(w + sign * step * v for w, v in zip(matrices, motion, strict=True)))
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose(conserved_rate(matrices, motion), (ahead - behind) / (2 * step), atol=1e-8)
+
+
+def test_the_square_norm_is_that_of_the_vector():
+    matrices = gaussian((4, 3, 2))
+    assert square_norm(matrices) == pytest.approx(float(np.sum(flat(matrices) ** 2)), rel=1e-15)

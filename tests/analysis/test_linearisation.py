@@ -56,7 +56,7 @@ def test_the_flow_at_a_zero_eigenvalue_moves_by_minus_the_drift_times_t():
 
 def test_the_linear_flow_is_the_flow_of_a_quadratic_potential():
     x, y = RNG.standard_normal((3, 4)), RNG.standard_normal((3, 1))
-    problem = Problem.make(Dense((4, 1)), Square(half=True), Data.make(x, y), 0.1)
+    problem = Problem(Dense((4, 1)), Square(half=True), Data(x, y), 0.1)
     start = RNG.standard_normal((1, 4))
     linear = linearise(problem, (start,))
     limit = np.linalg.solve(x.T @ x + 0.1 * np.eye(4), x.T @ y)[:, 0]
@@ -67,11 +67,11 @@ def test_the_linear_flow_is_the_flow_of_a_quadratic_potential():
 def test_virtual_data_have_the_residuals_the_gradient_and_at_zero_loss_the_hessian(loss):
     network, inputs = Dense((2, 3, 2), "tanh"), RNG.standard_normal((3, 2))
     vector = RNG.standard_normal(12)
-    at_zero = Problem.make(network, loss, Data.make(inputs, np.zeros((3, 2))))
+    at_zero = Problem(network, loss, Data(inputs, np.zeros((3, 2))))
     weights = at_zero.unravel(jnp.asarray(vector))
     for offset, same in ((0.0, True), (0.5, False)):
-        data = Data.make(inputs, np.asarray(at_zero.outputs(weights)) + offset)
-        problem = Problem.make(network, loss, data, 0.05)
+        data = Data(inputs, np.asarray(at_zero.outputs(weights)) + offset)
+        problem = Problem(network, loss, data, 0.05)
         virtual, point = virtual_data(problem, weights), (jnp.asarray(vector)[None],)
         np.testing.assert_allclose(virtual.potential(point), problem.potential(weights), rtol=1e-13)
         gradient = problem.ravel(problem.gradient(weights))
@@ -81,10 +81,10 @@ def test_virtual_data_have_the_residuals_the_gradient_and_at_zero_loss_the_hessi
 
 
 def test_virtual_data_are_of_losses_of_residuals_and_of_one_decay():
-    data = Data.make([[1.0, 2.0]], [1.0])
+    data = Data([[1.0, 2.0]], [1.0])
     with pytest.raises(ValueError, match="no loss of residuals"):
-        virtual_data(Problem.make(Dense((2, 1)), Logistic(), data), (np.ones((1, 2)),))
-    two = Problem.make(Dense.deep_linear((2, 1, 1)), Square(), Data.make([[1.0, 2.0]], [[1.0]]), [0.1, 0.2])
+        virtual_data(Problem(Dense((2, 1)), Logistic(), data), (np.ones((1, 2)),))
+    two = Problem(Dense.deep_linear((2, 1, 1)), Square(), Data([[1.0, 2.0]], [[1.0]]), [0.1, 0.2])
     with pytest.raises(ValueError, match="one decay"):
         virtual_data(two, (np.ones((1, 2)), np.ones((1, 1))))
 
@@ -106,7 +106,7 @@ def test_the_slopes_of_a_cubic_are_its_derivatives():
 def test_a_mapped_unit_has_the_hessian_of_the_unit(image):
     x, w = RNG.standard_normal((3, 4)), np.array([0.3, -0.2, 0.5, 0.1])
     y = np.where(x @ w > 0.0, 1.0, -1.0)
-    problem = Problem.make(unit("tanh", 4), Exponential(), Data.make(x, y))
+    problem = Problem(unit("tanh", 4), Exponential(), Data(x, y))
     found = one_layer_mapping(problem, w, None if image is None else np.zeros(4))
     assert found.why == ""
     assert found.real.all()
@@ -116,7 +116,7 @@ def test_a_mapped_unit_has_the_hessian_of_the_unit(image):
 
 def test_a_unit_on_the_wrong_side_has_no_real_root():
     # tanh at z = −2 with y = 1: f'² − f'' < 0
-    problem = Problem.make(unit("tanh", 1), Exponential(), Data.make([[1.0]], [1.0]))
+    problem = Problem(unit("tanh", 1), Exponential(), Data([[1.0]], [1.0]))
     found = one_layer_mapping(problem, np.array([-2.0]))
     slope = 1.0 - np.tanh(2.0) ** 2
     np.testing.assert_allclose(found.radicand, slope**2 - 2.0 * np.tanh(2.0) * slope, rtol=1e-12)
@@ -126,6 +126,6 @@ def test_a_unit_on_the_wrong_side_has_no_real_root():
 
 
 def test_the_mapping_is_of_one_unit_under_the_exponential_loss():
-    problem = Problem.make(Dense((1, 1)), Exponential(), Data.make([[1.0]], [1.0]))
+    problem = Problem(Dense((1, 1)), Exponential(), Data([[1.0]], [1.0]))
     with pytest.raises(ValueError, match="one unit under Exponential"):
         one_layer_mapping(problem, np.ones(1))

@@ -198,9 +198,7 @@ def test_misuse_is_answered():
 def two_layers():
     X = np.random.default_rng(4).standard_normal((3, 2))
     Y = np.sin(X[:, :1])
-    problem = gradlab.Problem.make(
-        gradlab.Dense((2, 4, 1), "tanh"), gradlab.Square(half=True), gradlab.Data.make(X, Y)
-    )
+    problem = gradlab.Problem(gradlab.Dense((2, 4, 1), "tanh"), gradlab.Square(half=True), gradlab.Data(X, Y))
     return problem, problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
 
 
@@ -211,7 +209,7 @@ def test_for_a_linear_model_it_is_the_nearest_solution_and_the_limit_of_gradient
         random.standard_normal((3, 2)),
         random.standard_normal((2, 5)),
     )
-    problem = gradlab.Problem.make(gradlab.Dense((5, 2)), gradlab.Square(half=True), gradlab.Data.make(X, Y))
+    problem = gradlab.Problem(gradlab.Dense((5, 2)), gradlab.Square(half=True), gradlab.Data(X, Y))
     found = local_pseudoinverse(problem, (jnp.asarray(start),))
     nearest = start + minimum_norm(X, Y - X @ start.T)
     np.testing.assert_allclose(found.weights[0], nearest, atol=1e-13)
@@ -261,22 +259,18 @@ def test_distances_split_into_row_and_null_parts():
 
 def test_a_deficient_jacobian_shows_in_rank_and_gap():
     X = np.array([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]])
-    problem = gradlab.Problem.make(
-        gradlab.Dense((2, 1)), gradlab.Square(), gradlab.Data.make(X, [[1.0], [0.0], [1.0]])
-    )
+    problem = gradlab.Problem(gradlab.Dense((2, 1)), gradlab.Square(), gradlab.Data(X, [[1.0], [0.0], [1.0]]))
     found = local_pseudoinverse(problem, (jnp.zeros((1, 2)),))
     assert found.rank == 2
     assert found.residual == pytest.approx(
         2.0 / np.sqrt(5.0), rel=1e-12
     )  # (1, 0) against (1, 2): what is across
-    repeated = gradlab.Problem.make(
-        gradlab.Dense((2, 1)), gradlab.Square(), gradlab.Data.make(X[:2], [[1.0], [2.0]])
-    )
+    repeated = gradlab.Problem(gradlab.Dense((2, 1)), gradlab.Square(), gradlab.Data(X[:2], [[1.0], [2.0]]))
     again = local_pseudoinverse(repeated, (jnp.zeros((1, 2)),))
     assert again.rank == 1
     assert again.gap > 1e14
-    classes = gradlab.Problem.make(
-        gradlab.Dense((2, 3)), gradlab.CrossEntropy(), gradlab.Data.make(X, np.array([0, 1, 2]))
+    classes = gradlab.Problem(
+        gradlab.Dense((2, 3)), gradlab.CrossEntropy(), gradlab.Data(X, np.array([0, 1, 2]))
     )
     with pytest.raises(ValueError, match="one-hot"):
         local_pseudoinverse(classes, (jnp.zeros((3, 2)),))

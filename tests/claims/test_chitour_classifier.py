@@ -25,7 +25,7 @@ def classes(count: int, d: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 
 def problem(X: np.ndarray, Y: np.ndarray, N: int = 16) -> Problem:
-    return Problem.make(Dense((X.shape[1], 2)), Square(), Data.make(X[:N], Y[:N], X[N:], Y[N:]))
+    return Problem(Dense((X.shape[1], 2)), Square(), Data(X[:N], Y[:N], X[N:], Y[N:]))
 
 
 def ended(W: np.ndarray) -> xr.Dataset:

@@ -17,9 +17,7 @@ PRINTED, CORRECTED = critical_values.STUDIES
 
 
 def scalar(half: bool) -> Problem:
-    return Problem.make(
-        Dense.deep_linear((1, 1, 1)), Square(half=half), Data.make(np.ones((1, 1)), np.array([[3.0]]))
-    )
+    return Problem(Dense.deep_linear((1, 1, 1)), Square(half=half), Data(np.ones((1, 1)), np.array([[3.0]])))
 
 
 def judged(study, problem: Problem, points) -> object:
@@ -62,5 +60,5 @@ def test_a_value_in_no_list_refutes():
 def test_other_losses_and_networks_are_not_judged():
     rng = np.random.default_rng(0)
     given = reduced(rng, (3, 2, 2))
-    other = Problem.make(Dense((3, 2, 2), "tanh"), Square(), given.data)
+    other = Problem(Dense((3, 2, 2), "tanh"), Square(), given.data)
     assert judged(CORRECTED, other, np.zeros((1, 10))).verdict == NOT_MET

@@ -17,8 +17,8 @@ PRINTED, CORRECTED = gradient.STUDIES
 
 
 def problem(widths=(1, 1, 1), activation="identity", **loss) -> Problem:
-    data = Data.make(np.eye(widths[0]), 3.0 * np.eye(widths[0], widths[-1]))
-    return Problem.make(Dense(widths, activation), Square(**loss), data)
+    data = Data(np.eye(widths[0]), 3.0 * np.eye(widths[0], widths[-1]))
+    return Problem(Dense(widths, activation), Square(**loss), data)
 
 
 def records(*points) -> xr.Dataset:
@@ -66,11 +66,11 @@ def test_another_potential_is_outside_the_claim(other):
 
 
 def test_a_wrong_gradient_would_refute_both(monkeypatch):
-    right = gradient.deep_linear.evaluate
+    right = gradient.values_and_gradients
 
     def wrong(problem, vectors):
         values, gradients = right(problem, vectors)
         return values, gradients * [1.0, 1.001]
 
-    monkeypatch.setattr(gradient.deep_linear, "evaluate", wrong)
+    monkeypatch.setattr(gradient, "values_and_gradients", wrong)
     assert verdicts(gradient.observe(problem(), records([2.0, 0.5]))) == (REFUTED, REFUTED)

@@ -21,7 +21,7 @@ START = np.array([0.8, -0.2, 0.3, 0.5, 0.4, 0.9])
 
 
 def problem(activation: str = "identity", decay: float = 0.0) -> Problem:
-    return Problem.make(Dense((2, 2, 1), activation), Square(), Data.make(X, Y), decay)
+    return Problem(Dense((2, 2, 1), activation), Square(), Data(X, Y), decay)
 
 
 def gradient(vector: np.ndarray) -> np.ndarray:

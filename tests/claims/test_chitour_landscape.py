@@ -18,8 +18,8 @@ PRINTED, CORRECTED = landscape.STUDIES
 
 
 def scalar(depth: int, target: float = 3.0) -> Problem:
-    data = Data.make(np.ones((1, 1)), np.array([[target]]))
-    return Problem.make(Dense.deep_linear((1,) * (depth + 1)), Square(), data)
+    data = Data(np.ones((1, 1)), np.array([[target]]))
+    return Problem(Dense.deep_linear((1,) * (depth + 1)), Square(), data)
 
 
 def judged(study, problem: Problem, points):

@@ -16,8 +16,8 @@ STUDY = normal_hyperbolicity.STUDY
 
 
 def scalar(depth: int) -> Problem:
-    data = Data.make(np.ones((1, 1)), np.array([[3.0]]))
-    return Problem.make(Dense.deep_linear((1,) * (depth + 1)), Square(), data)
+    data = Data(np.ones((1, 1)), np.array([[3.0]]))
+    return Problem(Dense.deep_linear((1,) * (depth + 1)), Square(), data)
 
 
 def judged(problem: Problem, points, **more: float):

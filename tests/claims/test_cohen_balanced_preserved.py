@@ -15,7 +15,7 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
-PROBLEM = Problem.make(Dense.deep_linear((1, 1, 1)), Square("mean"), Data.make([[1.0]], [[2.0]]))
+PROBLEM = Problem(Dense.deep_linear((1, 1, 1)), Square("mean"), Data([[1.0]], [[2.0]]))
 SIZES = np.linspace(0.5, 1.4, 5)
 
 

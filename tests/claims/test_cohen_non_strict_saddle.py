@@ -17,8 +17,8 @@ STUDY = non_strict_saddle.STUDY
 
 
 def scalar(depth: int, target: float = 3.0, decay: float = 0.0) -> Problem:
-    data = Data.make(np.ones((1, 1)), np.array([[target]]))
-    return Problem.make(Dense.deep_linear((1,) * (depth + 1)), Square(), data, decay)
+    data = Data(np.ones((1, 1)), np.array([[target]]))
+    return Problem(Dense.deep_linear((1,) * (depth + 1)), Square(), data, decay)
 
 
 def observed(problem: Problem) -> xr.Dataset:
@@ -43,9 +43,9 @@ def test_weight_decay_biases_kinks_and_single_layers_are_outside():
     given = scalar(3)
     others = [
         scalar(3, decay=0.1),
-        Problem.make(Dense((1, 1, 1), "relu"), Square(), given.data),
-        Problem.make(Dense((1, 1, 1), "tanh", bias=True), Square(), given.data),
-        Problem.make(Dense((1, 1)), Square(), given.data),
+        Problem(Dense((1, 1, 1), "relu"), Square(), given.data),
+        Problem(Dense((1, 1, 1), "tanh", bias=True), Square(), given.data),
+        Problem(Dense((1, 1)), Square(), given.data),
     ]
     for problem in others:
         assert STUDY.judge(observed(problem)).verdict == NOT_MET

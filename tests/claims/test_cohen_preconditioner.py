@@ -16,8 +16,8 @@ from gradlab.problem.problem import Problem
 
 def judged(*layers: np.ndarray):
     widths = (layers[0].shape[1], *(layer.shape[0] for layer in layers))
-    data = Data.make(np.eye(widths[0]), np.ones((widths[0], widths[-1])))
-    problem = Problem.make(Dense.deep_linear(widths), Square("mean"), data)
+    data = Data(np.eye(widths[0]), np.ones((widths[0], widths[-1])))
+    problem = Problem(Dense.deep_linear(widths), Square("mean"), data)
     weights = np.concatenate([layer.ravel() for layer in layers])[None]
     seen = study.observe(problem, xr.Dataset({"weights": (("record", "weight"), weights)}))
     return study.STUDY.judge(collect([("one", seen)]))

@@ -1,4 +1,4 @@
-"""What the studies of deep linear nets share: layers of a vector, conserved matrices, balanced layers."""
+"""What the studies of deep linear nets share: balanced layers, inputs, how runs are read."""
 
 from __future__ import annotations
 
@@ -8,32 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from gradlab.analysis import linear_nets
 from gradlab.analysis.linear_nets import end_to_end
 from gradlab.claims import deep_linear
-from gradlab.problem.data import Data
-from gradlab.problem.losses import Square
-from gradlab.problem.networks import Dense
-from gradlab.problem.problem import Problem
 
 
 def random() -> np.random.Generator:
     return np.random.default_rng(3)
-
-
-def test_layers_are_those_of_the_problems_own_vector():
-    network = Dense.deep_linear((3, 2, 4))
-    problem = Problem.make(network, Square(), Data.make(np.eye(3), np.ones((3, 4))))
-    weights = deep_linear.gaussian(random(), (3, 2, 4), 1.0)
-    vector = np.asarray(problem.ravel(weights))
-    for ours, given in zip(deep_linear.layers(network, vector), weights, strict=True):
-        np.testing.assert_array_equal(ours, given)
-    np.testing.assert_array_equal(deep_linear.flat(weights), vector)
-
-
-def test_only_dense_nets_without_bias_are_chains_of_matrices():
-    data = Data.make(np.eye(2), np.ones((2, 1)))
-    assert deep_linear.chain(Problem.make(Dense((2, 3, 1), "relu"), Square(), data)) is not None
-    assert deep_linear.chain(Problem.make(Dense((2, 3, 1), "relu", bias=True), Square(), data)) is None
 
 
 def test_balanced_layers_have_the_product_and_conserve_nothing_but_zero():
@@ -41,21 +22,8 @@ def test_balanced_layers_have_the_product_and_conserve_nothing_but_zero():
     target = deep_linear.low_rank(rng, (3, 5), 2, 0.7)
     layers = deep_linear.balanced(rng, target, (5, 4, 6, 3))
     np.testing.assert_allclose(end_to_end(layers), target, atol=1e-14)
-    assert np.linalg.norm(deep_linear.conserved(layers)) < 1e-14
-    assert np.linalg.norm(deep_linear.conserved((2.0 * layers[0], *layers[1:]))) > 0.1
-
-
-def test_the_rate_is_the_derivative_of_what_is_conserved():
-    rng = random()
-    layers, motion = (deep_linear.gaussian(rng, (4, 3, 5, 2), 1.0) for _ in range(2))
-    step = 1e-6
-    ahead, behind = (
-        deep_linear.conserved(tuple(w + sign * step * v for w, v in zip(layers, motion, strict=True)))
-        for sign in (1, -1)
-    )
-    np.testing.assert_allclose(
-        deep_linear.conserved_rate(layers, motion), (ahead - behind) / (2 * step), atol=1e-8
-    )
+    assert np.linalg.norm(linear_nets.conserved(layers)) < 1e-14
+    assert np.linalg.norm(linear_nets.conserved((2.0 * layers[0], *layers[1:]))) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ PRINTED, CORRECTED = STUDIES
 
 def scalar(activation: str, decay: float = 0.0) -> Problem:
     """g = b σ(a) on the single point x = 1, y = 0."""
-    data = Data.make([[1.0]], [[0.0]])
-    return Problem.make(Dense((1, 1, 1), activation), Square("sum"), data, decay)
+    data = Data([[1.0]], [[0.0]])
+    return Problem(Dense((1, 1, 1), activation), Square("sum"), data, decay)
 
 
 def judged(study, problem: Problem, trajectory: xr.Dataset):
@@ -59,8 +59,8 @@ def test_the_rates_of_a_scalar_net_of_degrees_two_and_one() -> None:
 def test_the_printed_lemma_speaks_of_degree_one_and_the_corrected_one_of_any() -> None:
     for activation, printed in (("relu", SUPPORTED), ("squared_relu", NOT_MET), ("tanh", NOT_MET)):
         network, rng = Dense((3, 4, 2), activation), np.random.default_rng(0)
-        data = Data.make(rng.standard_normal((5, 3)), rng.integers(0, 2, 5))
-        problem = Problem.make(network, CrossEntropy(), data)
+        data = Data(rng.standard_normal((5, 3)), rng.integers(0, 2, 5))
+        problem = Problem(network, CrossEntropy(), data)
         assert judged(PRINTED, problem, points(problem)).verdict == printed
         corrected = NOT_MET if activation == "tanh" else SUPPORTED
         assert judged(CORRECTED, problem, points(problem)).verdict == corrected
@@ -98,9 +98,9 @@ def test_equal_norms_that_stay_equal_contradict_the_corrected_lemma_where_degree
 
 def test_decay_biases_and_residual_blocks_do_not_meet_the_hypotheses() -> None:
     rng = np.random.default_rng(0)
-    data = Data.make(rng.standard_normal((5, 3)), rng.standard_normal((5, 2)))
+    data = Data(rng.standard_normal((5, 3)), rng.standard_normal((5, 2)))
     for network in (Dense((3, 4, 2), bias=True), Residual(3, 4, 1, 2)):
-        problem = Problem.make(network, Square("mean"), data)
+        problem = Problem(network, Square("mean"), data)
         assert [judged(study, problem, points(problem)).verdict for study in STUDIES] == [NOT_MET, NOT_MET]
     decayed = scalar("relu", decay=0.1)
     assert [judged(study, decayed, flow_of((1.0, 1.0))).verdict for study in STUDIES] == [NOT_MET, NOT_MET]

@@ -17,6 +17,7 @@ from gradlab.claims.memo112._printed import Chart, Printed, points_of
 from gradlab.claims.memo112.normalised_flow import STUDY
 from gradlab.dynamics.charts import NormalisedFlow, Polar
 from gradlab.laboratory import at
+from gradlab.observe.layers import layer_norms, layer_of
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense, Residual
@@ -28,7 +29,7 @@ TIMES = np.linspace(0.0, 0.6, 7)
 
 def scalar() -> Problem:
     """(w_2 w_1 − 1)²: from w_1 = w_2 eq. 5 is ρ̇ = 4ρ(1 − ρ)."""
-    return Problem.make(Dense((1, 1, 1), "identity"), Square("sum"), Data.make([[1.0]], [[1.0]]))
+    return Problem(Dense((1, 1, 1), "identity"), Square("sum"), Data([[1.0]], [[1.0]]))
 
 
 def logistic(pace: float = 1.0) -> xr.Dataset:
@@ -45,8 +46,8 @@ def judged(problem: Problem, trajectory: xr.Dataset):
 
 def random_net(network, outputs: int = 1, loss: Square | None = None) -> Problem:
     rng = np.random.default_rng(3)
-    data = Data.make(rng.standard_normal((4, 3)), rng.choice([-1.0, 1.0], (4, outputs)))
-    return Problem.make(network, loss or Square("sum"), data)
+    data = Data(rng.standard_normal((4, 3)), rng.choice([-1.0, 1.0], (4, outputs)))
+    return Problem(network, loss or Square("sum"), data)
 
 
 def points(problem: Problem, count: int = 2) -> list:
@@ -80,7 +81,7 @@ def test_the_printed_velocity_at_a_scalar_point() -> None:
 @pytest.mark.parametrize("equal", [True, False])
 def test_the_printed_velocity_is_the_plain_flow_in_the_polar_chart(equal: bool) -> None:
     problem = random_net(Dense((3, 4, 2, 1)))
-    layer = polar.layer_of(problem.network)
+    layer = layer_of(problem.network)
     weights = polar.weights_of(
         np.random.default_rng(5), problem.network, np.array([0.8, 0.8 if equal else 1.7, 0.8])
     )
@@ -92,7 +93,7 @@ def test_the_printed_velocity_is_the_plain_flow_in_the_polar_chart(equal: bool) 
     assert np.allclose(motion.rho, expected.rho, rtol=1e-12)
     assert np.allclose(motion.v, problem.ravel(problem.network.rebuild(expected.directions)), atol=1e-13)
     assert np.allclose(flow.vector(y), problem.ravel(weights), rtol=1e-14)
-    assert np.allclose(polar.norms(layer, problem.ravel(weights)), y.rho, rtol=1e-14)
+    assert np.allclose(layer_norms(layer, problem.ravel(weights)), y.rho, rtol=1e-14)
 
 
 def test_equations_hold_pointwise_and_those_for_equal_norms_fail_where_the_norms_differ() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gradlab.claims.claim import NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.memo90.conjugacy_map import STUDY, Pair, observe
-from gradlab.claims.quasi_newton import standing
+from gradlab.claims.teachers import resting
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -17,12 +17,12 @@ from gradlab.problem.problem import Problem
 def quadratic(*eigenvalues: float) -> Problem:
     """½ Σ λ_i w_i²."""
     size = len(eigenvalues)
-    data = Data.make(np.diag(np.sqrt(eigenvalues)), np.zeros((size, 1)))
-    return Problem.make(Dense((size, 1)), Square(half=True), data)
+    data = Data(np.diag(np.sqrt(eigenvalues)), np.zeros((size, 1)))
+    return Problem(Dense((size, 1)), Square(half=True), data)
 
 
 def seen(first, second):
-    here = standing(np.zeros(first.size), other_weights=("other", np.zeros(second.size)))
+    here = resting(np.zeros(first.size), other_weights=("other", np.zeros(second.size)))
     return observe(Pair(first, second), here)
 
 

@@ -22,13 +22,13 @@ def verdicts(problem, vector) -> tuple[str, str]:
 
 
 def pair(loss=None, label=1.0) -> Problem:
-    return Problem.make(Dense.deep_linear((1, 1, 1)), loss or Exponential(), Data.make([[1.0]], [label]))
+    return Problem(Dense.deep_linear((1, 1, 1)), loss or Exponential(), Data([[1.0]], [label]))
 
 
 def many() -> tuple[Problem, np.ndarray]:
     x = np.linspace(0.5, 2.0, 6)[:, None]
     vector = np.array([0.3, 0.9, -0.4, 0.7, 0.2, 1.0, 0.8, -0.1, 0.5, 0.6])
-    return Problem.make(Dense.deep_linear((1, 5, 1)), Exponential(), Data.make(x, np.ones(6))), vector
+    return Problem(Dense.deep_linear((1, 5, 1)), Exponential(), Data(x, np.ones(6))), vector
 
 
 def test_equation_46_by_hand() -> None:

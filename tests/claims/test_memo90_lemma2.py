@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradlab.claims import basins, teachers
+from gradlab.analysis.equilibria import minimising
+from gradlab.claims import teachers
 from gradlab.claims.claim import NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.memo90 import lemma2
 from gradlab.problem.data import Data
@@ -18,7 +19,7 @@ PRINTED, CORRECTED = lemma2.STUDIES
 
 def problem(loss, hidden=1, decay=0.1) -> Problem:
     targets = [[2.0]] if loss.labels == "real" else [1.0]
-    return Problem.make(Dense.deep_linear((1, hidden, 1)), loss, Data.make([[1.0]], targets), decay)
+    return Problem(Dense.deep_linear((1, hidden, 1)), loss, Data([[1.0]], targets), decay)
 
 
 def verdicts(observed) -> tuple[str, str]:
@@ -30,16 +31,16 @@ def verdicts(observed) -> tuple[str, str]:
 def test_one_hidden_unit_is_hyperbolic_and_two_are_not(loss) -> None:
     for decay in (0.1, 1e-4):
         one, two = problem(loss, 1, decay), problem(loss, 2, decay)
-        found = lemma2.observe(one, teachers.resting(basins.minimum(one, np.array([1.0, 0.8]))))
+        found = lemma2.observe(one, teachers.resting(minimising.minimum(one, np.array([1.0, 0.8]))))
         assert verdicts(found) == (SUPPORTED, SUPPORTED)
-        found = lemma2.observe(two, teachers.resting(basins.minimum(two, np.array([1.0, 0.3, 0.8, 0.5]))))
+        found = lemma2.observe(two, teachers.resting(minimising.minimum(two, np.array([1.0, 0.3, 0.8, 0.5]))))
         assert (float(found["zeros"]), float(found["rotations"])) == (1.0, 1.0)
         assert verdicts(found) == (REFUTED, SUPPORTED)
 
 
 def test_a_lower_minimum_refutes_the_minimum_norm_only() -> None:
     given = problem(Square(half=True))
-    end = basins.minimum(given, np.array([1.0, 0.8]))
+    end = minimising.minimum(given, np.array([1.0, 0.8]))
     higher = teachers.resting(end, rivals=(("start", "weight"), np.stack([end, 1.1 * end])))
     assert verdicts(lemma2.observe(given, higher)) == (SUPPORTED, SUPPORTED)
     found = lemma2.observe(given, teachers.resting(end)).assign(lower=1.0)
@@ -55,5 +56,5 @@ def test_the_origin_and_points_in_motion_are_outside_the_lemma() -> None:
 
 
 def test_a_kink_is_outside_the_lemma() -> None:
-    given = Problem.make(Dense((1, 1, 1), "relu"), Square(half=True), Data.make([[1.0]], [[2.0]]), 0.1)
+    given = Problem(Dense((1, 1, 1), "relu"), Square(half=True), Data([[1.0]], [[2.0]]), 0.1)
     assert float(lemma2.observe(given, teachers.resting(np.zeros(2)))["kink"]) == 1.0

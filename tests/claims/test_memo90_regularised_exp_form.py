@@ -8,6 +8,7 @@ import xarray as xr
 from scipy.optimize import brentq
 from scipy.special import lambertw
 
+from gradlab.analysis.one_layer import linear_exponential
 from gradlab.claims import exponential as ex
 from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.memo90.regularised_exp_form import STUDIES, coupled, observe, printed
@@ -15,7 +16,7 @@ from gradlab.claims.memo90.regularised_exp_form import STUDIES, coupled, observe
 
 def seen_at(rows: np.ndarray, decay: float, w: np.ndarray | None = None) -> xr.Dataset:
     problem = ex.make(rows, np.ones(len(rows)), decay)
-    net = ex.linear_exponential(problem)
+    net = linear_exponential(problem)
     assert net is not None
     point = net.equilibrium.weights if w is None else w
     return observe(problem, xr.Dataset({"final_weights": ("weight", point)}))

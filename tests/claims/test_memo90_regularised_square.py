@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradlab.claims import basins, teachers
+from gradlab.analysis.equilibria import minimising
+from gradlab.claims import teachers
 from gradlab.claims.claim import NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.memo90 import regularised_square
 from gradlab.problem.data import Data
@@ -17,11 +18,11 @@ PRINTED, CORRECTED = regularised_square.STUDIES
 
 
 def problem(decay=0.5, hidden=1) -> Problem:
-    return Problem.make(Dense.deep_linear((1, hidden, 1)), Square(), Data.make([[1.0]], [[2.0]]), decay)
+    return Problem(Dense.deep_linear((1, hidden, 1)), Square(), Data([[1.0]], [[2.0]]), decay)
 
 
 def seen(given, start):
-    return regularised_square.observe(given, teachers.resting(basins.minimum(given, np.asarray(start))))
+    return regularised_square.observe(given, teachers.resting(minimising.minimum(given, np.asarray(start))))
 
 
 def verdicts(observed) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradlab.claims import hessians, teachers
+from gradlab.analysis.equilibria import counting
+from gradlab.claims import teachers
 from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.memo90 import theorem4
 from gradlab.problem.losses import Square
@@ -48,7 +49,7 @@ def test_below_the_border_a_tanh_net_has_none() -> None:
     ("count", "expected"), [((0.0, 0.0), REFUTED), ((0.5, 0.5), INCONCLUSIVE), ((1.0, 0.0), SUPPORTED)]
 )
 def test_a_kernel_that_is_missing_refutes(monkeypatch, count, expected) -> None:
-    monkeypatch.setattr(hessians, "kernel_at_zero", lambda *_: hessians.Count(*count))
+    monkeypatch.setattr(counting, "kernel_at_zero", lambda *_: counting.Count(*count))
     assert judged(*case()).verdict == expected
 
 

@@ -18,7 +18,7 @@ CENTRE = np.array([2.0, 0.5])
 
 
 def problem(network=None, inputs=((1.0,),), targets=((1.0,),), **more) -> Problem:
-    return Problem.make(network or Dense.deep_linear((1, 1, 1)), Square(), Data.make(inputs, targets), **more)
+    return Problem(network or Dense.deep_linear((1, 1, 1)), Square(), Data(inputs, targets), **more)
 
 
 def around(centre: np.ndarray, ends) -> xr.Dataset:

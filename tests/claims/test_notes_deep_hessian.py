@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from gradlab.claims import hessians, teachers
+from gradlab.analysis.equilibria import counting
+from gradlab.claims import teachers
 from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.notes import deep_hessian
 from gradlab.problem.data import Data
@@ -18,9 +19,7 @@ PRINTED, CORRECTED = deep_hessian.STUDIES
 
 
 def problem(decay=1.0, target=3.0, activation="identity") -> Problem:
-    return Problem.make(
-        Dense((1, 1, 1), activation), Square(half=True), Data.make([[1.0]], [[target]]), decay
-    )
+    return Problem(Dense((1, 1, 1), activation), Square(half=True), Data([[1.0]], [[target]]), decay)
 
 
 def flow(start, end):
@@ -36,7 +35,7 @@ def verdicts(observed) -> tuple[str, str]:
 
 def test_the_signs_by_hand() -> None:
     given, vector = problem(), np.array([1.0, 2.0])
-    found = hessians.point(given, vector)
+    found = counting.eigenvalues(given, vector)
     numbers = deep_hessian.formulas(given, found)
     # speeds: ‖J‖ (|f| + |y|) + λ‖w‖; the printed velocity misses by twice (2, 1)
     assert numbers["velocity"] == pytest.approx(2.0 * np.sqrt(5.0) / (5.0 * np.sqrt(5.0) + np.sqrt(5.0)))
@@ -65,10 +64,10 @@ def test_the_flow_from_zero_ends_on_sinh_and_not_at_the_least_norm() -> None:
 def test_a_kernel_that_is_missing_refutes(monkeypatch) -> None:
     given, vector = problem(0.0, 2.0), np.array([1.0, 2.0])
     assert verdicts(deep_hessian.observe(given, teachers.resting(vector)))[1] == SUPPORTED
-    monkeypatch.setattr(hessians, "kernel_at_zero", lambda *_: hessians.Count(0.0, 0.0))
+    monkeypatch.setattr(counting, "kernel_at_zero", lambda *_: counting.Count(0.0, 0.0))
     assert verdicts(deep_hessian.observe(given, teachers.resting(vector)))[1] == REFUTED
 
 
 def test_other_losses_are_outside_the_claim() -> None:
-    other = Problem.make(Dense((1, 1, 1), "tanh"), Exponential(), Data.make([[1.0]], [1.0]))
+    other = Problem(Dense((1, 1, 1), "tanh"), Exponential(), Data([[1.0]], [1.0]))
     assert verdicts(deep_hessian.observe(other, teachers.resting(np.ones(2)))) == (NOT_MET, NOT_MET)

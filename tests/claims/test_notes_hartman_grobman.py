@@ -7,7 +7,7 @@ import pytest
 
 from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.notes.hartman_grobman import STUDY, observe
-from gradlab.claims.quasi_newton import standing
+from gradlab.claims.teachers import resting
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential
 from gradlab.problem.networks import Dense
@@ -15,8 +15,8 @@ from gradlab.problem.problem import Problem
 
 
 def problem(inputs=((1.0,), (1.0,)), labels=(1.0, -1.0), network=None, decay=0.5) -> Problem:
-    data = Data.make(np.asarray(inputs), np.asarray(labels))
-    return Problem.make(network or Dense((1, 1)), Exponential(), data, decay)
+    data = Data(np.asarray(inputs), np.asarray(labels))
+    return Problem(network or Dense((1, 1)), Exponential(), data, decay)
 
 
 def verdict(observed) -> tuple[str, str]:
@@ -26,7 +26,7 @@ def verdict(observed) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def seen():
-    return observe(problem(), standing(np.zeros(1)))
+    return observe(problem(), resting(np.zeros(1)))
 
 
 def test_at_a_sink_the_conjugacy_holds(seen):
@@ -46,10 +46,10 @@ def test_two_points_with_one_image_refute(seen):
 
 def test_zero_eigenvalues_and_points_that_move_are_outside_the_theorem():
     flat = problem(((1.0, 0.0), (1.0, 0.0)), network=Dense((2, 1)), decay=0.0)
-    assert verdict(observe(flat, standing(np.zeros(2))))[0] == NOT_MET
-    assert verdict(observe(problem(), standing(np.ones(1))))[0] == NOT_MET
+    assert verdict(observe(flat, resting(np.zeros(2))))[0] == NOT_MET
+    assert verdict(observe(problem(), resting(np.ones(1))))[0] == NOT_MET
 
 
 def test_a_net_with_kinks_is_outside_the_theorem():
     kinked = problem(network=Dense((1, 1, 1), "relu"))
-    assert verdict(observe(kinked, standing(np.array([0.3, 0.3]))))[0] == NOT_MET
+    assert verdict(observe(kinked, resting(np.array([0.3, 0.3]))))[0] == NOT_MET

@@ -18,7 +18,7 @@ X = np.array([[1.0, 2.0], [-1.0, 0.5], [0.0, 0.0]])
 
 
 def observed(network, *weights):
-    problem = Problem.make(network, Square(), Data.make(X, np.zeros((3, 1))))
+    problem = Problem(network, Square(), Data(X, np.zeros((3, 1))))
     return homogeneity.observe(problem, at(problem, [tuple(map(np.asarray, w)) for w in weights], ()))
 
 
@@ -56,7 +56,7 @@ def test_a_net_of_another_degree_than_it_says_is_refuted() -> None:
 
 def test_biases_leave_no_degree_to_judge() -> None:
     network = Dense((2, 2, 1), "relu", bias=True)
-    problem = Problem.make(network, Square(), Data.make(X, np.zeros((3, 1))))
+    problem = Problem(network, Square(), Data(X, np.zeros((3, 1))))
     weights = tuple(
         {"weight": np.ones(s["weight"].shape), "bias": np.ones(s["bias"].shape)} for s in network.shapes()
     )

@@ -17,7 +17,7 @@ PRINTED, CORRECTED = STUDIES
 
 
 def problem(X=((1.0, 0.0),), Y=((2.0,),), decay: float = 0.0) -> Problem:
-    return Problem.make(Dense((2, 1)), Square(half=True), Data.make(X, Y), decay)
+    return Problem(Dense((2, 1)), Square(half=True), Data(X, Y), decay)
 
 
 def run(start: list[float], end: list[float]) -> xr.Dataset:

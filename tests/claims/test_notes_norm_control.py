@@ -16,7 +16,7 @@ from gradlab.problem.problem import Problem
 
 def seen_at(decay: float, *settled: list[float], kick: tuple[float, float] = (0.6, 0.8)) -> xr.Dataset:
     """A made-up run: the start (5, 1), then what it settled to before and after one kick."""
-    problem = Problem.make(Dense((2, 1)), Square(half=True), Data.make([[1.0, 0.0]], [[2.0]]), decay)
+    problem = Problem(Dense((2, 1)), Square(half=True), Data([[1.0, 0.0]], [[2.0]]), decay)
     weights = np.array([[5.0, 1.0], *settled])
     kicks = np.zeros_like(weights)
     kicks[1] = kick
@@ -51,7 +51,7 @@ def test_without_decay_the_unseen_part_of_the_kick_stays() -> None:
 
 
 def test_other_runs_are_outside_the_claim() -> None:
-    line = Problem.make(Dense((1, 1)), Square(half=True), Data.make([[1.0]], [[2.0]]), 0.0)
+    line = Problem(Dense((1, 1)), Square(half=True), Data([[1.0]], [[2.0]]), 0.0)
     weights, kicks = np.array([[0.0], [2.0], [2.0]]), np.array([[0.0], [1.0], [0.0]])
     dims = ("record", "weight")
     assert verdict(observe(line, xr.Dataset({"weights": (dims, weights), "kick": (dims, kicks)}))) == (

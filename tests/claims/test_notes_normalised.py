@@ -22,9 +22,7 @@ PRINTED, CORRECTED = normalised.STUDIES
 
 
 def one_example(loss=None, decay=0.0) -> Problem:
-    return Problem.make(
-        Dense((2, 1), "identity"), loss or Exponential(), Data.make([[1.0, 0.0]], [1.0]), decay
-    )
+    return Problem(Dense((2, 1), "identity"), loss or Exponential(), Data([[1.0, 0.0]], [1.0]), decay)
 
 
 def observed(w, **changes):
@@ -110,8 +108,8 @@ def test_other_losses_and_decay_are_outside(loss, decay) -> None:
 
 
 def test_a_layer_of_degree_two_is_outside() -> None:
-    data = Data.make([[1.0, 0.5], [0.3, 1.0]], [1.0, 1.0])
-    problem = Problem.make(Dense((2, 2, 1), "squared_relu"), Exponential(), data)
+    data = Data([[1.0, 0.5], [0.3, 1.0]], [1.0, 1.0])
+    problem = Problem(Dense((2, 2, 1), "squared_relu"), Exponential(), data)
     weights = (np.array([[1.0, 0.5], [0.2, 1.0]]), np.array([[1.0, 2.0]]))
     found = verdict(CORRECTED, normalised.observe(problem, at(problem, [weights], ())))
     assert (found.verdict, found.part) == (NOT_MET, "degree")

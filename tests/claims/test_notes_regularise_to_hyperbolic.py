@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradlab.claims import basins, teachers
+from gradlab.analysis.equilibria import minimising
+from gradlab.claims import teachers
 from gradlab.claims.claim import NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.notes.regularise_to_hyperbolic import STUDY, observe
 from gradlab.problem.data import Data
@@ -14,13 +15,13 @@ from gradlab.problem.problem import Problem
 
 
 def problem(hidden=1, decay=0.1) -> Problem:
-    data = Data.make([[1.0]], [[2.0]])
-    return Problem.make(Dense.deep_linear((1, hidden, 1)), Square(half=True), data, decay)
+    data = Data([[1.0]], [[2.0]])
+    return Problem(Dense.deep_linear((1, hidden, 1)), Square(half=True), data, decay)
 
 
 def seen(given):
     start = np.linspace(1.0, 0.8, given.size)
-    return observe(given, teachers.resting(basins.minimum(given, start)))
+    return observe(given, teachers.resting(minimising.minimum(given, start)))
 
 
 def verdict(observed) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from gradlab.analysis.one_layer import linear_exponential
 from gradlab.claims import exponential as ex
 from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED, collect
 from gradlab.claims.notes.regularised_exp import STUDIES, observe
@@ -22,7 +23,7 @@ def at(decay: float, w: np.ndarray) -> xr.Dataset:
 
 
 def equilibrium(decay: float) -> np.ndarray:
-    net = ex.linear_exponential(ex.make(X, SIGNS, decay))
+    net = linear_exponential(ex.make(X, SIGNS, decay))
     assert net is not None
     return net.equilibrium.weights
 
@@ -47,7 +48,7 @@ def test_the_print_fails_by_the_unit_margin_alone_and_the_correction_holds() -> 
 
 def test_the_mean_has_its_own_constant() -> None:
     problem = ex.make(X, SIGNS, 1e-3, "mean")
-    net = ex.linear_exponential(problem)
+    net = linear_exponential(problem)
     assert net is not None
     seen = observe(problem, xr.Dataset({"final_weights": ("weight", net.equilibrium.weights)}))
     assert 2e-3 * net.equilibrium.weights[0] == pytest.approx(np.exp(-net.equilibrium.margins[0]), rel=0.1)
@@ -63,7 +64,7 @@ def test_a_run_that_is_not_there_yet_decides_nothing_and_one_that_ended_elsewher
 def test_other_hypotheses_are_not_met() -> None:
     point = xr.Dataset({"final_weights": ("weight", np.array([1.0, 0.0]))})
     crossed = ex.make(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.ones(2), 1e-3)
-    square = Problem.make(Dense((2, 1)), Square(), Data.make(X, SIGNS[:, None]), 1e-3)
+    square = Problem(Dense((2, 1)), Square(), Data(X, SIGNS[:, None]), 1e-3)
     for problem, failed in (
         (ex.make(X, SIGNS, 0.0), "decay"),
         (crossed, "separable"),

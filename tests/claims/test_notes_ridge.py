@@ -18,7 +18,7 @@ X, Y = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], [[1.0], [2.0], [3.0]]
 
 def problem(decay: float = 1.5, **loss) -> Problem:
     """Σ x xᵀ = diag(3, 0) and Σ y x = (6, 0): under a, the equilibrium is (6/(3 + λ/2a), 0)."""
-    return Problem.make(Dense((2, 1)), Square(**loss), Data.make(X, Y), decay)
+    return Problem(Dense((2, 1)), Square(**loss), Data(X, Y), decay)
 
 
 def ended(first: float, second: float = 0.0) -> xr.Dataset:
@@ -66,7 +66,7 @@ def test_the_least_eigenvalue_is_the_decay_beside_the_span():
 
 
 def test_two_points_cannot_tell_the_mean_from_half_the_sum():
-    two = Problem.make(Dense((2, 1)), Square(half=True), Data.make(X[:2], Y[:2]), 1.0)
+    two = Problem(Dense((2, 1)), Square(half=True), Data(X[:2], Y[:2]), 1.0)
     seen = observe(two, ended(3.0 / 3.0))
     assert float(seen["mean"]) == pytest.approx(0.0, abs=1e-12)
     assert verdict(seen)[0] == SUPPORTED

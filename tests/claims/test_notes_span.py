@@ -15,7 +15,7 @@ from gradlab.problem.problem import Problem
 
 
 def problem(decay: float = 0.0, **loss) -> Problem:
-    return Problem.make(Dense((2, 1)), Square(**loss), Data.make([[1.0, 0.0]], [[2.0]]), decay)
+    return Problem(Dense((2, 1)), Square(**loss), Data([[1.0, 0.0]], [[2.0]]), decay)
 
 
 def flow(second: float = 1.0) -> xr.Dataset:
@@ -56,5 +56,5 @@ def test_a_run_that_kept_no_history_decides_nothing():
 
 def test_decay_and_depth_are_outside_the_claim():
     assert verdict(observe(problem(decay=0.1, half=True), flow())) == NOT_MET
-    deep = Problem.make(Dense((2, 2, 1), "identity"), Square(), Data.make([[1.0, 0.0]], [[2.0]]))
+    deep = Problem(Dense((2, 2, 1), "identity"), Square(), Data([[1.0, 0.0]], [[2.0]]))
     assert verdict(observe(deep, flow())) == NOT_MET

@@ -54,8 +54,8 @@ def test_the_stability_limits_are_those_of_the_tableaux(name: str) -> None:
 def linear(scale: float) -> tuple[Problem, tuple]:
     keys = jax.random.split(jax.random.key(2), 3)
     inputs = scale * jax.random.normal(keys[0], (30, 4))
-    data = gradlab.Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / scale)
-    problem = Problem.make(Dense((4, 5, 3), "identity"), gradlab.Square("mean"), data)
+    data = gradlab.Data(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / scale)
+    problem = Problem(Dense((4, 5, 3), "identity"), gradlab.Square("mean"), data)
     return problem, problem.network.init(keys[2], Gaussian(0.4))
 
 
@@ -170,8 +170,8 @@ def test_a_small_stiff_flow_whose_curvature_stays_begins_on_bdf() -> None:
 
 
 def test_nothing_is_measured_while_the_step_still_grows() -> None:
-    data = gradlab.Data.make(jnp.asarray([[1.0, 0.3], [0.5, 1.0]]), jnp.asarray([1.0, 1.0]))
-    problem = Problem.make(Dense((2, 1), "identity"), gradlab.Exponential("mean"), data)
+    data = gradlab.Data(jnp.asarray([[1.0, 0.3], [0.5, 1.0]]), jnp.asarray([1.0, 1.0]))
+    problem = Problem(Dense((2, 1), "identity"), gradlab.Exponential("mean"), data)
     weights = (jnp.asarray([[0.1, -0.2]]),)
     run = gradlab.run(GradientFlow(problem), weights, [1e5], solver=Auto(1e-4), refine=False, observables=())
     alone = gradlab.run(

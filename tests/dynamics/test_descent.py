@@ -17,8 +17,8 @@ def regression(widths: tuple[int, ...], activation: str) -> tuple[Problem, tuple
     """A small regression problem and a start."""
     data = linear_regression(jax.random.key(1), N=9, d=widths[0], C=widths[-1], noise=0.3)
     network = Dense(widths, activation)
-    problem = Problem.make(network, gradlab.Square("mean"), data)
-    return problem, network.init(jax.random.key(2), gradlab.He())
+    problem = Problem(network, gradlab.Square("mean"), data)
+    return problem, network.init(jax.random.key(2), gradlab.init.He())
 
 
 def test_gradient_descent_equals_a_hand_written_loop_bit_for_bit() -> None:
@@ -76,7 +76,7 @@ def test_an_epoch_uses_every_example_once() -> None:
 def test_the_expected_minibatch_gradient_is_the_gradient() -> None:
     for reduction in ("sum", "mean"):
         data = linear_regression(jax.random.key(1), N=4, d=3, C=1)
-        problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square(reduction), data)
+        problem = Problem(Dense((3, 1), "identity"), gradlab.Square(reduction), data)
         weights = (jnp.ones((1, 3)),)
         singles = [problem.minibatch(jnp.asarray([n])).gradient(weights)[0] for n in range(4)]
         np.testing.assert_allclose(np.mean(singles, axis=0), problem.gradient(weights)[0], rtol=1e-12)
@@ -84,7 +84,7 @@ def test_the_expected_minibatch_gradient_is_the_gradient() -> None:
 
 def test_schedules_and_time_add_up() -> None:
     problem, start = regression((4, 2), "identity")
-    flow = gradlab.GradientDescent(problem, gradlab.PowerLaw(0.01, 0.5, 2.0))
+    flow = gradlab.GradientDescent(problem, gradlab.schedules.PowerLaw(0.01, 0.5, 2.0))
     trajectory = gradlab.run(flow, start, [10])
     expected = sum(0.01 / (1 + k / 2.0) ** 0.5 for k in range(10))
     assert float(trajectory["t"].values[-1]) == pytest.approx(expected, rel=1e-13)
@@ -92,15 +92,15 @@ def test_schedules_and_time_add_up() -> None:
 
 def test_the_loss_scaled_step_is_euler_in_log_loss_time() -> None:
     data = gaussian_clouds(jax.random.key(0), N=8, d=3, separation=3.0, labels="sign")
-    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Exponential("sum"), data)
+    problem = Problem(Dense((3, 1), "identity"), gradlab.Exponential("sum"), data)
     start = (jnp.full((1, 3), 0.1),)
-    gd = gradlab.run(gradlab.GradientDescent(problem, gradlab.LossScaled(0.01)), start, [100])
+    gd = gradlab.run(gradlab.GradientDescent(problem, gradlab.schedules.LossScaled(0.01)), start, [100])
     euler = gradlab.run(
         gradlab.GradientFlow(problem),
         start,
         [1.0],
         clock=gradlab.LogLoss(),
-        solver=gradlab.Fixed("euler", 0.01, 1.0),
+        solver=gradlab.solvers.Fixed("euler", 0.01, 1.0),
         refine=False,
     )
     np.testing.assert_allclose(gd["final_weights"], euler["final_weights"], rtol=1e-12)
@@ -115,15 +115,15 @@ def test_misuse_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="positive"):
         gradlab.GradientDescent(problem, -0.1)
     with pytest.raises(ValueError, match="log-risk"):
-        gradlab.GradientDescent(problem, gradlab.LossScaled(0.1))
+        gradlab.GradientDescent(problem, gradlab.schedules.LossScaled(0.1))
     with pytest.raises(ValueError, match="takes no clock"):
-        gradlab.run(gradlab.GradientDescent(problem, 0.1), start, [5], clock=gradlab.ArcLength())
+        gradlab.run(gradlab.GradientDescent(problem, 0.1), start, [5], clock=gradlab.clocks.ArcLength())
     assert isinstance(problem.data, Data)
 
 
 def test_numbers_are_doubles_where_x64_is_off() -> None:
     with jax.enable_x64(False):
-        flow_step = gradlab.Constant(0.02).step
+        flow_step = gradlab.schedules.Constant(0.02).step
         tolerance = gradlab.Adaptive("tsit5", 1e-9).tolerance
         loss = gradlab.Stop(loss=0.1).loss
     assert [float(value) for value in (flow_step, tolerance, loss)] == [0.02, 1e-9, 0.1]

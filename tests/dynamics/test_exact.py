@@ -30,8 +30,8 @@ def linear(
 ) -> tuple[Problem, tuple]:
     """A linear problem with two outputs, and weights of order one."""
     generator = np.random.default_rng(d + N)
-    data = Data.make(generator.standard_normal((N, d)), generator.standard_normal((N, 2)))
-    problem = Problem.make(Dense((d, 2), bias=bias), loss or gradlab.Square(half=True), data, decay)
+    data = Data(generator.standard_normal((N, d)), generator.standard_normal((N, 2)))
+    problem = Problem(Dense((d, 2), bias=bias), loss or gradlab.Square(half=True), data, decay)
     weights = jax.tree.map(
         lambda leaf: jnp.asarray(generator.standard_normal(leaf.shape)), problem.network.shapes()
     )
@@ -44,8 +44,8 @@ def polynomial() -> tuple[Problem, tuple]:
     The printed step 0.2 is stable for a mean: 2/(s₁²/9) = 0.65 with ½ (the convention taken), 0.33 without.
     """
     x = np.cos((2 * np.arange(9) + 1) * np.pi / 18)
-    data = Data.make(x[:, None] ** np.arange(40), np.sin(8 * np.pi * x)[:, None])
-    problem = Problem.make(Dense((40, 1)), gradlab.Square("mean", half=True), data)
+    data = Data(x[:, None] ** np.arange(40), np.sin(8 * np.pi * x)[:, None])
+    problem = Problem(Dense((40, 1)), gradlab.Square("mean", half=True), data)
     return problem, (jnp.asarray(0.45 * np.random.default_rng(0).standard_normal((1, 40))),)
 
 
@@ -122,7 +122,7 @@ def test_long_flows_end_at_the_minimum_norm_solution_plus_the_kernel_of_the_star
     generator = np.random.default_rng(3)
     x = generator.standard_normal((9, 3)) @ generator.standard_normal((3, 6))
     y = generator.standard_normal((9, 1))
-    problem = Problem.make(Dense((6, 1)), gradlab.Square(), Data.make(x, y))
+    problem = Problem(Dense((6, 1)), gradlab.Square(), Data(x, y))
     weights = (jnp.asarray(generator.standard_normal((1, 6))),)
     inverse = np.linalg.pinv(x, rcond=1e-10)
     limit = (inverse @ y).T + np.asarray(weights[0]) @ (np.eye(6) - inverse @ x)
@@ -179,7 +179,7 @@ def test_divergent_steps_overflow_where_the_iteration_does() -> None:
 
 
 def test_an_equilibrium_of_an_unstable_step_stays() -> None:
-    problem = Problem.make(Dense((1, 1)), gradlab.Square(half=True), Data.make([[1.0]], [[2.0]]))
+    problem = Problem(Dense((1, 1)), gradlab.Square(half=True), Data([[1.0]], [[2.0]]))
     assert float(iterate_exactly(problem, (jnp.full((1, 1), 2.0),), 5.0, 10_000)[0][0, 0]) == 2.0
 
 
@@ -229,13 +229,13 @@ def test_what_is_not_quadratic_is_refused_in_a_sentence() -> None:
     problem, _ = linear()
     data, square = problem.data, gradlab.Square()
     assert quadratic(problem) is None
-    assert "one layer" in str(quadratic(Problem.make(Dense((5, 3, 2), "identity"), square, data)))
-    assert "square loss" in str(quadratic(Problem.make(Dense((5, 2)), gradlab.Lp(4), data)))
+    assert "one layer" in str(quadratic(Problem(Dense((5, 3, 2), "identity"), square, data)))
+    assert "square loss" in str(quadratic(Problem(Dense((5, 2)), gradlab.losses.Lp(4), data)))
     solver = Exact()
     assert solver.refuse(gradlab.GradientFlow(problem), LogTime()) is None
     assert solver.refuse(gradlab.GradientDescent(problem, 0.1), Time()) is None
-    assert "clock" in str(solver.refuse(gradlab.GradientFlow(problem), gradlab.ArcLength()))
-    schedule = gradlab.GradientDescent(problem, gradlab.PowerLaw(0.1, 0.5))
+    assert "clock" in str(solver.refuse(gradlab.GradientFlow(problem), gradlab.clocks.ArcLength()))
+    schedule = gradlab.GradientDescent(problem, gradlab.schedules.PowerLaw(0.1, 0.5))
     assert "constant" in str(solver.refuse(schedule, Time()))
     key = jax.random.key(0)
     assert "Stochastic" in str(solver.refuse(gradlab.StochasticGradientDescent(problem, 0.1, 2, key), Time()))

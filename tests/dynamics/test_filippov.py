@@ -34,7 +34,7 @@ def neuron(X: Any, y: Any, activation: Any = "relu") -> Problem:
     """One hidden neuron under ½‖f − y‖²."""
     X = np.array(X, dtype=float)
     targets = np.array(y, dtype=float)[:, None]
-    return Problem.make(Dense((X.shape[1], 1, 1), activation), Square(half=True), Data.make(X, targets))
+    return Problem(Dense((X.shape[1], 1, 1), activation), Square(half=True), Data(X, targets))
 
 
 def small(
@@ -45,7 +45,7 @@ def small(
     y = np.sign(X[:, 0] * X[:, 1] + 0.3 * X[:, 2])
     loss = loss or Exponential()
     targets = y[:, None] if loss.labels == "real" else y
-    problem = Problem.make(Dense((d, m, 1), activation), loss, Data.make(X, targets), **kw)
+    problem = Problem(Dense((d, m, 1), activation), loss, Data(X, targets), **kw)
     return problem, problem.network.init(jax.random.key(seed), Gaussian(0.3))
 
 
@@ -185,7 +185,7 @@ def test_each_neuron_keeps_its_balance_through_crossings_and_sliding(activation:
 
 def test_slope_one_is_the_linear_net() -> None:
     problem, weights = small(2, activation=LeakyReLU(1.0))
-    linear = Problem.make(Dense((3, 6, 1), "identity"), problem.loss, problem.data)
+    linear = Problem(Dense((3, 6, 1), "identity"), problem.loss, problem.data)
     done = advance(problem, weights, 0.0, 2.0, None, 1e-10)
     assert done.events == ()
 
@@ -270,9 +270,7 @@ def test_parallel_inputs_share_a_surface_and_zero_has_none() -> None:
 def test_two_copies_of_an_example_are_one_of_twice_the_weight() -> None:
     problem, weights = small(6, m=4, N=8)
     X, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
-    doubled = Problem.make(
-        problem.network, Exponential(), Data.make(np.vstack([X, X]), np.concatenate([y, y]))
-    )
+    doubled = Problem(problem.network, Exponential(), Data(np.vstack([X, X]), np.concatenate([y, y])))
     # twice the loss is twice the time
     end = math.log1p(50.0)
     one = advance(problem, weights, 0.0, math.log1p(100.0), None, 1e-10)
@@ -294,7 +292,7 @@ def test_the_zero_start_stays() -> None:
 def test_the_flow_tends_to_a_max_margin_point_on_kinks() -> None:
     # Opposite labels at 60°: the neuron of x₁ is kept off x₂ by sliding, and W is a combination only with 0 < q < 1.
     X = np.array([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
-    problem = Problem.make(Dense((2, 2, 1), "relu"), Exponential(), Data.make(X, [1.0, -1.0]))
+    problem = Problem(Dense((2, 2, 1), "relu"), Exponential(), Data(X, [1.0, -1.0]))
     start = (jnp.array([[0.3, 0.0], [0.0, 0.3]]), jnp.array([[0.3, -0.3]]))
     done = advance(problem, start, 0.0, 1e6, None, 1e-10)
     signs = done.memory.signs
@@ -308,16 +306,16 @@ def test_the_flow_tends_to_a_max_margin_point_on_kinks() -> None:
 
 def test_unserved_problems_are_refused_with_what_serves_them() -> None:
     X, y = np.ones((2, 3)), np.array([1.0, -1.0])
-    data = Data.make(X, y)
+    data = Data(X, y)
     for network in (
         Dense((3, 4, 4, 1), "relu"),
         Dense((3, 4, 1), "relu", bias=True),
         Residual(3, 4, 1, 1, "relu"),
     ):
-        sentence = supports(Problem.make(network, Exponential(), data))
+        sentence = supports(Problem(network, Exponential(), data))
         assert sentence is not None
         assert "Fixed('heun', step)" in sentence
-    assert "Adaptive" in str(supports(Problem.make(Dense((3, 4, 1), "tanh"), Exponential(), data)))
+    assert "Adaptive" in str(supports(Problem(Dense((3, 4, 1), "tanh"), Exponential(), data)))
     problem, weights = small()
     assert supports(problem) is None
     with pytest.raises(ValueError, match="end"):
@@ -333,7 +331,7 @@ def test_unserved_problems_are_refused_with_what_serves_them() -> None:
 
 def test_several_outputs_are_served_too() -> None:
     X = np.random.default_rng(8).standard_normal((10, 3))
-    problem = Problem.make(Dense((3, 5, 3), "relu"), CrossEntropy(), Data.make(X, np.arange(10) % 3))
+    problem = Problem(Dense((3, 5, 3), "relu"), CrossEntropy(), Data(X, np.arange(10) % 3))
     weights = problem.network.init(jax.random.key(8), Gaussian(0.3))
     events = advance(problem, weights, 0.0, 2.0, None, 1e-9)
     smooth = advance_smoothed(problem, weights, 0.0, 2.0, 1e-9, 1e-7)
@@ -344,7 +342,7 @@ def test_several_outputs_are_served_too() -> None:
 def test_events_that_crowd_end_the_solve_as_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     from gradlab.dynamics.filippov import advance as room
 
-    problem = Problem.make(Dense((2, 3, 1), "relu"), Exponential("mean"), Data.make(np.eye(2), np.ones(2)))
+    problem = Problem(Dense((2, 3, 1), "relu"), Exponential("mean"), Data(np.eye(2), np.ones(2)))
     solve = room._Solve(problem, (np.ones((3, 2)), np.ones((1, 3))), 30.0, None, 1e-9)
 
     def creep(self: room._Solve, end: float) -> int:

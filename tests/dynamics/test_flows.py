@@ -18,14 +18,14 @@ TIGHT = gradlab.Adaptive("dopri8", 1e-11)
 
 def margin_problem(widths: tuple[int, ...] = (3, 4, 1), activation: str = "tanh") -> Problem:
     data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
-    return Problem.make(Dense(widths, activation), gradlab.Exponential("sum"), data)
+    return Problem(Dense(widths, activation), gradlab.Exponential("sum"), data)
 
 
 def test_the_normalised_flow_traces_the_plain_orbit() -> None:
     problem = margin_problem((3, 4, 3, 1), "smooth_relu")
     start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
     plain = gradlab.run(gradlab.GradientFlow(problem), start, [0.5, 2.0], solver=TIGHT)
-    polar = gradlab.run(gradlab.NormalisedFlow(problem), start, [0.5, 2.0], solver=TIGHT)
+    polar = gradlab.run(gradlab.flows.NormalisedFlow(problem), start, [0.5, 2.0], solver=TIGHT)
     np.testing.assert_allclose(polar["final_weights"], plain["final_weights"], atol=1e-9)
     np.testing.assert_allclose(polar["chart_rho"], plain["layer_norms"], atol=1e-9)
     np.testing.assert_allclose(polar["chart_direction_norms"], 1.0, atol=1e-9)
@@ -36,7 +36,7 @@ def test_the_orbit_does_not_depend_on_the_clock() -> None:
     start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
     plain = gradlab.run(gradlab.GradientFlow(problem), start, [3.0], solver=TIGHT)
     t_end, end = float(plain["t"][-1]), plain["final_weights"].values
-    for clock in (gradlab.LogLoss(), gradlab.ArcLength(), gradlab.LogNorm()):
+    for clock in (gradlab.LogLoss(), gradlab.clocks.ArcLength(), gradlab.clocks.LogNorm()):
         stop = gradlab.Stop(log_t=float(np.log(1.5 * t_end)))
         other = gradlab.run(
             gradlab.GradientFlow(problem),
@@ -58,8 +58,8 @@ def test_the_orbit_does_not_depend_on_the_clock() -> None:
 
 def test_log_time_is_right_where_time_overflows() -> None:
     # One example, one weight: dw/dt = x e^{-wx}, so e^{wx} = 1 + x² t exactly from w = 0.
-    data = gradlab.Data.make(jnp.asarray([[2.0]]), jnp.asarray([1.0]))
-    problem = Problem.make(Dense((1, 1), "identity"), gradlab.Exponential("sum"), data)
+    data = gradlab.Data(jnp.asarray([[2.0]]), jnp.asarray([1.0]))
+    problem = Problem(Dense((1, 1), "identity"), gradlab.Exponential("sum"), data)
     trajectory = gradlab.run(
         gradlab.GradientFlow(problem),
         (jnp.zeros((1, 1)),),
@@ -79,11 +79,11 @@ def test_log_time_is_right_where_time_overflows() -> None:
 
 def test_the_end_to_end_flow_follows_the_balanced_deep_flow_and_no_other() -> None:
     data = linear_regression(jax.random.key(3), N=12, d=4, C=3, noise=0.1)
-    deep = Problem.make(Dense((4, 4, 4, 3), "identity"), gradlab.Square("mean"), data)
-    shallow = Problem.make(Dense((4, 3), "identity"), gradlab.Square("mean"), data)
+    deep = Problem(Dense((4, 4, 4, 3), "identity"), gradlab.Square("mean"), data)
+    shallow = Problem(Dense((4, 3), "identity"), gradlab.Square("mean"), data)
     matrix = jax.random.normal(jax.random.key(4), (3, 4)) * 0.4
-    balanced = deep.network.init(None, gradlab.Factorised(matrix))
-    flow = gradlab.EndToEndFlow(shallow, 3)
+    balanced = deep.network.init(None, gradlab.init.Factorised(matrix))
+    flow = gradlab.flows.EndToEndFlow(shallow, 3)
     shallow_run = gradlab.run(flow, (matrix,), [1.0, 5.0], solver=TIGHT)
     deep_run = gradlab.run(gradlab.GradientFlow(deep), balanced, [1.0, 5.0], solver=TIGHT)
     end = product(deep.unravel(jnp.asarray(deep_run["final_weights"].values)))
@@ -100,7 +100,7 @@ def test_the_end_to_end_flow_follows_the_balanced_deep_flow_and_no_other() -> No
 def test_weight_normalisation_conserves_the_length_of_v_and_descends() -> None:
     problem = margin_problem((3, 4, 1), "smooth_relu")
     start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
-    run = gradlab.run(gradlab.WeightNormalisation(problem), start, [1.0, 4.0], solver=TIGHT)
+    run = gradlab.run(gradlab.flows.WeightNormalisation(problem), start, [1.0, 4.0], solver=TIGHT)
     np.testing.assert_allclose(run["chart_direction_norms"], 1.0, atol=1e-9)
     assert np.all(np.diff(run["loss"].values) < 0)
 
@@ -109,7 +109,7 @@ def test_the_unit_norm_penalty_is_the_printed_equation() -> None:
     # memo90 eqs. 48–49 written out for a two-layer linear net, degree one in each layer.
     problem = margin_problem((3, 4, 1), "identity")
     start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
-    flow = gradlab.UnitNormPenalty(problem, jnp.asarray([0.3, 0.2]))
+    flow = gradlab.flows.UnitNormPenalty(problem, jnp.asarray([0.3, 0.2]))
     y = flow.encode(start)
     field = flow.field(0.0, y)
     rho, (v1, v2) = np.asarray(y.rho), [np.asarray(v) for v in y.directions]
@@ -135,19 +135,23 @@ def test_the_field_of_a_margin_loss_never_underflows_in_log_loss_time() -> None:
 
 def test_clocks_that_cannot_serve_are_refused() -> None:
     data = linear_regression(jax.random.key(3), N=5, d=3, C=1)
-    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
+    problem = Problem(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
     start = (jnp.ones((1, 3)),)
     with pytest.raises(ValueError, match="log-risk"):
         gradlab.run(gradlab.GradientFlow(problem), start, [1.0], clock=gradlab.LogLoss())
     with pytest.raises(ValueError, match="chart variables"):
-        gradlab.run(gradlab.NormalisedFlow(problem), start, [1.0], clock=gradlab.LogNorm())
+        gradlab.run(gradlab.flows.NormalisedFlow(problem), start, [1.0], clock=gradlab.clocks.LogNorm())
 
 
 def test_a_clock_that_comes_to_rest_is_a_result() -> None:
     data = linear_regression(jax.random.key(3), N=5, d=3, C=1)
-    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
+    problem = Problem(Dense((3, 1), "identity"), gradlab.Square("mean"), data)
     run = gradlab.run(
-        gradlab.GradientFlow(problem), (jnp.ones((1, 3)),), [100.0], clock=gradlab.ArcLength(), refine=False
+        gradlab.GradientFlow(problem),
+        (jnp.ones((1, 3)),),
+        [100.0],
+        clock=gradlab.clocks.ArcLength(),
+        refine=False,
     )
     assert "clock stands still" in run.attrs["result"]
     assert float(run["gradient_norm"][-1]) < 1e-6
@@ -155,9 +159,9 @@ def test_a_clock_that_comes_to_rest_is_a_result() -> None:
 
 def test_kicks_come_at_their_times_and_do_not_depend_on_the_records() -> None:
     data = linear_regression(jax.random.key(3), N=3, d=5, C=1)
-    problem = Problem.make(Dense((5, 1), "identity"), gradlab.Square("sum"), data)
+    problem = Problem(Dense((5, 1), "identity"), gradlab.Square("sum"), data)
     start = (jnp.zeros((1, 5)),)
-    flow = gradlab.Kicked(
+    flow = gradlab.flows.Kicked(
         gradlab.GradientDescent(problem, 0.01), 1.0, 100.0, jax.random.key(5), 300.0, "norm"
     )
     coarse = gradlab.run(flow, start, [450])

@@ -32,15 +32,15 @@ NETS = {
 
 def signed(widths: tuple[int, ...], activation: str, loss: Any = None, N: int = 8) -> Problem:
     data = separable(jax.random.key(0), N=N, d=widths[0], margin=0.5)
-    return Problem.make(Dense(widths, activation), gradlab.Exponential() if loss is None else loss, data)
+    return Problem(Dense(widths, activation), gradlab.Exponential() if loss is None else loss, data)
 
 
 def classes(reduction: str = "sum") -> Problem:
     generator = np.random.default_rng(5)
     centres = 2.0 * np.eye(3)
     y = np.arange(9) % 3
-    data = gradlab.Data.make(centres[y] + 0.1 * generator.standard_normal((9, 3)), y)
-    return Problem.make(Dense((3, 5, 3), "squared_relu"), gradlab.CrossEntropy(reduction), data)
+    data = gradlab.Data(centres[y] + 0.1 * generator.standard_normal((9, 3)), y)
+    return Problem(Dense((3, 5, 3), "squared_relu"), gradlab.CrossEntropy(reduction), data)
 
 
 def separating(problem: Problem) -> Any:
@@ -59,7 +59,7 @@ def separating(problem: Problem) -> Any:
 
 def in_log_time(flow: Flow, tolerance: float) -> Callable[..., list[Any]]:
     """An integrator in u = log(1 + t) by SciPy's Radau with exact Jacobians, settling at every record."""
-    _, unravel = ravel_pytree(flow.encode(flow.observed.network.init(jax.random.key(1), gradlab.He())))
+    _, unravel = ravel_pytree(flow.encode(flow.observed.network.init(jax.random.key(1), gradlab.init.He())))
 
     def field(u: Any, vector: Any) -> Any:
         direction, log_scale = flow.velocity(jnp.expm1(u), unravel(vector))
@@ -191,8 +191,8 @@ def test_settling_changes_no_weight_and_happens_only_when_all_margins_are_positi
 
 def test_one_example_follows_its_closed_form_to_log_t_1e9() -> None:
     # dw/dt = x e^{−xw} from w_0: e^{xw} = e^{xw_0} + x² t, so log ‖W‖ = log(log(x² t)/x) at late times.
-    data = gradlab.Data.make(jnp.asarray([[2.0]]), jnp.asarray([1.0]))
-    problem = Problem.make(Dense((1, 1), "identity"), gradlab.Exponential(), data)
+    data = gradlab.Data(jnp.asarray([[2.0]]), jnp.asarray([1.0]))
+    problem = Problem(Dense((1, 1), "identity"), gradlab.Exponential(), data)
     flow = HomogeneousFlow(problem)
     start = (jnp.full((1, 1), 0.5),)
     times = [0.0, 1.0, 1e2, 1e6, 1e9]
@@ -277,7 +277,7 @@ def test_other_problems_are_refused_with_a_sentence(
 ) -> None:
     data = separable(jax.random.key(0), N=8, d=3, margin=0.5)
     if isinstance(loss, gradlab.Square):
-        data = gradlab.Data.make(data.inputs, data.targets[:, None])
-    problem = Problem.make(network, loss, data, decay)
+        data = gradlab.Data(data.inputs, data.targets[:, None])
+    problem = Problem(network, loss, data, decay)
     with pytest.raises(ValueError, match=f"{words}.*use"):
         HomogeneousFlow(problem)

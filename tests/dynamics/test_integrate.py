@@ -17,7 +17,7 @@ from gradlab.problem.problem import Problem, stack
 
 def linear(decay: float = 0.0, seed: int = 3) -> tuple[Problem, tuple]:
     data = linear_regression(jax.random.key(seed), N=7, d=4, C=2, noise=0.2)
-    problem = Problem.make(Dense((4, 2), "identity"), gradlab.Square("mean"), data, decay)
+    problem = Problem(Dense((4, 2), "identity"), gradlab.Square("mean"), data, decay)
     return problem, (jax.random.normal(jax.random.key(9), (2, 4)),)
 
 
@@ -33,16 +33,16 @@ def exact(problem: Problem, start: tuple, t: float) -> np.ndarray:
 def test_fixed_steps_converge_at_their_order(name: str, order: int) -> None:
     # A nonlinear problem: on linear ones a method may gain an order by accident.
     data = linear_regression(jax.random.key(3), N=5, d=2, C=1, noise=0.2)
-    problem = Problem.make(Dense((2, 2, 1), "tanh"), gradlab.Square("mean"), data)
+    problem = Problem(Dense((2, 2, 1), "tanh"), gradlab.Square("mean"), data)
     start = problem.network.init(jax.random.key(1), gradlab.Gaussian(1.0))
     flow = gradlab.GradientFlow(problem)
 
-    def end(solver: gradlab.Adaptive | gradlab.Fixed) -> np.ndarray:
+    def end(solver: gradlab.Adaptive | gradlab.solvers.Fixed) -> np.ndarray:
         return gradlab.run(flow, start, [1.0], solver=solver, refine=False)["final_weights"].values
 
     reference = end(gradlab.Adaptive("dopri8", 1e-13))
     steps = 1.0 / np.array({1: (100, 200), 2: (50, 100), 3: (40, 80), 5: (40, 80)}[order])
-    errors = [np.linalg.norm(end(gradlab.Fixed(name, step, 1.0)) - reference) for step in steps]
+    errors = [np.linalg.norm(end(gradlab.solvers.Fixed(name, step, 1.0)) - reference) for step in steps]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
 
 
@@ -146,9 +146,9 @@ class Memory:
         "rock4",
         "bdf",
         "exact",
-        gradlab.Auto(1e-5, 1e-8, explicit="bosh3", stiff="bdf"),
-        gradlab.Auto(1e-5, 1e-8, explicit="bosh3", stiff="mrkc3"),
-        gradlab.Fixed("heun", 0.01),
+        gradlab.solvers.Auto(1e-5, 1e-8, explicit="bosh3", stiff="bdf"),
+        gradlab.solvers.Auto(1e-5, 1e-8, explicit="bosh3", stiff="mrkc3"),
+        gradlab.solvers.Fixed("heun", 0.01),
     ],
 )
 def test_resumed_and_uninterrupted_runs_are_the_same_bits(solver) -> None:

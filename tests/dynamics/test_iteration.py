@@ -21,13 +21,13 @@ from gradlab.problem.problem import Problem
 def deep(activation: str = "identity") -> tuple[Problem, Any]:
     """A small regression problem and a start."""
     data = linear_regression(jax.random.key(1), N=9, d=4, C=2, noise=0.3)
-    problem = Problem.make(Dense((4, 5, 2), activation), gradlab.Square("mean"), data)
-    return problem, problem.network.init(jax.random.key(2), gradlab.He())
+    problem = Problem(Dense((4, 5, 2), activation), gradlab.Square("mean"), data)
+    return problem, problem.network.init(jax.random.key(2), gradlab.init.He())
 
 
 def scalar(step: Any) -> tuple[Any, Any]:
     """½w² under gradient descent: w is multiplied by 1 − η each time."""
-    problem = Problem.make(Dense((1, 1)), gradlab.Square(half=True), Data.make([[1.0]], [[0.0]]))
+    problem = Problem(Dense((1, 1)), gradlab.Square(half=True), Data([[1.0]], [[0.0]]))
     return gradlab.GradientDescent(problem, step), (jnp.ones((1, 1)),)
 
 
@@ -46,7 +46,7 @@ def test_a_deep_linear_net_descends_its_written_gradient_bit_for_bit() -> None:
     assert np.array_equal(trajectory["final_weights"].values, np.asarray(problem.ravel(weights)))
 
 
-@pytest.mark.parametrize("step", [gradlab.Constant(0.05), gradlab.PowerLaw(0.05, 0.5)])
+@pytest.mark.parametrize("step", [gradlab.schedules.Constant(0.05), gradlab.schedules.PowerLaw(0.05, 0.5)])
 def test_chunks_have_the_bits_and_the_time_of_single_steps(step: Any) -> None:
     problem, weights = deep("tanh")
     flow, end = gradlab.GradientDescent(problem, step), [CHUNK + 37]

@@ -22,7 +22,7 @@ from gradlab.dynamics.solvers.multistep import (
     none,
     note,
     recall,
-    shifted,
+    shift_matrix,
 )
 from gradlab.dynamics.solvers.rock4 import ROCK4
 
@@ -75,7 +75,7 @@ def only(past: Past, count: int) -> Past:
 
 def test_the_same_polynomial_on_a_part_of_the_step() -> None:
     coefficients = np.array([0.7, -1.3, 0.2, 0.9])  # of θ² … θ⁵
-    part = np.asarray(shifted(5, 0.5, 0.25)) @ coefficients
+    part = np.asarray(shift_matrix(5, 0.5, 0.25)) @ coefficients
     theta = np.linspace(-1.0, 2.0, 9)
     whole = np.polynomial.polynomial.polyval(0.5 + 0.25 * theta, [0.0, 0.0, *coefficients])
     fitted = np.polynomial.polynomial.polyfit(theta, whole, 5)
@@ -259,8 +259,8 @@ def test_the_past_pays(small_linear_net) -> None:
 def small_linear_net():
     keys = jax.random.split(jax.random.key(4), 3)
     inputs = 3.0 * jax.random.normal(keys[0], (40, 4))
-    data = Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
-    problem = Problem.make(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
+    data = Data(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
+    problem = Problem(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
     return problem, problem.network.init(keys[2], Gaussian(0.4))
 
 
@@ -292,11 +292,9 @@ def test_a_rejected_step_leaves_the_past_as_it_was(method: Multistep) -> None:
 
 def test_a_kick_is_not_looked_back_over() -> None:
     inputs = jax.random.normal(jax.random.key(0), (30, 4)) @ jnp.diag(jnp.asarray([8.0, 3.0, 1.0, 0.5]))
-    problem = Problem.make(
-        Dense((4, 3, 1), "tanh"), gradlab.Square("mean"), Data.make(inputs, jnp.sin(inputs[:, :1]))
-    )
+    problem = Problem(Dense((4, 3, 1), "tanh"), gradlab.Square("mean"), Data(inputs, jnp.sin(inputs[:, :1])))
     weights = problem.network.init(jax.random.key(1), Gaussian(0.5))
-    flow = gradlab.Kicked(GradientFlow(problem), 0.5, 1.0, jax.random.key(2))
+    flow = gradlab.flows.Kicked(GradientFlow(problem), 0.5, 1.0, jax.random.key(2))
 
     def final(name: str, tolerance: float):
         seen = gradlab.run(

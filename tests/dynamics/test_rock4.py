@@ -33,7 +33,7 @@ def pieces(i: int) -> tuple[np.ndarray, np.ndarray]:
 
 def on_axis(i: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """R(z) and the error estimate of y' = z y, y = 1, h = 1, from the table with numpy alone."""
-    base = rock4_table.polynomial(*pieces(i), z)[0]
+    base = rock4_table.chain_polynomial(*pieces(i), z)[0]
     slopes: list[np.ndarray] = []
     for j in range(4):
         parts = [a * f for a, f in zip(rock4.TABLE.matrix[i, j], slopes, strict=False)]
@@ -222,7 +222,7 @@ def test_the_count_of_evaluations_is_exact(s: int) -> None:
 
 def test_a_linear_net_follows_its_exact_solution() -> None:
     data = linear_regression(jax.random.key(3), N=40, d=6, C=2, noise=0.2)
-    problem = Problem.make(Dense((6, 2), "identity"), gradlab.Square("mean"), data)
+    problem = Problem(Dense((6, 2), "identity"), gradlab.Square("mean"), data)
     x, y = np.asarray(data.inputs), np.asarray(data.targets)
     hessian = 2 * x.T @ x / len(x)
     equilibrium = np.linalg.solve(hessian, 2 * x.T @ y / len(x)).T

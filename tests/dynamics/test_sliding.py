@@ -48,7 +48,7 @@ def test_a_mode_keeps_the_multipliers_of_rare_examples() -> None:
     # y₁ f(x₁) = 0 on the kink, the fourth example pulls with e^{-36}: φ is of that size and so must be its error
     X = np.vstack([NORMALS, [[0.3, 0.2, -0.9]]])
     y = np.array([1.0, 1.0, 1.0, -1.0])
-    problem = Problem.make(Dense((3, 2, 1), "relu"), Exponential(), Data.make(X, y))
+    problem = Problem(Dense((3, 2, 1), "relu"), Exponential(), Data(X, y))
     weights = (jnp.asarray([[0.0, 0.0, 0.0], [1.0, 2.0, -40.0]]), jnp.asarray([[-1.0, -1.0]]))
     kinks = surfaces(X)
     signs = np.array([[0, 0, 0, 1], [1, 1, -1, 1]], dtype=np.int8)

@@ -48,7 +48,7 @@ def test_a_step_of_rkc2_on_a_linear_equation_is_its_stability_polynomial(stages:
 def test_the_interval_of_s_stages_is_not_overstated() -> None:
     for damping in (rkc.DAMPING, rkc.EXTRAPOLATED):
         for stages in (2, 3, 7, 30, 100):
-            w0, w1, _ = rkc.chebyshev(jnp.asarray(stages), damping)
+            w0, w1, _ = rkc.chebyshev_values(jnp.asarray(stages), damping)
             assert float(rkc.length(stages, damping)) <= float((w0 + 1.0) / w1)
     z = np.geomspace(0.1, 1e7, 200)
     stages = np.asarray(jax.vmap(rkc.enough)(jnp.asarray(z)))
@@ -168,8 +168,8 @@ def test_an_overtaken_eigenvalue_costs_few_steps() -> None:
 def small():
     keys = jax.random.split(jax.random.key(4), 3)
     inputs = 3.0 * jax.random.normal(keys[0], (40, 4))
-    data = gradlab.Data.make(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
-    problem = Problem.make(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
+    data = gradlab.Data(inputs, inputs @ jax.random.normal(keys[1], (4, 3)) / 6.0)
+    problem = Problem(Dense((4, 5, 5, 3), "identity"), gradlab.Square("mean"), data)
     return problem, problem.network.init(keys[2], Gaussian(0.4))
 
 
@@ -222,8 +222,8 @@ def test_conserved_quantities_drift_no_more_than_the_tolerance(small, name: str)
 
 
 def test_the_cost_grows_like_the_square_root_of_time() -> None:
-    data = gradlab.Data.make(jnp.diag(jnp.asarray([1.0, 2.0, 6.0])), jnp.ones((3, 1)))
-    problem = Problem.make(Dense((3, 1), "identity"), gradlab.Square("sum"), data)
+    data = gradlab.Data(jnp.diag(jnp.asarray([1.0, 2.0, 6.0])), jnp.ones((3, 1)))
+    problem = Problem(Dense((3, 1), "identity"), gradlab.Square("sum"), data)
     start = problem.network.init(jax.random.key(0), Gaussian(1.0))
     run = gradlab.run(
         GradientFlow(problem), start, [1e3, 1e4, 1e5, 1e6], solver=Adaptive("rkc2", 1e-5, 1e-8), refine=False,

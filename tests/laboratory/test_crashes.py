@@ -69,7 +69,7 @@ def kill() -> None:
 def problem() -> tuple[Problem, Any]:
     generator = np.random.default_rng(3)
     x, y = generator.standard_normal((7, 3)), generator.standard_normal((7, 2))
-    made = Problem.make(gradlab.Dense((3, 2, 2), "identity"), gradlab.Square("mean"), Data.make(x, y))
+    made = Problem(gradlab.Dense((3, 2, 2), "identity"), gradlab.Square("mean"), Data(x, y))
     return made, (0.5 * generator.standard_normal((2, 3)), 0.5 * generator.standard_normal((2, 2)))
 
 

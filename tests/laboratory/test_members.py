@@ -38,8 +38,8 @@ def nets():
     """Seventy starts of one small net."""
     keys = jax.random.split(jax.random.key(5), 2)
     inputs = jax.random.normal(keys[0], (12, 3))
-    data = gradlab.Data.make(inputs, inputs @ jax.random.normal(keys[1], (3, 2)))
-    problem = Problem.make(Dense((3, 4, 2), "tanh"), gradlab.Square("mean"), data)
+    data = gradlab.Data(inputs, inputs @ jax.random.normal(keys[1], (3, 2)))
+    problem = Problem(Dense((3, 4, 2), "tanh"), gradlab.Square("mean"), data)
     starts = [problem.network.init(jax.random.key(k), Gaussian(0.4)) for k in range(70)]
     return problem, starts
 

@@ -8,20 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradlab.solvers import Filippov, Fixed
 
 import gradlab
-from gradlab import (
-    Adaptive,
-    Data,
-    Dense,
-    Exponential,
-    Filippov,
-    Fixed,
-    Gaussian,
-    GradientFlow,
-    LogTime,
-    Problem,
-)
+from gradlab import Adaptive, Data, Dense, Exponential, Gaussian, GradientFlow, LogTime, Problem
 from gradlab.dynamics.homogeneous import HomogeneousFlow
 from gradlab.laboratory.running import _prepare
 from gradlab.problem.data import separable
@@ -35,9 +25,7 @@ def regression(widths: tuple[int, ...], examples: int) -> tuple[Problem, tuple]:
     keys = jax.random.split(jax.random.key(1), 3)
     inputs = jax.random.normal(keys[0], (examples, widths[0]))
     targets = jax.random.normal(keys[1], (examples, widths[-1]))
-    problem = Problem.make(
-        Dense(widths, "identity"), gradlab.Square("mean"), Data.make(inputs, targets), 0.01
-    )
+    problem = Problem(Dense(widths, "identity"), gradlab.Square("mean"), Data(inputs, targets), 0.01)
     return problem, problem.network.init(keys[2], Gaussian(0.5))
 
 
@@ -65,7 +53,7 @@ def test_a_deep_linear_net_steps_on_condensed_examples_and_is_observed_on_its_ow
 @pytest.fixture(scope="module")
 def late():
     data = separable(jax.random.key(0), 8, 3, 0.3)
-    problem = Problem.make(Dense((3, 4, 1), "identity"), Exponential("mean"), data)
+    problem = Problem(Dense((3, 4, 1), "identity"), Exponential("mean"), data)
     start = problem.network.init(jax.random.key(1), Gaussian(0.5))
     seen = ("radial_margin", "kkt_stationarity", "log_loss")
     return problem, gradlab.run(
@@ -92,8 +80,8 @@ def test_the_radial_chart_is_handed_over_to_and_reaches_log_t_1e6(late) -> None:
 
 def relu(widths: tuple[int, ...] = (2, 3, 1)) -> tuple[Problem, tuple]:
     inputs = jax.random.normal(jax.random.key(3), (6, 2))
-    data = Data.make(inputs, jnp.where(inputs[:, 0] > 0.0, 1.0, -1.0))
-    problem = Problem.make(Dense(widths, "relu"), Exponential("mean"), data)
+    data = Data(inputs, jnp.where(inputs[:, 0] > 0.0, 1.0, -1.0))
+    problem = Problem(Dense(widths, "relu"), Exponential("mean"), data)
     return problem, problem.network.init(jax.random.key(4), Gaussian(0.5))
 
 
@@ -117,6 +105,6 @@ def test_what_events_cannot_follow_is_refused_by_name_and_auto_goes_by_equal_ste
     drive, _ = _prepare(GradientFlow(problem), start, gradlab.Time(), "auto", gradlab.Stop(), (), None)
     assert isinstance(drive.solver, Fixed)
     line, weights = regression((3, 2), 7)
-    fading = gradlab.GradientDescent(line, gradlab.PowerLaw(0.1, 0.5))
+    fading = gradlab.GradientDescent(line, gradlab.schedules.PowerLaw(0.1, 0.5))
     with pytest.raises(ValueError, match="exact steps of descent need a constant step"):
         gradlab.run(fading, weights, [5], solver="exact")

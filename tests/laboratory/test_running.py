@@ -67,7 +67,10 @@ MISUSE: dict[str, tuple[dict[str, Any], str]] = {
     "weights of text": ({"weights": ("w",)}, "hold <U1 and not real numbers: give floats"),
     "complex weights": ({"weights": (1j * np.ones((2, 3)),)}, "hold complex128 and not real numbers"),
     "a name for a clock": ({"clock": "time"}, r"clock was 'time'; write e\.g\. Time\(\)"),
-    "an observable for a clock": ({"clock": gradlab.Distance(START)}, "clock was a Distance; write"),
+    "an observable for a clock": (
+        {"clock": gradlab.observables.Distance(START)},
+        "clock was a Distance; write",
+    ),
     "a clock without its loss": ({"clock": LogLoss()}, "log-loss time needs a loss with a log-risk; Square"),
     "a clock for descent": (
         {"flow": DESCENT, "solver": "auto", "clock": LogNorm()},
@@ -112,7 +115,7 @@ def test_every_part_of_an_ensemble_carries_its_axis(part: str) -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: gradlab.at(FLOW, [START]), r"problem was a GradientFlow; write e\.g\. Problem\.make"),
+        (lambda: gradlab.at(FLOW, [START]), r"problem was a GradientFlow; write e\.g\. Problem"),
         (lambda: gradlab.at(PROBLEM, []), "at least one set of weights; an empty list was given"),
         (lambda: gradlab.at(PROBLEM, START[0]), r"takes a list of weights, not a ndarray: write \[weights\]"),
         (lambda: gradlab.at(PROBLEM, START), r"weights of Dense were \(2, 3\); expected"),
@@ -165,8 +168,8 @@ def test_the_provenance_says_how_the_numbers_came_about() -> None:
     assert known["wall_seconds"] > 0
     assert {key: known[key] for key in environment()} == environment()
     for solver, words in (
-        (gradlab.Fixed("heun", 0.25), "Fixed heun, 2 steps per 0.25"),
-        (gradlab.Descent(), "Descent: the iteration itself (unit-step Euler)"),
+        (gradlab.solvers.Fixed("heun", 0.25), "Fixed heun, 2 steps per 0.25"),
+        (gradlab.solvers.Descent(), "Descent: the iteration itself (unit-step Euler)"),
     ):
         assert laboratory.describe(solver) == words
     iterations = gradlab.run(DESCENT, START, [3])
@@ -206,17 +209,17 @@ def many_steps(flow: Any, **options: Any) -> None:
     gradlab.run(flow, START, [1.0, 2.0], name="mine", **options)
 
 
-KICKED = gradlab.Kicked(FLOW, 0.01, 0.45, jax.random.key(1))
+KICKED = gradlab.flows.Kicked(FLOW, 0.01, 0.45, jax.random.key(1))
 LONG: dict[str, tuple[Callable[[], Any], int]] = {
-    "a flow": (lambda: many_steps(FLOW, solver=gradlab.Fixed("euler", 5e-4)), 3),
-    "a kicked flow": (lambda: many_steps(KICKED, solver=gradlab.Fixed("euler", 2.5e-4)), 3),
+    "a flow": (lambda: many_steps(FLOW, solver=gradlab.solvers.Fixed("euler", 5e-4)), 3),
+    "a kicked flow": (lambda: many_steps(KICKED, solver=gradlab.solvers.Fixed("euler", 2.5e-4)), 3),
     "iterations": (lambda: gradlab.run(DESCENT, START, [20_000, 40_000], name="mine"), 3),
     "an ensemble": (
         lambda: gradlab.run(
             gradlab.stack([FLOW, FLOW]),
             gradlab.stack([START, (2 * START[0],)]),
             [1.0, 2.0],
-            solver=gradlab.Fixed("euler", 5e-4),
+            solver=gradlab.solvers.Fixed("euler", 5e-4),
             members=2,
             stop=gradlab.Stop(gradient_norm=0.05),
             name="mine",
@@ -292,7 +295,7 @@ def test_each_member_of_an_ensemble_stops_on_its_own() -> None:
 def test_a_member_that_has_stopped_is_not_kicked_and_the_others_are() -> None:
     problems_, starts = zip(*(linear(seed=seed) for seed in range(3)), strict=True)
     flows = [
-        gradlab.Kicked(gradlab.GradientFlow(problem), 0.2, 0.25, jax.random.key(seed))
+        gradlab.flows.Kicked(gradlab.GradientFlow(problem), 0.2, 0.25, jax.random.key(seed))
         for seed, problem in enumerate(problems_)
     ]
     records, stop = [0.3, 0.6, 1.0, 1.5, 2.0, 3.0], gradlab.Stop(gradient_norm=0.5)

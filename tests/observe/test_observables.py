@@ -141,8 +141,8 @@ def with_test_split(entry: problems.Specimen) -> tuple[Problem, tuple[np.ndarray
     data, generator = entry.problem.data, np.random.default_rng(5)
     x = generator.standard_normal((3, *data.inputs.shape[1:]))
     y = np.asarray(data.targets)[[1, 0, 0]]
-    whole = Data.make(data.inputs, data.targets, x, y)
-    return Problem.make(entry.problem.network, entry.problem.loss, whole, entry.problem.decay), (x, y)
+    whole = Data(data.inputs, data.targets, x, y)
+    return Problem(entry.problem.network, entry.problem.loss, whole, entry.problem.decay), (x, y)
 
 
 # Values ----------------------------------------------------------------------------------------------------
@@ -177,13 +177,13 @@ def test_the_reference_degrees_are_those_of_the_theory() -> None:
 
 def test_errors_of_residual_losses_count_signs_and_one_hot_rows_and_a_tie_is_an_error() -> None:
     x = np.eye(3)
-    signs = Problem.make(Dense((3, 1), "identity"), Square(), Data.make(x, [[1.0], [-1.0], [1.0]]))
+    signs = Problem(Dense((3, 1), "identity"), Square(), Data(x, [[1.0], [-1.0], [1.0]]))
     assert one(signs, (np.array([[2.0, 3.0, 0.0]]),), "error") == pytest.approx(2 / 3)
-    rows = Problem.make(Dense((3, 3), "identity"), Square(), Data.make(x, np.eye(3)))
+    rows = Problem(Dense((3, 3), "identity"), Square(), Data(x, np.eye(3)))
     assert one(
         rows, (np.array([[1.0, 5.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.5]]),), "error"
     ) == pytest.approx(2 / 3)
-    hinge = Problem.make(Dense((3, 1), "identity"), Exponential(), Data.make(x, [1.0, -1.0, 1.0]))
+    hinge = Problem(Dense((3, 1), "identity"), Exponential(), Data(x, [1.0, -1.0, 1.0]))
     assert one(hinge, (np.zeros((1, 3)),), "error") == 1.0
 
 
@@ -208,13 +208,13 @@ def test_the_log_loss_is_right_where_the_loss_underflows(kind: str, scale: float
     if kind == "cross-entropy":  # of two classes, w and 0: the logistic loss
         network, data, weights = (
             Dense((2, 2), "identity"),
-            Data.make(x, np.array([0, 0, 0])),
+            Data(x, np.array([0, 0, 0])),
             np.vstack([w, 0 * w]),
         )
     else:
-        network, data, weights = Dense((2, 1), "identity"), Data.make(x, np.ones(3)), w
+        network, data, weights = Dense((2, 1), "identity"), Data(x, np.ones(3)), w
     loss = {"exponential": Exponential(), "logistic": Logistic(), "cross-entropy": CrossEntropy()}[kind]
-    problem = Problem.make(network, loss, data)
+    problem = Problem(network, loss, data)
     expected = log_risk(kind, (x @ w.T)[:, 0])
     value, log_value = seen(problem, (weights,), "loss", "log_loss")
     assert float(log_value) == pytest.approx(expected, rel=1e-14)
@@ -244,7 +244,7 @@ def test_the_gradient_norm_survives_squares_that_underflow() -> None:
 @pytest.mark.parametrize("architecture", ["deep linear", "relu", "squared relu"])
 def test_balancedness_does_not_change_along_the_gradient(architecture: str, loss: str) -> None:
     entry = problems.specimen(architecture, loss)
-    problem = Problem.make(entry.problem.network, entry.problem.loss, entry.problem.data)
+    problem = Problem(entry.problem.network, entry.problem.loss, entry.problem.data)
     weights = jax.tree.map(jnp.asarray, entry.weights)
     motion = jax.tree.map(jnp.negative, problem.gradient(weights))
 
@@ -260,7 +260,7 @@ def test_balancedness_does_not_change_along_the_gradient(architecture: str, loss
 
 def test_of_squared_relu_the_weighted_difference_is_conserved_and_the_plain_one_is_not() -> None:
     entry = problems.specimen("squared relu", "logistic")
-    problem = Problem.make(entry.problem.network, entry.problem.loss, entry.problem.data)
+    problem = Problem(entry.problem.network, entry.problem.loss, entry.problem.data)
     flow = gradlab.GradientFlow(problem)
     run = gradlab.run(
         flow, entry.weights, [1.0, 4.0], solver="dopri5", observables=["balancedness", "layer_norms"]
@@ -277,8 +277,8 @@ def test_of_squared_relu_the_weighted_difference_is_conserved_and_the_plain_one_
 
 def linear(outputs: int = 2, inputs: int = 3) -> Problem:
     generator = np.random.default_rng(0)
-    data = Data.make(generator.standard_normal((4, inputs)), generator.standard_normal((4, outputs)))
-    return Problem.make(Dense((inputs, outputs), "identity"), Square(), data)
+    data = Data(generator.standard_normal((4, inputs)), generator.standard_normal((4, outputs)))
+    return Problem(Dense((inputs, outputs), "identity"), Square(), data)
 
 
 def angle(a: np.ndarray, b: np.ndarray) -> float:

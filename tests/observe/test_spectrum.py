@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradlab.init import He
 
-from gradlab import CrossEntropy, Data, Dense, He, Problem, Square
+from gradlab import CrossEntropy, Data, Dense, Problem, Square
 from gradlab.observe.spectrum import DENSE, Hessian, Spectrum, spectrum
 from problems import quadratic
 
@@ -21,8 +22,8 @@ EPS = np.finfo(np.float64).eps
 def deep_linear(widths: tuple[int, ...], seed: int = 0) -> tuple[Problem, np.ndarray]:
     """½‖W_K ⋯ W_1 − M‖² (whitened data), and M."""
     target = np.random.default_rng(seed).standard_normal((widths[-1], widths[0]))
-    data = Data.make(np.eye(widths[0]), target.T)
-    return Problem.make(Dense.deep_linear(widths), Square(half=True), data), target
+    data = Data(np.eye(widths[0]), target.T)
+    return Problem(Dense.deep_linear(widths), Square(half=True), data), target
 
 
 def chain(matrices: list[np.ndarray], size: int) -> np.ndarray:
@@ -126,8 +127,8 @@ def small(decay: Any = 0.01, loss: Any = None) -> tuple[Problem, Any]:
     """A network with biases under cross-entropy, 40 examples."""
     generator = np.random.default_rng(0)
     network = Dense((6, 8, 3), "tanh", bias=True)
-    data = Data.make(generator.standard_normal((40, 6)), generator.integers(0, 3, 40))
-    problem = Problem.make(network, loss or CrossEntropy("mean"), data, decay)
+    data = Data(generator.standard_normal((40, 6)), generator.integers(0, 3, 40))
+    problem = Problem(network, loss or CrossEntropy("mean"), data, decay)
     return problem, network.init(jax.random.key(0), He())
 
 
@@ -180,10 +181,10 @@ def test_chunks_give_the_hessian_of_all_examples(reduction: Any, chunk: int) -> 
         passes.append(0)
         for k in range(0, 40, chunk):
             passes[-1] += 1
-            yield Data.make(rows[0][k : k + chunk], rows[1][k : k + chunk])
+            yield Data(rows[0][k : k + chunk], rows[1][k : k + chunk])
 
     # The problem's own data are then for its shapes only.
-    few = Problem.make(problem.network, problem.loss, Data.make(rows[0][:2], np.array([0, 2])), problem.decay)
+    few = Problem(problem.network, problem.loss, Data(rows[0][:2], np.array([0, 2])), problem.decay)
     operator = Hessian(few, weights, data=stream)
     block = np.random.default_rng(2).standard_normal((5, problem.size))
     np.testing.assert_allclose(operator(block), block @ dense, atol=1e-13 * scale)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from gradlab.problem import activations
 from gradlab.problem.activations import Activation, activation, leaky_relu, polynomial, smooth_relu
 
 Z = np.concatenate([np.linspace(-6.0, 6.0, 241), [-800.0, -40.0, -1e-9, 1e-9, 40.0, 800.0]])
@@ -151,3 +152,39 @@ def test_an_activation_is_passed_on_and_parameters_distinguish() -> None:
 def test_misuse_is_refused_with_a_sentence(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+class Softplus(Activation):
+    """An activation that says its definition and nothing else."""
+
+    name: str = "softplus"
+    degree: int | None = None
+    smooth: bool = True
+
+    def __call__(self, z):
+        return jax.nn.softplus(z)
+
+
+def test_the_list_has_every_activation() -> None:
+    known = {kind for kind in Activation.__subclasses__() if kind.__module__ == activations.__name__}
+    assert {type(sigma) for sigma in ALL} == known
+    assert {sigma.name for sigma in ALL} >= set(activations._STANDARD)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("sigma", [*ALL, Softplus()], ids=label)
+def test_derivatives_in_numpy_are_those_of_automatic_differentiation(sigma: Activation, order: int) -> None:
+    z = np.concatenate([np.linspace(-6.0, 6.0, 24), [-30.0, 0.0, 30.0]]).reshape(9, 3)
+    function = sigma
+    for _ in range(order):
+        function = jax.grad(function)
+    found = sigma.derivative(z, order)
+    assert (type(found), found.dtype, found.shape) == (np.ndarray, np.float64, z.shape)
+    expected = jax.vmap(function)(jnp.asarray(z.ravel())).reshape(z.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_an_activation_without_closed_forms_is_differentiated_in_float64_whatever_the_setting() -> None:
+    with jax.enable_x64(False):
+        found = Softplus().derivative(np.array([0.3]), 1)
+    np.testing.assert_allclose(found, special.expit([0.3]), rtol=1e-15)

@@ -27,7 +27,7 @@ def made(N: int, network: Dense, loss: Any, decay: Any = 0.0, seed: int = 0) -> 
     targets = generator.standard_normal((N, network.outputs))
     if loss.labels == "class":
         targets = generator.integers(0, network.outputs, N)
-    problem = Problem.make(network, loss, Data.make(inputs, targets), decay)
+    problem = Problem(network, loss, Data(inputs, targets), decay)
     weights = jax.tree.map(
         lambda leaf: jnp.asarray(generator.standard_normal(leaf.shape) / np.sqrt(leaf.shape[-1])),
         network.shapes(),
@@ -87,7 +87,7 @@ def test_where_nothing_is_gained_the_problem_stays_the_same() -> None:
     for network, loss in (
         (Dense((4, 6, 2)), gradlab.Square()),
         (Dense.deep_linear((20, 20, 20)), gradlab.Square()),
-        (Dense.deep_linear((4, 3, 2)), gradlab.Lp(4)),
+        (Dense.deep_linear((4, 3, 2)), gradlab.losses.Lp(4)),
     ):
         problem, _ = made(3, network, loss)
         assert fused(problem) is problem

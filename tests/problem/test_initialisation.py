@@ -152,8 +152,8 @@ def test_an_ensemble_over_keys_and_scales_is_one_program() -> None:
 def test_initial_weights_are_float64_without_any_setting() -> None:
     code = (
         "import jax, gradlab; key = jax.random.key(0); net = gradlab.Dense((3, 4, 2), 'identity'); "
-        "schemes = (gradlab.He(), gradlab.Balanced(1.0), gradlab.Identity(), "
-        "gradlab.Factorised([[1, 2, 3], [0, 1, 0]])); "
+        "schemes = (gradlab.init.He(), gradlab.init.Balanced(1.0), gradlab.init.Identity(), "
+        "gradlab.init.Factorised([[1, 2, 3], [0, 1, 0]])); "
         "assert all(w.dtype == 'float64' for s in schemes for w in net.init(key, s)); "
         "assert not jax.config.jax_enable_x64"
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradlab.problem.losses import CrossEntropy, CustomLoss, Exponential, Logistic, Lp, Square
+from gradlab.problem.losses import CrossEntropy, CustomLoss, Exponential, Logistic, Loss, Lp, Square
 
 _MARGINS = [10.0, 19.5, 20.0, 20.5, 100.0, 700.0, 740.0, 1e3, 1e4, 1e5, 1e6]
 
@@ -266,3 +266,60 @@ def test_targets_that_fit_are_let_through(loss: Any, outputs: int, targets: Any)
 def test_misuse_is_refused_with_a_sentence(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+# Derivatives in NumPy -----------------------------------------------------------------------------------------
+
+
+def _quartic(outputs: Any, targets: Any) -> Any:
+    return jnp.sum((outputs - targets) ** 4, axis=1)
+
+
+#: Losses with a number of outputs, every class of them.
+DIFFERENTIATED = [
+    *((kind, outputs) for kind in (Square(), Square("mean", half=True)) for outputs in (1, 2)),
+    *((Lp(p, "mean"), 2) for p in (1, 1.5, 2, 2.5, 3, 4)),
+    (Exponential(), 1),
+    (Logistic("mean"), 1),
+    (CrossEntropy("mean"), 3),
+    (CustomLoss(_quartic, reduction="mean"), 2),
+]
+
+
+def _examples(loss: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    f = 3.0 * random.standard_normal((5, outputs))
+    real = random.standard_normal((5, outputs))
+    real[0, 0] = f[0, 0]  # a residual of zero
+    return f, {"real": real, "sign": np.array([1, -1, 1, -1, 1]), "class": np.arange(5) % 3}[loss.labels]
+
+
+def test_the_list_has_every_loss() -> None:
+    known = {kind for kind in Loss.__subclasses__() if kind.__module__ == Loss.__module__}
+    assert {type(loss) for loss, _ in DIFFERENTIATED} == known
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize(("loss", "outputs"), DIFFERENTIATED, ids=str)
+def test_derivatives_in_numpy_are_those_of_automatic_differentiation(
+    loss: Any, outputs: int, order: int
+) -> None:
+    f, targets = _examples(loss, outputs)
+
+    def one(output: Any, target: Any) -> Any:
+        return loss.per_example(output[None], target[None])[0]
+
+    expected = jax.vmap((one, jax.grad(one), jax.hessian(one))[order])(f, targets)
+    found = loss.derivative(f, targets, order)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), DIFFERENTIATED, ids=str)
+def test_slopes_are_the_derivatives_of_the_risk(loss: Any, outputs: int) -> None:
+    f, targets = _examples(loss, outputs)
+    first, second = loss.slopes(f, targets)
+    np.testing.assert_allclose(first, jax.grad(loss.risk)(f, targets), rtol=1e-13, atol=1e-14)
+    whole = jax.hessian(loss.risk)(f, targets)
+    own = np.stack([whole[n, :, n] for n in range(len(f))])
+    np.testing.assert_allclose(second, own, rtol=1e-13, atol=1e-13)

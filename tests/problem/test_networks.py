@@ -285,7 +285,7 @@ def test_networks_are_equal_exactly_if_they_are_built_alike() -> None:
 def test_public_names_are_these_classes() -> None:
     assert gradlab.Dense is Dense
     assert issubclass(Dense, gradlab.Network)
-    assert isinstance(gradlab.activation("relu"), Activation)
+    assert isinstance(gradlab.activations.activation("relu"), Activation)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_backpropagation_by_hand_gives_the_gradient_of_a_relu_net() -> None:
     generator = np.random.default_rng(3)
     X, y = generator.standard_normal((6, 4)), np.array([1.0, -1, 1, 1, -1, -1])
     W1, W2 = generator.standard_normal((5, 4)), generator.standard_normal((1, 5))
-    problem = Problem.make(Dense((4, 5, 1), "relu"), Logistic("mean"), Data.make(X, y))
+    problem = Problem(Dense((4, 5, 1), "relu"), Logistic("mean"), Data(X, y))
     hidden = np.maximum(X @ W1.T, 0.0)
     slope = -y / (1.0 + np.exp(y * (hidden @ W2.T)[:, 0])) / 6
     back = (slope[:, None] * W2) * (hidden > 0)
@@ -148,14 +148,14 @@ def test_decay_enters_layer_by_layer() -> None:
     network, loss, data = entry.problem.network, entry.problem.loss, entry.problem.data
     squares = [sum((leaf**2).sum() for leaf in jax.tree.leaves(layer)) for layer in entry.weights]
     for decay, expected in ((0.3, 0.15 * sum(squares)), ([0.2, 0.0], 0.1 * squares[0])):
-        problem = Problem.make(network, loss, data, decay)
+        problem = Problem(network, loss, data, decay)
         np.testing.assert_allclose(problem.penalty(entry.weights), expected, rtol=1e-13)
         total = problem.potential(entry.weights) - problem.risk(entry.weights)
         np.testing.assert_allclose(total, expected, rtol=1e-12)
 
 
 def test_without_decay_the_log_potential_is_the_log_risk_bit_for_bit() -> None:
-    problem = Problem.make(Dense((2, 3, 1)), Exponential(), problems.two_points()[0].data)
+    problem = Problem(Dense((2, 3, 1)), Exponential(), problems.two_points()[0].data)
     weights = (np.ones((3, 2)), np.ones((1, 3)))
     assert problem.log_potential(weights) == problem.log_risk(weights)
     gradient = jax.grad(problem.log_risk)(jax.tree.map(jnp.asarray, weights))
@@ -165,7 +165,7 @@ def test_without_decay_the_log_potential_is_the_log_risk_bit_for_bit() -> None:
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_at_zero_weights_the_log_gradient_is_finite(decay: float) -> None:
     base = problems.two_points()[0]
-    problem = Problem.make(base.network, base.loss, base.data, decay)
+    problem = Problem(base.network, base.loss, base.data, decay)
     gradient = problem.log_gradient((np.zeros((1, 2)),))
     # L = 2 and ∇L = −Σ y x = −(2, 0)
     np.testing.assert_allclose(problem.ravel(gradient), [-1.0, 0.0], atol=1e-15)
@@ -181,8 +181,8 @@ def test_at_zero_weights_the_log_gradient_is_finite(decay: float) -> None:
 def test_log_potential_and_its_gradient_are_right_at_extreme_margins(loss: Any, margin: float) -> None:
     # One example x = 1 whose margin is w. log ℓ = −w up to e^{−w}/2, and its derivative −1 up to the same.
     outputs = 2 if loss.labels == "class" else 1
-    data = Data.make([[1.0]], [0] if outputs == 2 else [1.0])
-    problem = Problem.make(Dense((1, outputs), "identity"), loss, data)
+    data = Data([[1.0]], [0] if outputs == 2 else [1.0])
+    problem = Problem(Dense((1, outputs), "identity"), loss, data)
     for sign in (1.0, -1.0):
         m = sign * margin
         weights = (np.array([[m], [0.0]][:outputs]),)
@@ -206,7 +206,7 @@ def _log_loss(loss: Any, m: float) -> tuple[float, float]:
 
 def test_decay_takes_over_where_the_risk_has_underflowed() -> None:
     base = problems.one_point()
-    problem = Problem.make(base.network, base.loss, base.data, decay=0.2)
+    problem = Problem(base.network, base.loss, base.data, decay=0.2)
     value, gradient = problem.log_value_and_gradient((np.array([[1e4]]),))
     np.testing.assert_allclose(value, math.log(0.1 * 1e8), rtol=1e-14)
     np.testing.assert_allclose(problem.ravel(gradient), [2.0 / 1e4], rtol=1e-13)
@@ -216,8 +216,8 @@ def test_decay_takes_over_where_the_risk_has_underflowed() -> None:
 
 
 def test_margins_and_error_count_a_tie_as_wrong() -> None:
-    data = Data.make([[1.0], [2.0], [0.0]], [1.0, -1.0, 1.0])
-    problem = Problem.make(Dense((1, 1), "identity"), Logistic(), data)
+    data = Data([[1.0], [2.0], [0.0]], [1.0, -1.0, 1.0])
+    problem = Problem(Dense((1, 1), "identity"), Logistic(), data)
     np.testing.assert_array_equal(problem.margins((np.array([[3.0]]),)), [3.0, -6.0, 0.0])
     np.testing.assert_allclose(problem.error((np.array([[3.0]]),)), 2 / 3)
 
@@ -228,7 +228,7 @@ def test_errors_of_classes_and_of_one_hot_rows_agree(loss: Any) -> None:
     X, y = generator.standard_normal((9, 2)), np.arange(9) % 3
     W = generator.standard_normal((3, 2))
     targets = y if loss.labels == "class" else np.eye(3)[y]
-    problem = Problem.make(Dense((2, 3), "identity"), loss, Data.make(X, targets, X[:4], targets[:4]))
+    problem = Problem(Dense((2, 3), "identity"), loss, Data(X, targets, X[:4], targets[:4]))
     wrong = (X @ W.T).argmax(axis=1) != y
     assert problem.classifies
     np.testing.assert_allclose(problem.error((W,)), wrong.mean(), rtol=1e-15)
@@ -236,8 +236,8 @@ def test_errors_of_classes_and_of_one_hot_rows_agree(loss: Any) -> None:
 
 
 def test_margins_of_classes_are_against_the_best_other_class() -> None:
-    data = Data.make([[1.0], [1.0]], [0, 2])
-    problem = Problem.make(Dense((1, 3), "identity"), CrossEntropy(), data)
+    data = Data([[1.0], [1.0]], [0, 2])
+    problem = Problem(Dense((1, 3), "identity"), CrossEntropy(), data)
     np.testing.assert_array_equal(problem.margins((np.array([[4.0], [1.0], [-2.0]]),)), [3.0, -6.0])
 
 
@@ -253,8 +253,8 @@ def test_normalised_margins_do_not_change_with_the_scale_of_a_layer() -> None:
 
 
 def test_the_test_split_has_a_risk_without_decay() -> None:
-    data = Data.make([[1.0]], [[0.0]], [[2.0], [3.0]], [[1.0], [1.0]])
-    problem = Problem.make(Dense((1, 1), "identity"), Square("mean"), data, decay=5.0)
+    data = Data([[1.0]], [[0.0]], [[2.0], [3.0]], [[1.0], [1.0]])
+    problem = Problem(Dense((1, 1), "identity"), Square("mean"), data, decay=5.0)
     np.testing.assert_allclose(problem.test_risk((np.array([[1.0]]),)), (1.0 + 4.0) / 2)
 
 
@@ -274,7 +274,7 @@ def test_unravel_inverts_ravel(architecture: str) -> None:
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_minibatch_gradients_average_to_the_gradient(reduction: Any) -> None:
     base = problems.specimen("relu", "logistic")
-    problem = Problem.make(base.problem.network, Logistic(reduction), base.problem.data, decay=0.1)
+    problem = Problem(base.problem.network, Logistic(reduction), base.problem.data, decay=0.1)
     batches = [problem.minibatch(jnp.array(pair)) for pair in ((0, 1), (2, 3))]
     mean = sum(np.asarray(batch.ravel(batch.gradient(base.weights))) for batch in batches) / 2
     np.testing.assert_allclose(mean, problem.ravel(problem.gradient(base.weights)), rtol=1e-12, atol=1e-15)
@@ -284,9 +284,9 @@ def test_minibatch_gradients_average_to_the_gradient(reduction: Any) -> None:
 
 def _member(seed: int, decay: Any = 0.0) -> tuple[Problem, Any]:
     generator = np.random.default_rng(seed)
-    data = Data.make(generator.standard_normal((5, 2)), [1.0, -1, 1, -1, 1], provenance=f"seed {seed}")
+    data = Data(generator.standard_normal((5, 2)), [1.0, -1, 1, -1, 1], provenance=f"seed {seed}")
     weights = (generator.standard_normal((3, 2)), generator.standard_normal((1, 3)))
-    return Problem.make(Dense((2, 3, 1)), Logistic(), data, decay), weights
+    return Problem(Dense((2, 3, 1)), Logistic(), data, decay), weights
 
 
 def test_an_ensemble_computes_what_its_members_compute() -> None:
@@ -336,11 +336,11 @@ def test_problems_that_differ_in_provenance_share_a_compilation() -> None:
 
 def test_members_that_do_not_fit_together_are_refused() -> None:
     problem, weights = _member(0)
-    sum_not_mean = Problem.make(problem.network, Logistic("mean"), problem.data)
+    sum_not_mean = Problem(problem.network, Logistic("mean"), problem.data)
     for members, words in (
         ([], "at least one"),
         ([problem, sum_not_mean], "built unlike"),
-        ([problem, Problem.make(problem.network, problem.loss, problem.data, [0.1, 0.1])], "one shape"),
+        ([problem, Problem(problem.network, problem.loss, problem.data, [0.1, 0.1])], "one shape"),
         ([weights, (weights[0], "text")], "arrays only"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -397,24 +397,24 @@ def _given(**changes: Any) -> dict[str, Any]:
         ({"loss": Square()}, r"targets\[:, None\]"),
         ({"loss": CrossEntropy(), "network": Dense((2, 2), "identity")}, r"targets.astype\(int\)"),
         ({"loss": Logistic}, r"write e.g. Square\(\)"),
-        ({"data": (np.ones((2, 2)), np.ones(2))}, "Data.make"),
+        ({"data": (np.ones((2, 2)), np.ones(2))}, "Data"),
         ({"network": "relu"}, "a Network was expected"),
         ({"decay": -0.1}, "λ ≥ 0"),
         ({"decay": float("nan")}, "λ ≥ 0"),
         ({"decay": [0.1, 0.2, 0.3]}, "decay has 3 numbers and the network 2 layers"),
         ({"loss": CustomLoss(lambda f, y: jnp.sum(f), labels="sign")}, r"values of shape \(\) on 5 examples"),
-        ({"data": Data.make([[1.0, 2.0]], [3.0])}, "the targets contain 3"),
+        ({"data": Data([[1.0, 2.0]], [3.0])}, "the targets contain 3"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Problem.make(**_given(**changes))
+        Problem(**_given(**changes))
 
 
 def test_a_test_split_is_checked_too() -> None:
-    data = Data.make([[1.0, 2.0]], [1.0], [[1.0, 2.0]], [0.5])
+    data = Data([[1.0, 2.0]], [1.0], [[1.0, 2.0]], [0.5])
     with pytest.raises(ValueError, match=r"labels −1 and \+1"):
-        Problem.make(**_given(data=data))
+        Problem(**_given(data=data))
 
 
 def test_what_a_problem_does_not_have_is_refused_with_a_sentence() -> None:
@@ -440,11 +440,11 @@ def test_flat_digits_fit_a_convolutional_network() -> None:
     network = Convolutional((1, 8, 8), outputs=2)
     weights = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.01), network.shapes())
     images = digits(classes=(0, 1), labels="class", flat=False)
-    flat = Problem.make(network, CrossEntropy("mean"), data).potential(weights)
-    assert flat == Problem.make(network, CrossEntropy("mean"), images).potential(weights)
+    flat = Problem(network, CrossEntropy("mean"), data).potential(weights)
+    assert flat == Problem(network, CrossEntropy("mean"), images).potential(weights)
 
 
 def test_a_function_without_initial_weights_is_a_problem_too() -> None:
     network = Function(lambda w, x: x @ w["a"], input_shape=2, outputs=1)
-    problem = Problem.make(network, Square(), Data.make([[1.0, 2.0]], [[3.0]]), decay=1.0)
+    problem = Problem(network, Square(), Data([[1.0, 2.0]], [[3.0]]), decay=1.0)
     np.testing.assert_allclose(problem.potential({"a": np.ones((2, 1))}), 1.0)

@@ -22,9 +22,9 @@ def whole(N: int, rank: int, depth: int, loss: gradlab.Square, decay: Any = 0.0)
     generator = np.random.default_rng(10 * N + rank + depth)
     inputs = generator.standard_normal((N, rank)) @ generator.standard_normal((rank, 5))
     widths = (*(5, 4, 3, 4, 2)[:depth], 2)
-    data = Data.make(inputs, generator.standard_normal((N, 2)))
-    problem = Problem.make(Dense.deep_linear(widths), loss, data, decay)
-    return problem, problem.network.init(jax.random.key(depth), gradlab.He())
+    data = Data(inputs, generator.standard_normal((N, 2)))
+    problem = Problem(Dense.deep_linear(widths), loss, data, decay)
+    return problem, problem.network.init(jax.random.key(depth), gradlab.init.He())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_condensing_does_not_square_the_condition_number() -> None:
     scales = np.array([1.0, 1e-3, 1e-6, 1e-9, 1e-12])
     turn = np.linalg.qr(np.asarray(problem.data.inputs)[:5])[0]
     inputs = (np.linalg.qr(np.asarray(problem.data.inputs))[0] * scales) @ turn
-    steep = Problem.make(problem.network, problem.loss, Data.make(inputs, problem.data.targets))
+    steep = Problem(problem.network, problem.loss, Data(inputs, problem.data.targets))
     values = np.linalg.svd(np.asarray(condensed(steep).data.inputs), compute_uv=False)
     assert np.max(np.abs(values - scales)) <= 10 * EPS * scales[0]
     # A Gram matrix has errors of eps, hence singular values with errors of 1e-8.
@@ -72,10 +72,10 @@ def test_condensing_does_not_square_the_condition_number() -> None:
 
 
 def test_what_cannot_be_condensed_is_refused_in_a_sentence() -> None:
-    data = Data.make(np.ones((4, 2)), np.ones((4, 1)))
+    data = Data(np.ones((4, 2)), np.ones((4, 1)))
     with pytest.raises(ValueError, match="linear networks"):
-        condensed(Problem.make(Dense((2, 3, 1), "relu"), gradlab.Square(), data))
+        condensed(Problem(Dense((2, 3, 1), "relu"), gradlab.Square(), data))
     with pytest.raises(ValueError, match="linear networks"):
-        condensed(Problem.make(Dense((2, 1), "relu", bias=True), gradlab.Square(), data))
+        condensed(Problem(Dense((2, 1), "relu", bias=True), gradlab.Square(), data))
     with pytest.raises(ValueError, match="square loss"):
-        condensed(Problem.make(Dense((2, 1)), gradlab.Lp(4), data))
+        condensed(Problem(Dense((2, 1)), gradlab.losses.Lp(4), data))

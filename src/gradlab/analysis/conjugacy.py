@@ -261,7 +261,7 @@ class Conjugacy:
 
 @float64
 def conjugacy(problem: Problem, weights: Any, radius: float | None = None) -> Conjugacy:
-    """The conjugacy of the gradient flow to dU/dt = −HU at a hyperbolic equilibrium, on the largest ball that passes.
+    """This is the conjugacy of the gradient flow to dU/dt = −HU at a hyperbolic equilibrium, on the largest ball that passes.
 
     At sinks and sources a ball passes where ⟨x, ∇L⟩ keeps half of its linear bound λ_min|x|² on samples of all
     smaller spheres (both flows are transversal); at saddles where the Lipschitz constant of N̂, from Hessians at the
@@ -277,6 +277,15 @@ def conjugacy(problem: Problem, weights: Any, radius: float | None = None) -> Co
     ------
     ValueError
         Where an eigenvalue of H is zero to rounding (the theorem does not apply), or the weights are no equilibrium.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> map_ = gl.equilibria.conjugacy(problem, (np.array([[3.0]]),))
+    >>> map_.kind, bool(map_.radius > 0.0)
+    ('sink', True)
     """
     first = linearise(problem, weights)
     begin = np.asarray(first.centre)

@@ -66,7 +66,7 @@ class _Constraints:
 
 @float64
 def kkt_residual(problem: Problem, weights: Any, signs: np.ndarray | None = None) -> KKT:
-    """The least KKT residual over all multipliers λ ≥ 0, by non-negative least squares.
+    """This is the least KKT residual over all multipliers λ ≥ 0, by non-negative least squares.
 
     On the sphere, with V = W/‖W‖, γ = min m_n(V) and μ_n = λ_n γ^{−(K−2)/K}, both parts have no scale:
     ‖V − Σ μ_n h_n(V)‖ and μ_n (m_n(V) − γ). They are minimised together,
@@ -95,6 +95,14 @@ def kkt_residual(problem: Problem, weights: Any, signs: np.ndarray | None = None
     ------
     ValueError
         Where a checked hypothesis fails, or signs are given for a net without these kinks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((2, 1)), gl.Exponential(), gl.Data([[2.0, 0.0]], [1]))
+    >>> bool(gl.solutions.kkt_residual(problem, (np.array([[1.0, 0.0]]),)).residual < 1e-12)
+    True
     """
     reason = refusal(problem)
     if reason is not None:

@@ -16,8 +16,11 @@ from jax import Array
 from jaxtyping import Float
 
 from gradlab.dynamics.end_to_end import precondition
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
 
 Matrix = Float[Array | np.ndarray, "C d"]
+Matrices = tuple[Float[np.ndarray, "_ _"], ...]
 
 
 def _matrices(weights: Sequence[Any]) -> tuple[Any, ...]:
@@ -166,3 +169,46 @@ def preconditioner_spectrum(W: Matrix, depth: int) -> Spectrum:
     xp, left, rows, columns, right = _full_svd(W)
     values = _eigenvalues(xp, rows, columns, depth)
     return Spectrum(values.T.reshape(-1), xp.kron(right, left))
+
+
+# Weight vectors and what they conserve -----------------------------------------------------------------------
+
+
+def matrix_chain(problem: Problem) -> Dense | None:
+    """The network, if its layers are a chain of matrices; no claim on W_N ⋯ W_1 has a meaning otherwise."""
+    network = problem.network
+    return network if isinstance(network, Dense) and not network.bias else None
+
+
+def layers(network: Dense, vector: np.ndarray) -> Matrices:
+    """(W_1, …, W_N) of a weight vector (P,), in the order of ``Problem.ravel``, of a chain of matrices."""
+    sizes = [(after, before) for before, after in pairwise(network.widths)]
+    ends = np.cumsum([rows * columns for rows, columns in sizes])[:-1]
+    parts = np.split(np.asarray(vector, dtype=np.float64), ends)
+    return tuple(part.reshape(size) for part, size in zip(parts, sizes, strict=True))
+
+
+def flat(matrices: Matrices) -> np.ndarray:
+    """The weight vector of layers."""
+    return np.concatenate([matrix.ravel() for matrix in matrices])
+
+
+def conserved(matrices: Matrices) -> np.ndarray:
+    """All entries of W_{j+1}ᵀW_{j+1} − W_jW_jᵀ, j = 1, …, N − 1, one after another."""
+    return np.concatenate([defect.ravel() for defect in balancedness(matrices)])
+
+
+def conserved_rate(matrices: Matrices, motion: Matrices) -> np.ndarray:
+    """d/dt of :func:`conserved` where the layers move with velocity ``motion``."""
+    pairs = zip(pairwise(matrices), pairwise(motion), strict=True)
+    return np.concatenate(
+        [
+            (up.T @ second + second.T @ up - down @ first.T - first @ down.T).ravel()
+            for (first, second), (down, up) in pairs
+        ]
+    )
+
+
+def square_norm(matrices: Matrices) -> float:
+    """Σ_j ‖W_j‖_F²."""
+    return float(sum(np.sum(matrix**2) for matrix in matrices))

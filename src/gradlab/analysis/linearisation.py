@@ -15,6 +15,7 @@ from scipy.special import lambertw
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
 from gradlab.problem.data import Data
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.losses import Exponential, Lp, Square
 from gradlab.problem.networks import Dense, Function
 from gradlab.problem.precision import float64
@@ -54,9 +55,18 @@ class LinearFlow(eqx.Module):
 
 @float64
 def linearise(problem: Problem, weights: Any) -> LinearFlow:
-    """The linear flow at weights (any point, not only an equilibrium), from the dense Hessian.
+    """This gives the linear flow at weights (any point, not only an equilibrium), from the dense Hessian.
 
     Errors: eigenvalues to P·eps·‖H‖, so that e^{−λt} has the relative error t·P·eps·‖H‖.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> origin = (np.zeros((1, 1)), np.zeros((1, 1)))
+    >>> gl.equilibria.linearise(problem, origin).values.round(6).tolist()
+    [-3.0, 3.0]
     """
     centre = np.asarray(problem.ravel(weights))
     gradient, hessian = (np.asarray(part) for part in _expanded(problem, centre))
@@ -76,7 +86,7 @@ def _expanded(problem: Problem, vector: Any) -> tuple[Any, Any]:
 
 @float64
 def virtual_data(problem: Problem, weights: Any) -> Problem:
-    """The one-layer linear net on x'_n = ∇_W f(W_0; x_n) (memo90 §12.3.1), in the coordinates of the weights.
+    """This makes the one-layer linear net on x'_n = ∇_W f(W_0; x_n) (memo90 §12.3.1), in the weights' coordinates.
 
     f'(W'; x') = W'·x' with targets y'_n = y_n − f(W_0; x_n) + W_0·x'_n: at W' = W_0 both problems have the same
     residuals, hence the same potential and gradient, and Hessians that differ by Σ_n ℓ'_n ∇²f(W_0; x_n): equal
@@ -87,6 +97,15 @@ def virtual_data(problem: Problem, weights: Any) -> Problem:
     ------
     ValueError
         For a loss that is no sum over outputs of a function of residuals, and for decays that differ by layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> linear = gl.data.virtual_data(problem, (np.array([[1.0]]), np.array([[3.0]])))
+    >>> linear.data.inputs.tolist()  # ∇(w_2 w_1) at w = (1, 3)
+    [[3.0, 1.0]]
     """
     if not isinstance(problem.loss, Square | Lp):
         raise ValueError(
@@ -105,8 +124,8 @@ def virtual_data(problem: Problem, weights: Any) -> Problem:
     targets = lacking + rows @ np.asarray(problem.ravel(weights))
     # a mean over N examples of C outputs is C times the mean over N·C
     factor = problem.factor * (outputs if problem.loss.reduction == "mean" else 1.0)
-    data = Data.make(rows, targets[:, None], provenance=f"gradients of the outputs at {examples} examples")
-    return Problem(Dense((size, 1)), problem.loss, data, jnp.asarray(float(decay[0])), factor)
+    data = Data(rows, targets[:, None], provenance=f"gradients of the outputs at {examples} examples")
+    return unchecked(Problem, Problem(Dense((size, 1)), problem.loss, data, float(decay[0])), factor=factor)
 
 
 # Exponential loss: one unit --------------------------------------------------------------------------------
@@ -166,7 +185,7 @@ def slopes(f: Activation, z: Float[np.ndarray, " N"]) -> tuple[np.ndarray, np.nd
 
 @float64
 def one_layer_mapping(problem: Problem, weights: Any, image: Any = None) -> OneLayerMapping:
-    """The linear exponential problem with the Hessian of one unit f(wᵀx) at w (memo90 §12.3.2, after eq. 44).
+    """This makes the linear exponential problem with the Hessian of one unit f(wᵀx) at w (memo90 §12.3.2, after eq. 44).
 
     H = Σ_n e^{−y_n f_n} (f'_n² − y_n f''_n) x_n x_nᵀ equals Σ_n e^{−y_n w'ᵀx'_n} x'_n x'_nᵀ if x'_n = c_n x_n with
     c_n e^{−a_n c_n} = s_n, a_n = ½ y_n w'ᵀx_n, s_n = √(f'_n² − y_n f''_n) e^{−½ y_n f_n}. The paper prints f'' without
@@ -183,12 +202,21 @@ def one_layer_mapping(problem: Problem, weights: Any, image: Any = None) -> OneL
     ------
     ValueError
         For another network or loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> from gradlab.analysis.linearisation import unit
+    >>> problem = gl.Problem(unit("tanh", 2), gl.Exponential(), gl.Data([[1.0, 2.0]], [1]))
+    >>> gl.data.one_layer_mapping(problem, np.zeros(2)).factors.tolist()  # f'(0) = 1
+    [1.0]
     """
     apply = getattr(problem.network, "apply", None)
     if not isinstance(apply, _Unit) or not isinstance(problem.loss, Exponential):
         raise ValueError(
             f"the mapping is of one unit under Exponential; {type(problem.network).__name__} under "
-            f"{type(problem.loss).__name__} was given: write Problem.make(unit('tanh', d), Exponential(), data)"
+            f"{type(problem.loss).__name__} was given: write Problem(unit('tanh', d), Exponential(), data)"
         )
     w = np.asarray(weights, dtype=np.float64)
     w_image = w if image is None else np.asarray(image, dtype=np.float64)
@@ -207,8 +235,8 @@ def one_layer_mapping(problem: Problem, weights: Any, image: Any = None) -> OneL
         why = f"c e^(−ac) = s has no solution for {int((~solvable).sum())} of {real.size} examples at this w'"
     linear = None
     if not why:
-        data = Data.make(factors[:, None] * x, y, provenance="one unit, mapped to a linear net")
-        linear = Problem(Dense((x.shape[1], 1)), problem.loss, data, problem.decay, problem.factor)
+        data = Data(factors[:, None] * x, y, provenance="one unit, mapped to a linear net")
+        linear = unchecked(Problem, problem, network=Dense((x.shape[1], 1)), data=data)
     return OneLayerMapping(radicand, real, solvable, factors, w_image, linear, why)
 
 

@@ -61,7 +61,7 @@ def ridge_path(
     factor: float = 1.0,
     rcond: float | None = None,
 ) -> RidgePath:
-    """The ridge solutions at every decay, W(λ) = Σ_i s_i/(s_i² + λ/2a) (Yᵀu_i) v_iᵀ, a the ``factor``.
+    """This gives the ridge solutions at every decay, W(λ) = Σ_i s_i/(s_i² + λ/2a) (Yᵀu_i) v_iᵀ, a the ``factor``.
 
     Singular values below ``rcond`` (max(N, d)·eps) times the largest are zeros of rounding and left out, so that
     the path ends in :func:`~gradlab.analysis.solutions.minimum_norm` however small λ is. Relative error of W:
@@ -70,6 +70,13 @@ def ridge_path(
     Raises
     ------
     ValueError : a negative decay, ``factor <= 0``, or shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> gl.solutions.ridge_path(np.array([[1.0]]), np.array([[3.0]]), [0.0, 1.0]).norm.round(6).tolist()
+    [3.0, 2.0]
     """
     given = np.atleast_1d(np.asarray(list(decays), dtype=np.float64))
     if not (given.size and (given >= 0.0).all() and np.isfinite(given).all()):
@@ -267,11 +274,19 @@ def regularised_exponential(
     log_decay: float | None = None,
     loss: Tail = "exponential",
 ) -> RegularisedExponential:
-    """The minimiser of Σ e^{−y_n x_n·w} + λ/2 ‖w‖² (or Σ log(1 + e^{−y_n x_n·w}) + …), for any λ > 0.
+    """This is the minimiser of Σ e^{−y_n x_n·w} + λ/2 ‖w‖² (or Σ log(1 + e^{−y_n x_n·w}) + …), for any λ > 0.
 
     It is the only equilibrium, λ w = Σ y_n x_n e^{−y_n x_n·w}, and hyperbolic: ∇²L ≥ λ. See :func:`regularised_path`,
     of which this is one point. Any N, d, rank; labels ±1; data separable or not. For the mean over examples write
     decay=N λ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> w = gl.solutions.regularised_exponential(np.array([[1.0]]), np.array([1.0]), decay=0.5).weights[0]
+    >>> bool(abs(np.exp(-w) - 0.5 * w) < 1e-12)  # λ w = e^{−w}
+    True
     """
     return regularised_path(X, y, [_checked_log(decay, log_decay)], loss)[0]
 
@@ -404,7 +419,7 @@ class JacobianDistance:
 
 @float64
 def local_pseudoinverse(problem: Problem, weights0: Any, rcond: float | None = None) -> LocalPseudoinverse:
-    """The solution of least ‖W − W0‖ of the problem linearised at W0: W0 + J⁺(Y − f(W0)).
+    """This is the solution of least ‖W − W0‖ of the problem linearised at W0: W0 + J⁺(Y − f(W0)).
 
     J (N·C, P) is the dense Jacobian of all outputs, by its singular value decomposition; values below ``rcond``
     (max(N·C, P)·eps) times the largest count as zero. For a one-layer linear net it is the least-squares solution
@@ -414,6 +429,14 @@ def local_pseudoinverse(problem: Problem, weights0: Any, rcond: float | None = N
     Raises
     ------
     ValueError : for targets that are classes; write a loss of residuals with one-hot rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> float(gl.solutions.local_pseudoinverse(problem, (np.array([[1.0]]),)).weights[0][0, 0])
+    3.0
     """
     targets = np.asarray(problem.data.targets, dtype=np.float64)
     if problem.loss.labels == "class":

@@ -72,10 +72,17 @@ def null_projector(X: Num[Array | np.ndarray, "N d"], rcond: float | None = None
 def minimum_norm(
     X: Num[Array | np.ndarray, "N d"], Y: Num[Array | np.ndarray, "N C"], rcond: float | None = None
 ) -> Float[np.ndarray, "C d"]:
-    """The least-squares solution of least Frobenius norm, W = (X⁺Y)ᵀ (C, d).
+    """This is the least-squares solution of least Frobenius norm, W = (X⁺Y)ᵀ (C, d).
 
     With data as columns this is Y Xᵀ(X Xᵀ)⁺ = Y X⁺. Any N, d, C and any rank; singular values below ``rcond``
     (max(N, d)·eps) times the largest count as zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> gl.solutions.minimum_norm(np.array([[1.0, 1.0]]), np.array([[2.0]])).round(6).tolist()
+    [[1.0, 1.0]]
     """
     rows, targets = _regression(X, Y)
     left, values, right = _svd(rows, rcond)
@@ -85,12 +92,19 @@ def minimum_norm(
 def ridge(
     X: Num[Array | np.ndarray, "N d"], Y: Num[Array | np.ndarray, "N C"], decay: float, factor: float = 1.0
 ) -> Float[np.ndarray, "C d"]:
-    """The minimiser (C, d) of ``factor`` Σ‖W x_n − y_n‖² + ``decay``/2 ‖W‖².
+    """This is the minimiser (C, d) of ``factor`` Σ‖W x_n − y_n‖² + ``decay``/2 ‖W‖².
 
     W = YᵀX (XᵀX + λ)⁻¹ with λ = decay / (2 factor), through the filter s/(s² + λ) on the singular values,
     which forms no normal matrix. ``factor`` is 1 for the sum of squares, 1/2 for half of it, 1/N for the
     mean. ``decay=0`` gives the limit, :func:`minimum_norm`. Raises ValueError if ``decay < 0`` or
     ``factor <= 0``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> gl.solutions.ridge(np.array([[1.0]]), np.array([[3.0]]), decay=1.0).round(6).tolist()  # 3/(1 + ½)
+    [[2.0]]
     """
     if not (decay >= 0 and np.isfinite(decay)):
         raise ValueError(f"decay is {decay}; expected a finite number ≥ 0")
@@ -222,7 +236,7 @@ def _dual_is_unique(A: np.ndarray, alpha: np.ndarray, support: np.ndarray) -> bo
 
 
 def max_margin(X: Num[Array | np.ndarray, "N d"], y: Num[Array | np.ndarray, " N"]) -> HardMargin:
-    """The hard-margin support vector machine without bias: min ‖w‖ with y_n x_n·w ≥ 1.
+    """This is the hard-margin support vector machine without bias: min ‖w‖ with y_n x_n·w ≥ 1.
 
     The active set comes from non-negative least squares on the dual (twice, the second time at the scale of
     the margin found), the numbers from a refined singular value decomposition on it. Any N, d and rank;
@@ -232,6 +246,14 @@ def max_margin(X: Num[Array | np.ndarray, "N d"], y: Num[Array | np.ndarray, " N
     ------
     ValueError : labels other than ±1, or data not linearly separable through the origin (to the precision
         of float64: relative margins below about 1e-8 are not resolved).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> found = gl.solutions.max_margin(np.array([[2.0, 0.0], [-2.0, 1.0]]), np.array([1.0, -1.0]))
+    >>> found.direction.round(6).tolist(), round(found.margin, 6)
+    ([0.5, 0.0], 2.0)
     """
     signed = _signed_rows(X, y)
     sizes = np.linalg.norm(signed, axis=1)

@@ -1,8 +1,8 @@
 """The claims that gradlab knows, and anybody's own: which file holds which, imported only when asked for.
 
-``notes.min-norm`` lives in ``claims/notes/min_norm.py``, which defines ``STUDY = Study(...)``, or
-``STUDIES = (Study(...), Study(...))`` where ``notes.min-norm-corrected`` stands beside it. Adding a claim
-means adding that file.
+What a source says stands in ``sources/<source>.toml`` (:mod:`gradlab.claims.entries`); the study of ``notes.min-norm``
+in ``notes/min_norm.py``, with that of ``notes.min-norm-corrected`` beside it, or in the file that its entry names.
+Every module-level :class:`Study` of a file counts. Adding a study means adding its file.
 """
 
 from __future__ import annotations
@@ -14,52 +14,27 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
-from gradlab.claims.claim import Study
-
-#: The sources, in the order in which their claims are listed.
-SOURCES = {
-    "notes": "T. Poggio, lecture notes “Solutions for DNNs: dynamics and norms”",
-    "memo90": "T. Poggio, Q. Liao, B. Miranda, A. Banburski, X. Boix, J. Hidary, “Theory IIIb: "
-    "Generalization in Deep Networks”, CBMM Memo 90, 29 June 2018",
-    "memo112": "T. Poggio, Q. Liao, “Implicit dynamic regularization in deep networks”, CBMM Memo 112, "
-    "17 August 2020",
-    "chitour": "Y. Chitour (with Z. Liao, R. Couillet), “Dynamical aspects of Deep Learning”, slides, "
-    "21 January 2019",
-    "cohen": "N. Cohen, “Analyzing Optimization in Deep Learning via Trajectories”, slides, 19 February 2019",
-}
-
-CORRECTED = "-corrected"
+from gradlab.claims.entries import CORRECTED, SOURCES, UnknownClaim, built, entries, nearest
+from gradlab.claims.study import Study
 
 _ROOM = Path(__file__).parent
-_WRITE = "end the file with STUDY = Study(claim, measures, cases, observe), or with STUDIES = (first, second)"
-
-
-class UnknownClaim(ValueError):
-    """There is no such claim or source; the message names the nearest."""
 
 
 def base(claim_id: str) -> str:
-    """The id under which a claim's file is found and its random key drawn: without ``-corrected``."""
+    """The id by which a claim's random key is drawn: without ``-corrected``."""
     return claim_id.removesuffix(CORRECTED)
 
 
 def files() -> dict[str, str]:
-    """The module of every claim's file by the claim's id, by source and then name; nothing is imported."""
-    found = {}
-    for source in SOURCES:
-        for path in sorted((_ROOM / source).glob("*.py")):
-            if not path.stem.startswith("_"):
-                name = path.stem.replace("_", "-")
-                found[f"{source}.{name}"] = f"gradlab.claims.{source}.{path.stem}"
-    return found
+    """The module of every claim that has a study, by the claim's id, in the catalogue's order; nothing is imported."""
+    return {one.id: f"gradlab.claims.{one.source}.{one.file}" for one in entries() if built(one)}
 
 
 def ids() -> list[str]:
-    """Every claim's id, by source and then name; imports every file."""
+    """Every claim's id that has a study, in the catalogue's order; imports every file."""
     return [study.claim.id for study in load()]
 
 
@@ -69,7 +44,7 @@ def load(ids: Iterable[str] | None = None, source: str | None = None) -> list[St
     Raises
     ------
     UnknownClaim
-        If there is no such id or source.
+        If there is no such id or source, or no study of it yet.
     ValueError
         If both are given, or a file cannot be imported or does not define its studies.
     """
@@ -77,28 +52,23 @@ def load(ids: Iterable[str] | None = None, source: str | None = None) -> list[St
         raise ValueError(f"ids was the string {ids!r}; write a list: [{ids!r}]")
     if ids is not None and source is not None:
         raise ValueError("both ids and a source were given; write load(ids) or load(source=...)")
-    known = files()
     if ids is not None:
-        return [_find(one, known) for one in dict.fromkeys(ids)]
+        return [_find(one) for one in dict.fromkeys(ids)]
     if source is not None and source not in SOURCES:
-        raise UnknownClaim(f"there is no source {source!r}; {_nearest(source, SOURCES)}")
-    wanted = [one for one in known if source in (None, one.partition(".")[0])]
-    return [study for one in wanted for study in _import(one, known[one])]
+        raise UnknownClaim(f"there is no source {source!r}; {nearest(source, SOURCES)}")
+    wanted = [one for one in files() if source in (None, one.partition(".")[0])]
+    return [_find(one) for one in wanted]
 
 
 def load_together(claim_id: str) -> list[Study]:
-    """Every study in the file of a claim: itself, and its corrected form if there is one.
+    """Every study in the file of a claim: itself, its corrected form, and those that share its observations.
 
     Raises
     ------
     UnknownClaim
         If there is no such file.
     """
-    known = files()
-    of_file = base(claim_id)
-    if of_file not in known:
-        raise UnknownClaim(f"there is no claim {claim_id!r}; {_nearest(claim_id, known)}")
-    return _import(of_file, known[of_file])
+    return _import(_module(claim_id))
 
 
 def load_file(path: str | Path) -> list[Study]:
@@ -146,57 +116,56 @@ def resolve(origin: str, ids: Sequence[str]) -> list[Study]:
     return [found[one] for one in ids]
 
 
-def _find(claim_id: str, known: dict[str, str]) -> Study:
+def _module(claim_id: str) -> str:
+    known = files()
+    if claim_id in known:
+        return known[claim_id]
     if claim_id.endswith(".py"):
         raise UnknownClaim(f"{claim_id!r} is a file, no claim's id; load_file reads it")
-    together = load_together(claim_id)
+    everything = [one.id for one in entries()]
+    if claim_id in everything:
+        raise UnknownClaim(f"{claim_id!r} is open: there is no study of it yet; gradlab list shows which are built")
+    raise UnknownClaim(f"there is no claim {claim_id!r}; {nearest(claim_id, everything)}")
+
+
+def _find(claim_id: str) -> Study:
+    together = _import(_module(claim_id))
     for study in together:
         if study.claim.id == claim_id:
             return study
-    candidates = [*known, *(study.claim.id for study in together)]
-    raise UnknownClaim(f"there is no claim {claim_id!r}; {_nearest(claim_id, candidates)}")
+    defined = ", ".join(study.claim.id for study in together)
+    raise ValueError(f"{_module(claim_id)} defines {defined}, not {claim_id!r}; its entry in sources/ says it should")
 
 
-def _nearest(given: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = get_close_matches(given.lower().replace("_", "-"), names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    source = given.partition(".")[0]
-    nearby = [name for name in names if name.startswith(f"{source}.")] or list(SOURCES)
-    return f"there are: {', '.join(nearby)}"
-
-
-def _import(claim_id: str, module_name: str) -> list[Study]:
+def _import(module_name: str) -> list[Study]:
     source, stem = module_name.rsplit(".", 2)[1:]
     path = _ROOM / source / f"{stem}.py"
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ValueError(_raised(path, str(path), error)) from error
+    known = files()
     studies = _defined(module, str(path))
     for study in studies:
-        if base(study.claim.id) != claim_id or study.claim.source != source:
+        if known.get(study.claim.id) != module_name:
             raise ValueError(
-                f"{path} defines {study.claim.id!r} of source {study.claim.source!r}; a claim's file bears "
-                f"its name: call the claim {claim_id!r} (or {claim_id + CORRECTED!r}) with source {source!r}"
+                f"{path} defines {study.claim.id!r}, whose entry in sources/{source}.toml names another file or "
+                "does not exist; call the file as the claim, or write file = "
+                f"{stem!r} in the entry"
             )
     return [replace(study, origin=module_name) for study in studies]
 
 
 def _defined(module: ModuleType, path: str) -> list[Study]:
-    names = [name for name in ("STUDY", "STUDIES") if hasattr(module, name)]
-    if not names:
-        raise ValueError(f"{path} defines no study; {_WRITE}")
-    if len(names) == 2:
-        raise ValueError(f"{path} defines both STUDY and STUDIES; {_WRITE}")
-    value = getattr(module, names[0])
-    studies = [value] if names[0] == "STUDY" else list(value) if isinstance(value, tuple | list) else []
+    """Every study at the top of a module, alone or in a tuple, in order, each once."""
+    found: dict[int, Study] = {}
+    for value in vars(module).values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(one, Study):
+                found[id(one)] = one
+    studies = list(found.values())
     if not studies:
-        raise ValueError(f"{path}: STUDIES is {type(value).__name__} with no study in it; {_WRITE}")
-    for study in studies:
-        if not isinstance(study, Study):
-            raise ValueError(f"{path}: {names[0]} holds {type(study).__name__}, not a Study; {_WRITE}")
+        raise ValueError(f"{path} defines no study; end the file with STUDY = study(claim, look, cases)")
     claim_ids = [study.claim.id for study in studies]
     twice = [one for one in claim_ids if claim_ids.count(one) > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""What the studies of deep linear networks share: layers along a trajectory, conserved matrices, random data.
+"""What the studies of deep linear networks share: how a trajectory is read, and random data.
 
 Host-side: NumPy matrices (W_1, …, W_N), first layer first. A trajectory holds weights as vectors in the order
 of ``Problem.ravel``.
@@ -12,13 +12,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
-from gradlab.analysis.linear_nets import balanced_factors, balancedness
+from gradlab.analysis.linear_nets import Matrices, balanced_factors
 from gradlab.claims.claim import Measure
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import run
@@ -28,8 +26,6 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem, stack
 
 EPS = float(np.finfo(np.float64).eps)
-
-Layers = tuple[Float[np.ndarray, "_ _"], ...]
 
 #: Flows whose orbit is that of dW/dt = −∇L, whatever the chart.
 _GRADIENT_FLOWS = ("GradientFlow", "NormalisedFlow")
@@ -57,40 +53,9 @@ def points(trajectory: xr.Dataset) -> np.ndarray:
     return trajectory["final_weights"].values[None] if kept is None else kept[0]
 
 
-def chain(problem: Problem) -> Dense | None:
-    """The network, if its layers are a chain of matrices; no claim on W_N ⋯ W_1 has a meaning otherwise."""
-    network = problem.network
-    return network if isinstance(network, Dense) and not network.bias else None
-
-
 def nothing(measures: Iterable[Measure]) -> xr.Dataset:
     """No number for any measure: hypotheses that are not met."""
     return xr.Dataset({measure.id: np.float64(np.nan) for measure in measures})
-
-
-def layers(network: Dense, vector: np.ndarray) -> Layers:
-    """(W_1, …, W_N) of a weight vector of a chain of matrices."""
-    sizes = [(after, before) for before, after in pairwise(network.widths)]
-    ends = np.cumsum([rows * columns for rows, columns in sizes])[:-1]
-    parts = np.split(np.asarray(vector, dtype=np.float64), ends)
-    return tuple(part.reshape(size) for part, size in zip(parts, sizes, strict=True))
-
-
-def _evaluate(problem: Problem, vectors: Any) -> tuple[Any, Any]:
-    def one(vector: Any) -> tuple[Any, Any]:
-        value, gradient = problem.value_and_gradient(problem.unravel(vector))
-        return value, problem.ravel(gradient)
-
-    return jax.vmap(one)(vectors)
-
-
-_evaluated = eqx.filter_jit(_evaluate)
-
-
-def evaluate(problem: Problem, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """L (records,) and ∇L (records, P) at weight vectors (records, P), by automatic differentiation."""
-    values, gradients = _evaluated(problem, np.asarray(vectors, dtype=np.float64))
-    return np.asarray(values), np.asarray(gradients)
 
 
 def rows(problem: Problem) -> np.ndarray:
@@ -132,27 +97,6 @@ def setting(problem: Problem, network: Dense, trajectory: xr.Dataset) -> dict[st
     }
 
 
-def conserved(matrices: Layers) -> np.ndarray:
-    """All entries of W_{j+1}ᵀW_{j+1} − W_jW_jᵀ, j = 1, …, N − 1, one after another."""
-    return np.concatenate([defect.ravel() for defect in balancedness(matrices)])
-
-
-def conserved_rate(matrices: Layers, motion: Layers) -> np.ndarray:
-    """d/dt of :func:`conserved` where the layers move with velocity ``motion``."""
-    pairs = zip(pairwise(matrices), pairwise(motion), strict=True)
-    return np.concatenate(
-        [
-            (up.T @ second + second.T @ up - down @ first.T - first @ down.T).ravel()
-            for (first, second), (down, up) in pairs
-        ]
-    )
-
-
-def square_norm(matrices: Layers) -> float:
-    """Σ_j ‖W_j‖_F²."""
-    return float(sum(np.sum(matrix**2) for matrix in matrices))
-
-
 def ratio(number: float, scale: float) -> float:
     """number/scale, and zero where both are zero: an inequality between them that holds with any factor."""
     if scale:
@@ -190,10 +134,10 @@ def regression(
     x = inputs(rng, count, widths[0], kind)
     phi = rng.standard_normal((widths[-1], widths[0])) / np.sqrt(widths[0])
     y = x @ phi.T + 0.1 * rng.standard_normal((len(x), widths[-1]))
-    return Problem.make(Dense.deep_linear(widths), loss, Data.make(x, y))
+    return Problem(Dense.deep_linear(widths), loss, Data(x, y))
 
 
-def gaussian(rng: np.random.Generator, widths: Sequence[int], scale: float) -> Layers:
+def gaussian(rng: np.random.Generator, widths: Sequence[int], scale: float) -> Matrices:
     """Independent entries N(0, scale²)."""
     return tuple(scale * rng.standard_normal((after, before)) for before, after in pairwise(widths))
 
@@ -210,7 +154,7 @@ def rotation(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.linalg.qr(rng.standard_normal((size, size)))[0]
 
 
-def balanced(rng: np.random.Generator, matrix: np.ndarray, widths: Sequence[int]) -> Layers:
+def balanced(rng: np.random.Generator, matrix: np.ndarray, widths: Sequence[int]) -> Matrices:
     """Balanced layers of a given product, in random bases of every hidden space."""
     plain = balanced_factors(matrix, widths)
     turns = [np.eye(widths[0]), *(rotation(rng, width) for width in widths[1:-1]), np.eye(widths[-1])]
@@ -219,13 +163,8 @@ def balanced(rng: np.random.Generator, matrix: np.ndarray, widths: Sequence[int]
     )
 
 
-def flat(matrices: Layers) -> np.ndarray:
-    """The weight vector of layers."""
-    return np.concatenate([matrix.ravel() for matrix in matrices])
-
-
 def flow_of_layers(
-    problems: Sequence[Problem], starts: Sequence[Layers], records: np.ndarray, name: str
+    problems: Sequence[Problem], starts: Sequence[Matrices], records: np.ndarray, name: str
 ) -> xr.Dataset:
     """The gradient flow of problems of one shape from their starts, as one program, every record kept."""
     weights = tuple(np.stack(parts) for parts in zip(*starts, strict=True))

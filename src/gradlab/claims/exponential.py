@@ -1,23 +1,19 @@
-"""One-layer linear nets under the exponential loss with decay, as several claims see them.
+"""One-layer linear nets under the exponential loss with decay, as several claims see them: hypotheses, data and runs.
 
-The potential is a Σ e^{−m_n} + λ/2 ‖w‖², m_n = y_n x_n·w, with a = 1 for a sum and 1/N for the mean; only λ/a enters
-its equilibrium. With H its Hessian the limit of the flow from w differs from w by H⁻¹∇L, to first order: the rest
-of the way, which no study may count as error or as law.
+The closed forms are in ``analysis.one_layer``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from gradlab.analysis.paths import RegularisedExponential, regularised_exponential
-from gradlab.analysis.solutions import HardMargin, max_margin, soudry_constants
+from gradlab.analysis.one_layer import LinearExponential, linear_exponential
+from gradlab.analysis.solutions import max_margin, soudry_constants
 from gradlab.claims.claim import Case, Measure
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
@@ -54,50 +50,6 @@ POSITIVE = Measure(
     0.5,
     "1 or more in theory, 0 for a degenerate Hessian: half parts them; rounding is eps d λ_max, 1e-12 λ here",
 )
-
-
-@dataclass(frozen=True)
-class LinearExponential:
-    """Signed rows a_n = y_n x_n (N, d), decay λ, and the factor a of Σ e^{−a_n·w}."""
-
-    rows: Float[np.ndarray, "N d"]
-    decay: float
-    factor: float
-
-    @property
-    def ratio(self) -> float:
-        """λ/a, all that the equilibrium depends on."""
-        return self.decay / self.factor
-
-    @cached_property
-    def equilibrium(self) -> RegularisedExponential:
-        """The solution of λ w = a Σ a_n e^{−a_n·w}."""
-        return regularised_exponential(self.rows, np.ones(len(self.rows)), self.ratio)
-
-    @cached_property
-    def svm(self) -> HardMargin | None:
-        """The hard margin, None where the data are not separable."""
-        try:
-            return max_margin(self.rows, np.ones(len(self.rows)))
-        except ValueError:
-            return None
-
-    def curvature(self, w: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
-        """∇²L/λ = 1 + Σ μ_n a_n a_nᵀ, μ_n = e^{−a_n·w} a/λ."""
-        dual = np.exp(-self.rows @ w - np.log(self.ratio))
-        return np.eye(len(w)) + (self.rows.T * dual) @ self.rows
-
-
-def linear_exponential(problem: Any) -> LinearExponential | None:
-    """The problem's data and constants; None if it is no one-layer linear net under the exponential loss."""
-    network, loss = problem.network, problem.loss
-    plain = isinstance(network, Dense) and network.linear and len(network.widths) == 2
-    if not (plain and isinstance(loss, Exponential)):
-        return None
-    X = np.asarray(problem.data.inputs, dtype=np.float64)
-    rows = X.reshape(len(X), -1) * np.asarray(problem.data.targets, dtype=np.float64)[:, None]
-    factor = float(problem.factor) / (len(X) if loss.reduction == "mean" else 1.0)
-    return LinearExponential(rows, float(np.sum(np.asarray(problem.decay))), factor)
 
 
 def at_limit(problem: Any, net: LinearExponential, w: Float[np.ndarray, " d"]) -> dict[str, float]:
@@ -151,7 +103,7 @@ def separable(random: np.random.Generator, kind: str) -> tuple[np.ndarray, np.nd
 def make(inputs: np.ndarray, labels: np.ndarray, decay: float, reduction: str = "sum") -> Problem:
     """The linear problem under the exponential loss."""
     network = Dense((inputs.shape[1], 1), "identity")
-    return Problem.make(network, Exponential(reduction), Data.make(inputs, labels), decay)
+    return Problem(network, Exponential(reduction), Data(inputs, labels), decay)
 
 
 def flows(

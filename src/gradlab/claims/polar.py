@@ -1,7 +1,6 @@
-"""What the studies of W_k = ρ_k V_k share: layers of a weight vector, random nets, their flows as ensembles.
+"""What the studies of W_k = ρ_k V_k share: random nets, and their flows as ensembles.
 
-Host-side. A trajectory holds weights as vectors (P,) in the order of ``Problem.ravel``; :func:`layer_of` says of
-every entry in which layer it lies, whatever the architecture.
+Host-side. A trajectory holds weights as vectors (P,) in the order of ``Problem.ravel``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive, Fixed, Solver
@@ -35,42 +34,9 @@ FACTORS = (2.0, 1.0, 0.5)
 KINDS = ("random", "repeated", "deficient")
 
 
-# Layers ---------------------------------------------------------------------------------------------------
-
-
-def layer_of(network: Network) -> Int[np.ndarray, " P"]:
-    """The number of the layer that each weight belongs to, from 0."""
-    numbered = [
-        jax.tree.map(lambda leaf, k=k: np.full(leaf.shape, k), layer)
-        for k, layer in enumerate(network.layers(network.shapes()))
-    ]
-    leaves = jax.tree.leaves(network.rebuild(numbered))
-    return np.concatenate([leaf.reshape(-1) for leaf in leaves])
-
-
-def inner(layer: Int[np.ndarray, " P"], a: Any, b: Any) -> Float[np.ndarray, "... K"]:
-    """⟨A_k, B_k⟩ of every layer, for vectors (..., P)."""
-    products = np.asarray(a) * np.asarray(b)
-    return np.stack(
-        [np.sum(products[..., layer == k], axis=-1) for k in range(int(layer.max()) + 1)], axis=-1
-    )
-
-
-def norms(layer: Int[np.ndarray, " P"], vectors: Any) -> Float[np.ndarray, "... K"]:
-    """ρ_k = ‖W_k‖ of every layer, for weight vectors (..., P)."""
-    return np.sqrt(inner(layer, vectors, vectors))
-
-
 def operations(network: Network) -> int:
     """Additions behind one output, about: what multiplies eps in its rounding error."""
     return 2 * sum(sum(leaf.shape) for leaf in jax.tree.leaves(network.shapes()))
-
-
-def spread(rho: Any) -> Float[np.ndarray, "..."]:
-    """max_k ρ_k/min_k ρ_k − 1 along the last axis: zero where the layers have one norm."""
-    rho = np.asarray(rho)
-    least = np.min(rho, axis=-1)
-    return np.divide(np.max(rho, axis=-1), least, out=np.full(least.shape, np.inf), where=least > 0.0) - 1.0
 
 
 def relative(gaps: Any, scales: Any) -> float:
@@ -123,10 +89,10 @@ def classified(rng: np.random.Generator, network: Network, count: int, kind: str
     x = unit_inputs(rng, count, int(np.prod(network.input_shape)), kind)
     signs = rng.permutation(np.resize([1.0, -1.0], count))
     if loss.labels == "real":
-        return Problem.make(network, loss, Data.make(x, signs[:, None]))
+        return Problem(network, loss, Data(x, signs[:, None]))
     if loss.labels == "sign":
-        return Problem.make(network, loss, Data.make(x, signs))
-    return Problem.make(network, loss, Data.make(x, rng.integers(0, network.outputs, count)))
+        return Problem(network, loss, Data(x, signs))
+    return Problem(network, loss, Data(x, rng.integers(0, network.outputs, count)))
 
 
 def weights_of(rng: np.random.Generator, network: Network, rho: Float[np.ndarray, " K"]) -> Any:

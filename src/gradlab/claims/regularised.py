@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.claims import basins, hessians, teachers
+from gradlab.analysis.equilibria import counting, minimising, symmetry
+from gradlab.claims import teachers
 from gradlab.claims.claim import Measure
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Loss
@@ -28,19 +29,19 @@ REST = Measure(
 COUNT = "a whole number; its error are eigenvalues that are neither rounding nor clear of it"
 
 
-def numbers(problem: Problem, found: hessians.Point) -> dict[str, float]:
+def numbers(problem: Problem, found: counting.Eigenvalues) -> dict[str, float]:
     """The hypotheses above, TWICE, and the counts of eigenvalues: ``zeros``, ``negative`` and ``rotations``."""
-    tangents = basins.orbit(problem, found.vector)
+    tangents = symmetry.rotations(problem, found.vector)
     # the tangents' entries are weights, known up to ‖∇L‖ over the least eigenvalue that is not zero
     sizes = np.abs(found.values)
     away = found.noise / float(sizes[sizes > found.bound].min(initial=np.inf))
-    rotations = hessians.rank(tangents, 2.0 * np.sqrt(len(tangents)) * away) if len(tangents) else 0.0
+    rotations = counting.decided_rank(tangents, 2.0 * np.sqrt(len(tangents)) * away) if len(tangents) else 0.0
     return {
         "decayed": float(np.min(np.asarray(problem.decay))),
         "rest": found.at_rest,
         "kink": found.kink,
-        **teachers.counted("zeros", hessians.kernel(found.values, found.bound)),
-        **teachers.counted("negative", hessians.below_zero(found.values, found.bound)),
+        **teachers.counted("zeros", counting.kernel(found.values, found.bound)),
+        **teachers.counted("negative", counting.below_zero(found.values, found.bound)),
         "rotations": rotations,
         "least": float(
             found.values[0] / np.min(np.asarray(problem.decay)) if np.all(problem.decay) else np.nan
@@ -67,13 +68,13 @@ def drawn(
         base, start = teachers.teacher(rng, network, loss, count, x=np.abs(x) if positive else x)
         found = []
         for decay in decays:
-            problem = Problem.make(network, loss, Data.make(base.data.inputs, base.data.targets), decay)
-            found.append((problem, basins.minimum(problem, start)))
+            problem = Problem(network, loss, Data(base.data.inputs, base.data.targets), decay)
+            found.append((problem, minimising.minimum(problem, start)))
         if all(_sound(problem, vector) for problem, vector in found):
             return start, found
     raise ArithmeticError(f"no regularised minimum of {network} off its kinks in {tries} draws")
 
 
 def _sound(problem: Problem, vector: np.ndarray) -> bool:
-    found = hessians.point(problem, vector, equilibrium=True)
+    found = counting.eigenvalues(problem, vector, equilibrium=True)
     return found.at_rest <= 1.0 and not found.kink and bool(np.linalg.norm(found.here.f) > 1e-6)

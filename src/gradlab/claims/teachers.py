@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from gradlab.claims import hessians
+from gradlab.analysis.equilibria import counting
 from gradlab.claims.claim import Measure
 from gradlab.claims.deep_linear import points
+from gradlab.observe.local import Local, outputs
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Loss, Square
 from gradlab.problem.networks import Network
@@ -58,10 +59,10 @@ def teacher(
     """A problem and the weights that made its targets (zero loss) or its labels (separated)."""
     x = inputs(rng, network, count) if x is None else x
     vector = weights(rng, network)
-    blank = Problem.make(network, Square(), Data.make(x, np.zeros((count, network.outputs))))
-    f = hessians.outputs(blank, vector)
+    blank = Problem(network, Square(), Data(x, np.zeros((count, network.outputs))))
+    f = outputs(blank, vector)
     targets = f if loss.labels == "real" else np.where(f[:, 0] > 0.0, 1.0, -1.0)
-    return Problem.make(network, loss, Data.make(x, targets), decay), vector
+    return Problem(network, loss, Data(x, targets), decay), vector
 
 
 def resting(vector: np.ndarray, **more: Any) -> xr.Dataset:
@@ -74,7 +75,7 @@ def end(trajectory: xr.Dataset) -> np.ndarray:
     return points(trajectory)[-1]
 
 
-def residual(problem: Problem, here: hessians.Local) -> float:
+def residual(problem: Problem, here: Local) -> float:
     """‖y − f‖/‖f‖; infinite where the targets are labels."""
     if problem.loss.labels != "real":
         return float("inf")
@@ -82,7 +83,7 @@ def residual(problem: Problem, here: hessians.Local) -> float:
     return float(gap / size) if size else (0.0 if gap == 0.0 else float("inf"))
 
 
-def zero_loss(problem: Problem, found: hessians.Point) -> dict[str, float]:
+def zero_loss(problem: Problem, found: counting.Eigenvalues) -> dict[str, float]:
     """The numbers of SQUARE, PLAIN, TWICE and ZERO_LOSS."""
     return {
         "square": float(isinstance(problem.loss, Square)),
@@ -99,6 +100,6 @@ def scalars(numbers: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def counted(name: str, count: hessians.Count, minus: float = 0.0) -> dict[str, float]:
+def counted(name: str, count: counting.Count, minus: float = 0.0) -> dict[str, float]:
     """A count as the number and error of a measure, less what is allowed."""
     return {name: count.number - minus, f"{name}_error": count.error}

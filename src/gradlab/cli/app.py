@@ -56,10 +56,10 @@ def options(
 @plainly
 def list_claims(
     json: Json = False,
-    source: Annotated[str | None, typer.Option(help="Only the claims of this source.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only those of this source, e.g. memo90.")] = None,
 ) -> None:
-    """The claims the laboratory knows."""
-    from gradlab.cli import verify as work
+    """The claims and figures of the sources, and of which there is a study."""
+    from gradlab.cli import listing as work
 
     work.list_claims(json=json, source=source)
 

@@ -184,7 +184,7 @@ def _stored_data(kept: Run, spec: Specification) -> Data | None:
         raise ValueError(f"{kept.path} was cut short before it kept its data; give its gradlab run again")
     with np.load(io.BytesIO(kept.read(_DATA)), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
-    return Data.make(**arrays, provenance=f"file {spec.data.path}")
+    return Data(**arrays, provenance=f"file {spec.data.path}")
 
 
 def _keep_data(kept: Run, experiment: Experiment) -> None:

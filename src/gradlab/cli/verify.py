@@ -1,4 +1,4 @@
-"""``gradlab list`` and ``gradlab verify``."""
+"""``gradlab verify``."""
 
 from __future__ import annotations
 
@@ -24,19 +24,6 @@ _LARGEST = 64 << 20
 def _print_json(records: Sequence[dict[str, Any]]) -> None:
     """An array of objects on standard output; a NaN would be a bug and raises."""
     sys.stdout.write(json_module.dumps(list(records), allow_nan=False, indent=1) + "\n")
-
-
-def list_claims(*, json: bool, source: str | None) -> None:
-    """The claims, one a line, or as an array of objects."""
-    from dataclasses import asdict
-
-    float64()
-    claims = [study.claim for study in _studies([], source)]
-    if json:
-        _print_json([asdict(claim) for claim in claims])
-        return
-    rows = [(claim.id, claim.passage, claim.statement) for claim in claims]
-    screen.console(stderr=False).print(screen.plain_table(("claim", "passage", "statement"), rows))
 
 
 def _studies(what: Sequence[str], source: str | None) -> list[Study]:

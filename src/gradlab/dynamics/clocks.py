@@ -15,7 +15,14 @@ from gradlab.dynamics.flow import Flow
 
 
 class Clock(eqx.Module):
-    """τ with dτ/dt = exp(log_rate) > 0; where the rate is not positive the solve ends and says so."""
+    """A clock is a τ with dτ/dt = exp(log_rate) > 0; where the rate is not positive the solve ends and says so.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> isinstance(gl.LogTime(), gl.clocks.Clock), gl.LogTime().at(3.0)
+    (True, 3.0)
+    """
 
     #: Whether a step size underflow in this clock means that the orbit has come to rest.
     may_rest: ClassVar[bool] = False
@@ -43,7 +50,14 @@ class Clock(eqx.Module):
 
 
 class Time(Clock):
-    """Physical time: dτ = dt."""
+    """This clock shows physical time: dτ = dt.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> round(float(gl.Time().known(1.0)), 6)  # log(1 + t) at τ = 1
+    0.693147
+    """
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())
@@ -56,7 +70,14 @@ class Time(Clock):
 
 
 class LogTime(Clock):
-    """Logarithmic time: τ = log(1 + t), in which log t = 10⁶ is reached like any other."""
+    """This clock shows logarithmic time, τ = log(1 + t), in which log t = 10⁶ is reached like any other.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> float(gl.LogTime().known(1e6))  # log(1 + t) at τ = 10⁶
+    1000000.0
+    """
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return -u
@@ -69,7 +90,15 @@ class LogTime(Clock):
 
 
 class LogLoss(Clock):
-    """Log-loss time: dτ = L dt, in which the gradient flow is dW/dτ = −∇log L."""
+    """This clock shows log-loss time, dτ = L dt, in which the gradient flow is dW/dτ = −∇log L.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.LogLoss().refuse(gl.GradientFlow(problem))[:44]
+    'log-loss time needs a loss with a log-risk; '
+    """
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return flow.observed.log_potential(flow.decode(y))
@@ -85,7 +114,18 @@ class LogLoss(Clock):
 
 
 class ArcLength(Clock):
-    """Arc length of the weights: dτ = ‖dW‖ (of the chart variables, for flows in a polar chart)."""
+    """This clock shows the arc length of the weights: dτ = ‖dW‖ (of the chart variables, for flows in a polar chart).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> start = (np.array([[1.0]]),)
+    >>> trajectory = gl.run(gl.GradientFlow(problem), start, [1.0], clock=gl.clocks.ArcLength(), solver="dopri5")
+    >>> round(float(trajectory.final_weights[0]), 6)  # from 1 to 1 + 1
+    2.0
+    """
 
     may_rest: ClassVar[bool] = True
 
@@ -94,7 +134,18 @@ class ArcLength(Clock):
 
 
 class LogNorm(Clock):
-    """log ‖W‖ as time: dτ = ⟨W, dW⟩/‖W‖²; it stands where the norm does not grow."""
+    """This clock shows log ‖W‖: dτ = ⟨W, dW⟩/‖W‖²; it stands where the norm does not grow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> start = (np.array([[1.0]]),)
+    >>> trajectory = gl.run(gl.GradientFlow(problem), start, [np.log(2.0)], clock=gl.clocks.LogNorm(), solver="dopri5")
+    >>> round(float(trajectory.final_weights[0]), 6)  # from 1 to e^{log 2}
+    2.0
+    """
 
     may_rest: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False

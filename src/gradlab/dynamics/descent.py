@@ -25,7 +25,14 @@ class Schedule(eqx.Module):
 
 
 class Constant(Schedule):
-    """η(k) = step."""
+    """A constant schedule has η(k) = step.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> float(gl.schedules.Constant(0.5)(7))
+    0.5
+    """
 
     step: Float[Array, "..."] | float = eqx.field(converter=number)
 
@@ -34,7 +41,17 @@ class Constant(Schedule):
 
 
 class PowerLaw(Schedule):
-    """η(k) = step/(1 + k/delay)^exponent."""
+    """A power law has η(k) = step/(1 + k/delay)^exponent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> flow = gl.GradientDescent(problem, gl.schedules.PowerLaw(0.5, 1.0))
+    >>> gl.run(flow, (np.zeros((1, 1)),), [1, 2]).t.values.round(6).tolist()  # ½, and ½ + ¼
+    [0.0, 0.5, 0.75]
+    """
 
     step: Float[Array, "..."] | float = eqx.field(converter=number)
     exponent: Float[Array, "..."] | float = eqx.field(converter=number)
@@ -45,7 +62,17 @@ class PowerLaw(Schedule):
 
 
 class Geometric(Schedule):
-    """η(k) = step · factor^⌊k/every⌋, the staircase of training recipes."""
+    """A geometric schedule has η(k) = step · factor^⌊k/every⌋, the staircase of training recipes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> flow = gl.GradientDescent(problem, gl.schedules.Geometric(0.5, 0.5, every=2))
+    >>> gl.run(flow, (np.zeros((1, 1)),), [1, 2, 3]).t.values.round(6).tolist()  # ½, ½ + ½, ½ + ½ + ¼
+    [0.0, 0.5, 1.0, 1.25]
+    """
 
     step: Float[Array, "..."] | float = eqx.field(converter=number)
     factor: Float[Array, "..."] | float = eqx.field(converter=number)
@@ -56,7 +83,17 @@ class Geometric(Schedule):
 
 
 class LossScaled(eqx.Module):
-    """η(k) = step/L(w): Euler in log-loss time, w ← w − step ∇log L(w)."""
+    """A loss-scaled schedule has η(k) = step/L(w): Euler in log-loss time, w ← w − step ∇log L(w).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Exponential(), gl.Data([[1.0]], [1]))
+    >>> flow = gl.GradientDescent(problem, gl.schedules.LossScaled(0.5))
+    >>> round(float(gl.run(flow, (np.zeros((1, 1)),), [4]).final_weights[0]), 6)  # w ← w + ½
+    2.0
+    """
 
     step: Float[Array, "..."] | float = eqx.field(converter=number)
 
@@ -70,9 +107,18 @@ def _as_schedule(step: Any) -> Schedule | LossScaled:
 
 
 class GradientDescent(Flow):
-    """w ← w − η_k ∇L(w). The field *per iteration* is −η_k ∇L(w); t = Σ η_k is physical time.
+    """Gradient descent iterates w ← w − η_k ∇L(w), *per iteration* the field −η_k ∇L(w); t = Σ η_k is physical time.
 
     ``step`` : a positive number, a :class:`Schedule`, or :class:`LossScaled`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> flow = gl.GradientDescent(problem, 0.5)
+    >>> round(float(gl.run(flow, (np.zeros((1, 1)),), [3]).final_weights[0]), 6)  # 3 (1 − 2⁻³)
+    2.625
     """
 
     problem: Problem
@@ -111,11 +157,22 @@ class GradientDescent(Flow):
 
 
 class StochasticGradientDescent(Flow):
-    """w ← w − η_k ∇L_B(w) on a minibatch B drawn by a pure function of (key, k).
+    """SGD iterates w ← w − η_k ∇L_B(w) on a minibatch B drawn by a pure function of (key, k).
 
     ``sampling="replacement"`` draws i.i.d. examples; ``"epoch"`` goes through a fresh permutation of the data
     every ⌊N/batch⌋ iterations. The minibatch risk keeps the reduction of the loss: a mean over the batch,
     or N/batch times the sum, so that its expectation is the risk.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.Data([[1.0], [1.0]], [[3.0], [3.0]])
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square("mean", half=True), data)
+    >>> flow = gl.StochasticGradientDescent(problem, 0.5, batch=1, key=jax.random.key(0))
+    >>> round(float(gl.run(flow, (np.zeros((1, 1)),), [3]).final_weights[0]), 6)  # both examples say the same
+    2.625
     """
 
     problem: Problem

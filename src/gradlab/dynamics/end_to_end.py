@@ -42,12 +42,22 @@ def precondition(matrix: Matrix, gradient: Matrix, depth: int) -> Matrix:
 
 
 class EndToEndFlow(Flow):
-    """dW/dt = −Σ_j (WWᵀ)^{(N−j)/N} ∇ℓ(W) (WᵀW)^{(j−1)/N}: what W = W_N ⋯ W_1 does if the factors are balanced.
+    """dW/dt = −Σ_j (WWᵀ)^{(N−j)/N} ∇ℓ(W) (WᵀW)^{(j−1)/N} is what W = W_N ⋯ W_1 does if the factors are balanced.
 
     Parameters
     ----------
     problem : a depth-one linear problem, ``Dense((inputs, outputs), "identity")``.
     depth : N, the number of layers that W stands for. N = 1 is the gradient flow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> start = (np.array([[1.0]]),)
+    >>> trajectory = gl.run(gl.flows.EndToEndFlow(problem, depth=2), start, [1.0], solver="dopri5", refine=False)
+    >>> round(float(trajectory.final_weights[0]), 6)  # of dw/dt = 2 w (3 − w): 3/(1 + 2 e⁻⁶)
+    2.985201
     """
 
     problem: Problem

@@ -14,10 +14,17 @@ from gradlab.problem.problem import Problem
 
 
 class Flow(eqx.Module):
-    """How weights move: ``dy/dt = direction · exp(log_scale)`` in the chart y.
+    """A flow says how weights move: ``dy/dt = direction · exp(log_scale)`` in the chart y.
 
     The factor exp(log_scale) is kept apart because it underflows long before the direction does: on an
     exponential loss, −∇L = −L ∇log L with L = 10⁻¹⁰⁰⁰.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.GradientFlow(problem).discrete, gl.GradientDescent(problem, 0.1).discrete
+    (False, True)
     """
 
     #: True for iterations: one step of the solver is one iteration, and t is Σ η.
@@ -68,10 +75,19 @@ def descent_direction(problem: Problem, weights: Any) -> tuple[Any, Float[Array,
 
 
 class GradientFlow(Flow):
-    """dW/dt = −∇L(W), the potential L = risk + ½ Σ λ_k ‖W_k‖² (memo90 eq. 3).
+    """Gradient flow moves the weights by dW/dt = −∇L(W), L = risk + ½ Σ λ_k ‖W_k‖² (memo90 eq. 3).
 
     ``stepped`` : another problem with the same potential and a cheaper gradient to step by, e.g. the one on
     condensed examples (``problem.statistics.condensed``); what is observed is always ``problem``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.0])
+    >>> round(float(trajectory.final_weights[0]), 6)  # 3 (1 − 1/e)
+    1.896362
     """
 
     problem: Problem

@@ -27,7 +27,7 @@ class Radial(NamedTuple):
 
 
 class HomogeneousFlow(Flow):
-    """The gradient flow of an exponential-type loss in the chart W = e^s V, ‖V‖ = 1, once the data are separated.
+    """This is the gradient flow of an exponential-type loss in the chart W = e^s V, ‖V‖ = 1, once the data are separated.
 
     With K the total degree, G of :func:`~gradlab.problem.homogeneity.pull` and a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the
     exponential loss, by Euler's identity),
@@ -47,6 +47,16 @@ class HomogeneousFlow(Flow):
     ------
     ValueError
         For other problems.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Exponential(), gl.Data([[1.0]], [1]))
+    >>> start = (np.array([[1.0]]),)
+    >>> trajectory = gl.run(gl.flows.HomogeneousFlow(problem), start, [1.0], solver="dopri5", refine=False)
+    >>> round(float(trajectory.final_weights[0]), 6)  # log(e + 1)
+    1.313262
     """
 
     problem: Problem

@@ -17,7 +17,7 @@ from gradlab.problem.problem import Problem
 
 
 class Kicked(Flow):
-    """A flow whose weights get W ← W + σ ξ at clock values (or iterations) every, 2·every, … ≤ until.
+    """A kicked flow gets W ← W + σ ξ at clock values (or iterations) every, 2·every, … ≤ until.
 
     Parameters
     ----------
@@ -27,6 +27,15 @@ class Kicked(Flow):
         memo90 §6 has 1).
     every, until : kick times, in the run's clock (iterations for descent).
     key : the kick number j uses fold_in(key, j), whatever was integrated in between.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> flow = gl.flows.Kicked(gl.GradientFlow(problem), 0.1, every=1.0, key=jax.random.key(0), until=2.0)
+    >>> flow.times(0.0, 10.0)
+    [(1, 1.0), (2, 2.0)]
     """
 
     flow: Flow

@@ -31,7 +31,7 @@ def _optional(value: Any) -> Any:
 
 
 class Stop(eqx.Module):
-    """Conditions checked after every step (``still``: at every record); the first that holds ends the solve.
+    """These conditions are checked after every step (``still``: at every record); the first that holds ends the solve.
 
     Parameters
     ----------
@@ -41,6 +41,15 @@ class Stop(eqx.Module):
     still : ε; between two records the weights (chart variables) changed by at most ε times their norm. Checked
         at records, whose spacing says how long nothing is to move.
     log_t : log of physical time ≥ log_t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> flow = gl.GradientDescent(problem, 0.5)
+    >>> gl.run(flow, (np.zeros((1, 1)),), [100], stop=gl.Stop(steps=3)).result
+    'stopped: step count reached'
     """
 
     loss: Float[Array, "..."] | float | None = eqx.field(converter=_optional, default=None)

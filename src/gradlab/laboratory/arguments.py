@@ -44,7 +44,7 @@ def kinds(flow: Any, clock: Any, solver: Any, stop: Any, store: Any) -> None:
 def problem(given: Any) -> None:
     """A Problem, not something made from one."""
     if not isinstance(given, Problem):
-        raise ValueError(f"problem was {_said(given)}; write e.g. Problem.make(network, loss, data)")
+        raise ValueError(f"problem was {_said(given)}; write e.g. Problem(network, loss, data)")
 
 
 def _said(given: Any) -> str:

@@ -27,6 +27,7 @@ from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
+from gradlab.laboratory.second import COARSE, shaken
 from gradlab.observe.observables import Observable
 
 
@@ -112,6 +113,13 @@ class Drive:
             return part, seen
 
         return join(at_once(advanced, len(self._blocks), told), self.members or 1)
+
+    @functools.cached_property
+    def second(self) -> Drive:
+        """The constants of the second solve: a coarser solver; an iteration, which has none, on data shaken by rounding."""
+        if self.flow.discrete:
+            return replace(self, flow=shaken(self.flow), stop=strong(self.stop.never()))
+        return replace(self, solver=strong(self.solver.coarser()), stop=strong(self.stop.never()))
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
@@ -250,7 +258,7 @@ def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
     variables: dict[str, Any] = {}
     for name in rows[0]:
         values = np.stack([np.asarray(row[name]) for row in rows])
-        base = name.removesuffix("_error") if name.removesuffix("_error") in inner else name
+        base = next((one for end in ("_error", COARSE) if (one := name.removesuffix(end)) in inner), name)
         dims = inner.get(base)
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
@@ -267,6 +275,9 @@ def _gap(ours: Any, theirs: Any) -> np.ndarray:
 
 def _with_errors(seen: dict[str, Any], other: dict[str, Any], drive: Drive) -> dict[str, Any]:
     errors = {f"{item.name}_error": _gap(seen[item.name], other[item.name]) for item in drive.observables}
+    if any(item.name == "weights" for item in drive.observables):
+        names = [item.name for item in drive.observables] + [one for one in ("log_t", "t") if one in other]
+        errors |= {f"{name}{COARSE}": np.asarray(other[name]) for name in names}
     ours, theirs = np.asarray(seen["log_t"]), np.asarray(other["log_t"])
     # log t is −∞ at the start, in both.
     finite = np.isfinite(ours) & np.isfinite(theirs)
@@ -328,9 +339,8 @@ def _record(
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
     share = Share(name, middle, index + 1.0, total)
-    coarse, other = drive.across(
-        running, fine.tau, strong(drive.solver.coarser()), strong(drive.stop.never()), share
-    )
+    second = drive.second
+    coarse, other = second.across(running, fine.tau, second.solver, second.stop, share)
     return [fine, coarse], row | _with_errors(row, other, drive)
 
 
@@ -375,6 +385,7 @@ def _finals(drive: Drive, states: list[State]) -> dict[str, Any]:
         }
     if len(vectors) == 2:
         finals["final_weights_error"] = ((*lead, "weight"), np.abs(vectors[0] - vectors[1]))
+        finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals
 
 

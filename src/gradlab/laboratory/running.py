@@ -26,6 +26,7 @@ from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
+from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.homogeneity import refusal
@@ -142,7 +143,7 @@ def run(
     name: str = "",
     seed: int | None = None,
 ) -> xr.Dataset:
-    """Integrate a flow and record what was seen: the trajectory, with an error beside every number.
+    """This integrates a flow and records what was seen: the trajectory, with an error beside every number.
 
     Parameters
     ----------
@@ -157,7 +158,9 @@ def run(
     keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record.
     refine : solve a second time with a larger tolerance (fewer steps) and give the differences as
         ``<observable>_error``: an error bar that bounds, not estimates, where the method is in its asymptotic
-        regime. On by default for continuous flows; iterations have rounding errors only.
+        regime; with ``keep="all"`` also what the second solve gave, ``<observable>_coarse``. On by default for
+        continuous flows. Iterations have rounding errors only: their second solve, where it is asked for, is the
+        iteration again with start and data shaken by rounding.
     members : an ensemble of that many members, vmapped, in blocks of 32 at most, as many at once as there are cores;
         all arrays of ``flow``, ``weights`` and ``observables`` then carry a leading member axis (see
         ``problem.stack``).
@@ -174,6 +177,17 @@ def run(
     ValueError
         For what cannot be run, in a sentence that says what to write instead. Not converging is no error:
         it is the ``result``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.0, 2.0], solver="dopri5")
+    >>> trajectory.loss.values.round(6).tolist()  # 9/2 e^{−2t}
+    [4.5, 0.609009, 0.08242]
+    >>> bool((trajectory.loss_error < 1e-6).all()), trajectory.result
+    (True, 'reached the last record')
     """
     begun = time.perf_counter()
     clock = Time() if clock is None else clock
@@ -185,10 +199,8 @@ def run(
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
         drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
-    if refine and flow.discrete:
-        raise ValueError("an iteration has no coarser version to compare with: leave refine out")
     moments = arguments.moments(records, flow.discrete)
-    states = [state, state] if refine else [state]
+    states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
     return _finish(dataset, drive, elapsed, seed)
@@ -251,11 +263,19 @@ def describe(solver: Solver) -> str:
 def at(
     problem: Problem, weights: Sequence[Any], observables: Iterable[str | Observable] | None = None
 ) -> xr.Dataset:
-    """Observables at given weights, without any dynamics: a trajectory of unconnected records.
+    """This takes observables at given weights, without any dynamics: a trajectory of unconnected records.
 
     Parameters
     ----------
     weights : a list of weights of the problem; they become ``weights(record, weight)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.at(problem, [(np.zeros((1, 1)),), (np.ones((1, 1)),)], ["loss"]).loss.values.tolist()
+    [4.5, 2.0]
     """
     arguments.problem(problem)
     weights = arguments.points(weights)

@@ -18,7 +18,15 @@ from gradlab.problem.problem import Problem
 
 
 class Observable(eqx.Module):
-    """``observable(problem, weights, y, t)`` gives an array whose dims have the names in ``dims``."""
+    """An observable gives an array, ``observable(problem, weights, y, t)``, whose dims have the names in ``dims``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> isinstance(gl.observables.Distance((np.zeros((1, 1)),)), gl.observables.Observable)
+    True
+    """
 
     name: eqx.AbstractVar[str]
     dims: ClassVar[tuple[str, ...]] = ()
@@ -274,7 +282,16 @@ class Alignment(Observable):
 
 
 class Distance(Observable):
-    """‖W − W*‖ over all weights, W* a given solution: a pytree like the weights."""
+    """This measures ‖W − W*‖ over all weights, W* a given solution: a pytree like the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.at(problem, [(np.ones((1, 1)),)], [gl.observables.Distance((np.array([[3.0]]),))]).distance.values.tolist()
+    [2.0]
+    """
 
     solution: Any
     name: str = eqx.field(static=True, default="distance", kw_only=True)
@@ -286,7 +303,17 @@ class Distance(Observable):
 
 
 class Direction(Observable):
-    """Angle in radians between W and a given direction (a pytree like the weights), both as one vector."""
+    """This measures the angle in radians between W and a given direction (like the weights), both as one vector.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> seen = gl.at(problem, [(-np.ones((1, 1)),)], [gl.observables.Direction((np.array([[3.0]]),))])
+    >>> round(float(seen.angle[0]), 6)  # π
+    3.141593
+    """
 
     solution: Any
     name: str = eqx.field(static=True, default="angle", kw_only=True)

@@ -16,7 +16,7 @@ def digits(
     *,
     flat: bool = True,
 ) -> Data:
-    """8×8 handwritten digits, 1 797 images of 10 classes, pixels divided by 16.
+    """These are 8×8 handwritten digits, 1 797 images of 10 classes, pixels divided by 16.
 
     Parameters
     ----------
@@ -29,6 +29,13 @@ def digits(
     ------
     ValueError
         For classes that there are not, signs of other than two, or a fraction outside [0, 1).
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> data = gl.data.digits(classes=(0, 1), labels="sign", test_fraction=0.0)
+    >>> data.inputs.shape, sorted(set(data.targets.tolist()))
+    ((360, 64), [-1.0, 1.0])
     """
     from sklearn.datasets import load_digits
 
@@ -55,9 +62,16 @@ def digits(
 
 
 def breast_cancer(test_fraction: float = 0.2, seed: int = 0, labels: str = "sign") -> Data:
-    """Wisconsin diagnoses, 569 rows of 30 features: malignant −1 (class 0), benign +1 (class 1).
+    """These are Wisconsin diagnoses, 569 rows of 30 features: malignant −1 (class 0), benign +1 (class 1).
 
     Features are standardised by mean and deviation of the training split.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> data = gl.data.breast_cancer(test_fraction=0.0)
+    >>> data.inputs.shape, sorted(set(data.targets.tolist()))
+    ((569, 30), [-1.0, 1.0])
     """
     from sklearn.datasets import load_breast_cancer
 
@@ -71,9 +85,15 @@ def breast_cancer(test_fraction: float = 0.2, seed: int = 0, labels: str = "sign
 
 
 def diabetes(test_fraction: float = 0.2, seed: int = 0) -> Data:
-    """Progression of diabetes after a year, 442 rows of 10 features; features and target standardised.
+    """These are 442 patients: 10 features and the progression of diabetes after a year, all standardised.
 
     By mean and deviation of the training split.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.data.diabetes(test_fraction=0.5).test_inputs.shape
+    (221, 10)
     """
     from sklearn.datasets import load_diabetes
 
@@ -100,4 +120,4 @@ def _data(
     inputs: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray, provenance: str
 ) -> Data:
     split: tuple[Any, Any] = (inputs[test], targets[test]) if test.size else (None, None)
-    return Data.make(inputs[train], targets[train], *split, provenance=provenance)
+    return Data(inputs[train], targets[train], *split, provenance=provenance)

@@ -15,7 +15,7 @@ from gradlab.problem.network import Network, batch, count, drawn, structs, whole
 
 
 class Convolutional(Network):
-    """f(x) = W_K vec h_{K−1}, h_k = σ(W_k ∗ h_{k−1}), h_0 = x an image.
+    """A convolutional network computes f(x) = W_K vec h_{K−1}, h_k = σ(W_k ∗ h_{k−1}), h_0 = x an image.
 
     W_k (c_k, c_{k−1}, kernel, kernel) acts by cross-correlation with stride and zero padding "SAME": an image
     of height H becomes one of height ⌈H/stride⌉, its ⌊·/2⌋ smaller half of the padding above. W_K is
@@ -33,6 +33,14 @@ class Convolutional(Network):
     ------
     ValueError
         If a size is not a whole number ≥ 1, or the activation is not known.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> weights = gl.Convolutional((1, 8, 8), (2,)).init(jax.random.key(0), gl.Gaussian(0.5))
+    >>> [array.shape for array in weights]
+    [(2, 1, 3, 3), (10, 32)]
     """
 
     input_shape: tuple[int, ...] = eqx.field(static=True)

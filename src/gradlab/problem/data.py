@@ -61,7 +61,7 @@ def gaussian_clouds(
     classes: int = 2,
     labels: str | None = None,
 ) -> Data:
-    """Unit Gaussian clouds around the corners of a regular simplex of edge ``separation`` centred at 0.
+    """This draws unit Gaussian clouds around the corners of a regular simplex of edge ``separation`` centred at 0.
 
     Classes are as equally many as N allows; the simplex is turned at random. ``labels`` are by default
     ``"sign"`` for two classes and ``"class"`` for more.
@@ -70,6 +70,15 @@ def gaussian_clouds(
     ------
     ValueError
         Where d < classes − 1, or signs are asked of more than two classes.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.data.gaussian_clouds(jax.random.key(0), N=6, d=2, classes=3)
+    >>> np.bincount(data.targets).tolist()
+    [2, 2, 2]
     """
     _counts(N=N, d=d, classes=classes)
     _not_negative(separation=separation)
@@ -89,16 +98,24 @@ def gaussian_clouds(
     centres = separation / np.sqrt(2.0) * corners @ _orthonormal(generator, d, classes - 1).T
     inputs = centres[number] + generator.standard_normal((N, d))
     targets = 2.0 * number - 1.0 if labels == "sign" else number
-    return Data.make(inputs, targets, provenance=f"{classes} Gaussian clouds, separation {separation:g}")
+    return Data(inputs, targets, provenance=f"{classes} Gaussian clouds, separation {separation:g}")
 
 
 def separable(key: Any, N: int, d: int, margin: float = 1.0) -> Data:
-    """Labels ±1 whose hard margin max_{‖w‖=1} min_n y_n w·x_n is ``margin`` (to rounding).
+    """This draws labels ±1 whose hard margin max_{‖w‖=1} min_n y_n w·x_n is ``margin`` (to rounding).
 
     Around a random unit u, s = min(N, d) examples are supports, y x = margin·u + p with p ⟂ u and Σ α p = 0
     for random convex α: hence margin·u is a convex combination of the y x, and u is the maximiser. The others
     have y u·x = margin + an exponential variable of mean 1. Components across u are standard normal, but for
     one support, which closes the sum.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> data = gl.data.separable(jax.random.key(0), N=6, d=2, margin=0.5)
+    >>> round(gl.solutions.max_margin(data.inputs, data.targets).margin, 9)
+    0.5
     """
     _counts(N=N, d=d)
     if not 0.0 < margin < np.inf:
@@ -116,14 +133,23 @@ def separable(key: Any, N: int, d: int, margin: float = 1.0) -> Data:
     oriented = heights[:, None] * u + coordinates @ across.T
     order = generator.permutation(N)
     inputs, targets = (labels[:, None] * oriented)[order], labels[order]
-    return Data.make(inputs, targets, provenance=f"separable with margin {margin:g}")
+    return Data(inputs, targets, provenance=f"separable with margin {margin:g}")
 
 
 @float64
 def teacher(key: Any, network: Any, weights: Any, N: int, noise: float = 0.0, N_test: int = 0) -> Data:
-    """Targets network(weights, x) + noise · normal (N, C) at standard normal inputs.
+    """A teacher gives the targets network(weights, x) + noise · normal (N, C) at standard normal inputs.
 
     The test split, where N_test > 0, is without noise.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.data.teacher(jax.random.key(0), gl.Dense((2, 1)), (np.array([[1.0, 0.0]]),), N=5)
+    >>> bool((data.targets[:, 0] == data.inputs[:, 0]).all())
+    True
     """
     _counts(N=N)
     _not_negative(noise=noise, N_test=N_test)
@@ -134,7 +160,7 @@ def teacher(key: Any, network: Any, weights: Any, N: int, noise: float = 0.0, N_
     targets = clean[:N] + noise * generator.standard_normal(clean[:N].shape)
     split: tuple[Any, Any] = (inputs[N:], clean[N:]) if N_test else (None, None)
     provenance = f"teacher {type(network).__name__}, noise {noise:g}"
-    return Data.make(inputs[:N], targets, *split, provenance=provenance)
+    return Data(inputs[:N], targets, *split, provenance=provenance)
 
 
 def chebyshev(
@@ -146,11 +172,17 @@ def chebyshev(
     hi: float = 1.0,
     basis: str = "chebyshev",
 ) -> Data:
-    """Regression on T_0 … T_degree (or powers) at the N Chebyshev nodes of [lo, hi].
+    """This makes a regression on T_0 … T_degree (or powers) at the N Chebyshev nodes of [lo, hi].
 
     With x = (lo + hi)/2 + (hi − lo)/2 ξ, training nodes are ξ_k = cos((2k + 1)π/2N), test nodes equidistant,
     both ends included; features are of ξ. The target is sin(8πx) unless given (memo90 fig. 4: 9 nodes,
     degree 39).
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.data.chebyshev(degree=39, N=9).inputs.shape
+    (9, 40)
     """
     _counts(N=N)
     _not_negative(degree=degree, N_test=N_test)
@@ -169,13 +201,13 @@ def chebyshev(
         return vander(xi, degree), np.asarray(function(x), dtype=np.float64).reshape(len(x), -1)
 
     split: tuple[Any, Any] = rows(np.linspace(-1.0, 1.0, N_test)) if N_test else (None, None)
-    return Data.make(*rows(nodes), *split, provenance=f"{basis} features of degree {degree}, Chebyshev nodes")
+    return Data(*rows(nodes), *split, provenance=f"{basis} features of degree {degree}, Chebyshev nodes")
 
 
 def whitened_regression(
     key: Any, N: int, d: int, C: int = 1, condition: float | None = None, noise: float = 0.0
 ) -> Data:
-    """XᵀX/N = 1 to rounding, Y = XΦᵀ + noise · normal.
+    """This draws X with XᵀX/N = 1 to rounding, and Y = XΦᵀ + noise · normal.
 
     Φ (C, d) is standard normal, or, with ``condition``, has singular values from 1 down to 1/condition in
     geometric progression and random singular vectors.
@@ -184,6 +216,15 @@ def whitened_regression(
     ------
     ValueError
         Where N < d: then XᵀX is singular.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> X = np.asarray(gl.data.whitened_regression(jax.random.key(0), N=5, d=2).inputs)
+    >>> bool(np.allclose(X.T @ X / 5, np.eye(2)))
+    True
     """
     _counts(N=N, d=d, C=C)
     _not_negative(noise=noise)
@@ -200,15 +241,24 @@ def whitened_regression(
         left, right = _orthonormal(generator, C, rank), _orthonormal(generator, d, rank)
         phi = (left * values) @ right.T
     targets = inputs @ phi.T + noise * generator.standard_normal((N, C))
-    return Data.make(inputs, targets, provenance=f"whitened regression, noise {noise:g}")
+    return Data(inputs, targets, provenance=f"whitened regression, noise {noise:g}")
 
 
 def linear_regression(
     key: Any, N: int, d: int, C: int = 1, rank: int | None = None, noise: float = 0.0
 ) -> Data:
-    """Y = XΦᵀ + noise · normal with X (N, d) and Φ (C, d) standard normal.
+    """This draws Y = XΦᵀ + noise · normal with X (N, d) and Φ (C, d) standard normal.
 
     With ``rank``, X is of that rank instead, its entries still of variance 1.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.data.linear_regression(jax.random.key(0), N=5, d=4, rank=2)
+    >>> int(np.linalg.matrix_rank(data.inputs))
+    2
     """
     _counts(N=N, d=d, C=C)
     _not_negative(noise=noise)
@@ -223,4 +273,4 @@ def linear_regression(
         inputs = inputs[:, :rank] @ generator.standard_normal((rank, d)) / np.sqrt(rank)
     phi = generator.standard_normal((C, d))
     targets = inputs @ phi.T + noise * generator.standard_normal((N, C))
-    return Data.make(inputs, targets, provenance=f"linear regression, rank {rank}, noise {noise:g}")
+    return Data(inputs, targets, provenance=f"linear regression, rank {rank}, noise {noise:g}")

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
@@ -28,55 +29,52 @@ class _Remark:
 
 
 class Data(eqx.Module):
-    """N examples: inputs (N, *shape) and targets, with or without a test split.
+    """Data are N examples: inputs (N, *shape) and targets, with or without a test split.
 
     Targets are (N, C) floats for losses of residuals, (N,) floats ±1 for binary margin losses, (N,) integers
-    0 … C−1 for cross-entropy. The constructor checks nothing: use :meth:`make`.
+    0 … C−1 for cross-entropy. Anything that NumPy reads as arrays is taken, checked and kept in float64 (integer
+    classes in int64). Traced arrays (under ``jit``, ``grad`` or ``vmap``), whose values are unknown, are kept as
+    they are and not checked.
+
+    Raises
+    ------
+    ValueError
+        For arrays that are empty, not finite, not numbers, or that do not fit each other.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> data = gl.Data([[1.0, 0.0], [0.0, 1.0]], [1, -1])
+    >>> data.inputs.shape, data.targets.dtype
+    ((2, 2), dtype('float64'))
+    >>> gl.Data([[1.0]], [1, -1])
+    Traceback (most recent call last):
+        ...
+    ValueError: there are 1 inputs and 2 targets: give one target per input
     """
 
     inputs: Float[Array, "N ..."]
     targets: Num[Array, "N ..."]
-    test_inputs: Float[Array, "M ..."] | None = None
-    test_targets: Num[Array, "M ..."] | None = None
-    remark: _Remark = eqx.field(static=True, default_factory=lambda: _Remark("given"))
+    test_inputs: Float[Array, "M ..."] | None
+    test_targets: Num[Array, "M ..."] | None
+    remark: _Remark = eqx.field(static=True)
 
-    @classmethod
     @float64
-    def make(
-        cls,
+    def __init__(
+        self,
         inputs: Any,
         targets: Any,
         test_inputs: Any = None,
         test_targets: Any = None,
         provenance: str = "given",
-    ) -> "Data":
-        """Data from anything that NumPy reads as arrays, checked and in float64 (integer classes in int64).
-
-        Raises
-        ------
-        ValueError
-            For arrays that are empty, not finite, not numbers, or that do not fit each other.
-        """
+    ) -> None:
         if (test_inputs is None) != (test_targets is None):
             raise ValueError("a test split has test_inputs and test_targets; only one of them was given")
-        x, y = _inputs("inputs", inputs), _targets("targets", targets)
-        _same_length("inputs", x, "targets", y)
-        if test_inputs is None:
-            return cls(jnp.asarray(x), jnp.asarray(y), remark=_Remark(provenance))
-        test_x, test_y = _inputs("test_inputs", test_inputs), _targets("test_targets", test_targets)
-        _same_length("test_inputs", test_x, "test_targets", test_y)
-        if test_x.shape[1:] != x.shape[1:]:
-            raise ValueError(
-                f"test_inputs have examples of shape {test_x.shape[1:]}, inputs of {x.shape[1:]}: "
-                "give both alike"
-            )
-        if (test_y.shape[1:], test_y.dtype) != (y.shape[1:], y.dtype):
-            raise ValueError(
-                f"test_targets are {test_y.dtype} of shape {test_y.shape[1:]} an example, targets {y.dtype} "
-                f"of {y.shape[1:]}: give both alike"
-            )
-        split = (jnp.asarray(test_x), jnp.asarray(test_y))
-        return cls(jnp.asarray(x), jnp.asarray(y), *split, remark=_Remark(provenance))
+        arrays: tuple[Any, ...] = (inputs, targets, test_inputs, test_targets)
+        if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+            arrays = tuple(None if array is None else jnp.asarray(array) for array in _checked(*arrays))
+        self.inputs, self.targets, self.test_inputs, self.test_targets = arrays
+        self.remark = _Remark(provenance)
 
     @property
     def provenance(self) -> str:
@@ -99,6 +97,25 @@ class Data(eqx.Module):
 
 
 # Checks ----------------------------------------------------------------------------------------------------
+
+
+def _checked(inputs: Any, targets: Any, test_inputs: Any, test_targets: Any) -> tuple[Any, ...]:
+    x, y = _inputs("inputs", inputs), _targets("targets", targets)
+    _same_length("inputs", x, "targets", y)
+    if test_inputs is None:
+        return x, y, None, None
+    test_x, test_y = _inputs("test_inputs", test_inputs), _targets("test_targets", test_targets)
+    _same_length("test_inputs", test_x, "test_targets", test_y)
+    if test_x.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"test_inputs have examples of shape {test_x.shape[1:]}, inputs of {x.shape[1:]}: give both alike"
+        )
+    if (test_y.shape[1:], test_y.dtype) != (y.shape[1:], y.dtype):
+        raise ValueError(
+            f"test_targets are {test_y.dtype} of shape {test_y.shape[1:]} an example, targets {y.dtype} "
+            f"of {y.shape[1:]}: give both alike"
+        )
+    return x, y, test_x, test_y
 
 
 def _numbers(name: str, given: Any) -> np.ndarray:

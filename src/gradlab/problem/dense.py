@@ -15,7 +15,7 @@ from gradlab.problem.network import Network, batch, count, drawn, structs, whole
 
 
 class Dense(Network):
-    """f(x) = W_K σ(W_{K−1} σ(… σ(W_1 x))), optionally with a bias in every layer.
+    """A dense network computes f(x) = W_K σ(W_{K−1} σ(… σ(W_1 x))), optionally with a bias in every layer.
 
     Weights are a tuple of W_k (d_k, d_{k−1}), first layer first; with biases a tuple of
     ``{"weight": (d_k, d_{k−1}), "bias": (d_k,)}``. Inputs of any shape (N, …) with d_0 numbers are flattened.
@@ -30,6 +30,14 @@ class Dense(Network):
     ------
     ValueError
         If the widths are not two or more whole numbers ≥ 1, or the activation is not known.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> weights = gl.Dense((2, 3, 1)).init(jax.random.key(0), gl.Gaussian(0.5))
+    >>> [matrix.shape for matrix in weights]
+    [(3, 2), (1, 3)]
     """
 
     widths: tuple[int, ...] = eqx.field(static=True)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gradlab.problem.precision import float64
+
+M = TypeVar("M")
+
+
+def unchecked(kind: type[M], module: M, **parts: Any) -> M:
+    """A ``kind`` with the fields of ``module``, some exchanged and none checked: no constructor is called.
+
+    For parts that are known to fit, and for traced or stacked ones, which a constructor could not check.
+    """
+    other: M = object.__new__(kind)
+    for name, part in {**vars(module), **parts}.items():
+        object.__setattr__(other, name, part)
+    return other
 
 
 def _is_array(leaf: Any) -> bool:
@@ -21,12 +34,19 @@ def _structure(tree: Any) -> Any:
 
 @float64
 def stack(members: Any) -> Any:
-    """One pytree (problem, weights, …) whose arrays carry a leading member axis.
+    """Members of one shape (problems, weights, …) become one pytree whose arrays carry a leading member axis.
 
     Raises
     ------
     ValueError
         For an empty list, or members that differ in structure, in shape, or in anything that is no array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> gl.stack([np.zeros(2), np.ones(2)]).shape
+    (2, 2)
     """
     members = list(members)
     if not members:
@@ -58,12 +78,19 @@ def stack(members: Any) -> Any:
 
 @float64
 def unstack(ensemble: Any, index: int) -> Any:
-    """Member ``index`` of what :func:`stack` made.
+    """This gives back member ``index`` of what :func:`stack` made.
 
     Raises
     ------
     ValueError
         Where there is no such member.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> float(gl.unstack(gl.stack([1.0 * np.ones(2), 3.0 * np.ones(2)]), 1)[0])
+    3.0
     """
     counts = {leaf.shape[0] for leaf in jax.tree.leaves(ensemble) if _is_array(leaf) and leaf.ndim}
     if not counts or not -min(counts) <= index < min(counts):

@@ -19,7 +19,7 @@ Join = Callable[[tuple[Any, ...]], Any]
 
 
 class Function(Network):
-    """f(x) = apply(weights, x), weights any pytree of arrays.
+    """A function makes a network of its own: f(x) = apply(weights, x), weights any pytree of arrays.
 
     Layers are the entries of the outermost tuple, list or dict of what ``initial`` gives (a dict's sorted by
     key); without ``initial``, or where it gives a bare array, all weights together are the one layer.
@@ -41,6 +41,14 @@ class Function(Network):
     ValueError
         If ``apply`` or ``initial`` is not a (hashable) function, ``layers`` no pair of functions, or the
         number of degrees is not that of the layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> square = gl.Function(lambda w, x: (w @ x) ** 2, input_shape=2, outputs=1, batched=False, degrees=(2,))
+    >>> float(square(np.array([1.0, 2.0]), np.array([[1.0, 1.0]]))[0, 0])
+    9.0
     """
 
     apply: Callable[[Any, Any], Any] = eqx.field(static=True)

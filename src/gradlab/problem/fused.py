@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradlab.problem.dense import Dense
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.losses import Square
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -46,7 +47,7 @@ def fused(problem: Problem) -> Problem:
     """
     if isinstance(problem, Fused) or not (_is_chain(problem) or _is_large(problem)):
         return problem
-    return Fused(problem.network, problem.loss, problem.data, problem.decay, problem.factor)
+    return unchecked(Fused, problem)
 
 
 def _is_chain(problem: Problem) -> bool:

@@ -27,7 +27,7 @@ class Scheme(eqx.Module):
 
 
 class Gaussian(Scheme):
-    """Independent entries N(0, scale²), the same scale in every layer; biases zero.
+    """This scheme draws independent entries N(0, scale²), the same scale in every layer; biases are zero.
 
     Parameters
     ----------
@@ -37,6 +37,17 @@ class Gaussian(Scheme):
     ------
     ValueError
         If the scale is negative or not finite.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> gl.Dense((2, 1)).init(jax.random.key(0), gl.Gaussian(0.0))[0].shape
+    (1, 2)
+    >>> gl.Gaussian(-1.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: the scale of Gaussian was -1.0; give a standard deviation ≥ 0
     """
 
     scale: float
@@ -50,7 +61,15 @@ class Gaussian(Scheme):
 
 
 class He(Scheme):
-    """Independent entries N(0, 2/fan-in) (He et al. 2015), fan-in the inputs of one unit; biases zero."""
+    """This scheme draws independent entries N(0, 2/fan-in) (He et al. 2015), fan-in the inputs of one unit; biases zero.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> [w.shape for w in gl.Dense((2, 3, 1)).init(jax.random.key(0), gl.init.He())]
+    [(3, 2), (1, 3)]
+    """
 
     @float64
     def draw(self, key: Any, network: Network) -> Any:
@@ -58,7 +77,7 @@ class He(Scheme):
 
 
 class Identity(Scheme):
-    """Every matrix W_k the identity, cut or padded with zeros to (d_k, d_{k−1}); biases zero.
+    """This scheme sets every matrix W_k to the identity, cut or padded with zeros to (d_k, d_{k−1}); biases zero.
 
     No key is needed.
 
@@ -66,6 +85,12 @@ class Identity(Scheme):
     ------
     ValueError
         By ``draw``, if a layer is no matrix (a convolution).
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.Dense((2, 3)).init(None, gl.init.Identity())[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
 
     @float64
@@ -82,7 +107,7 @@ class Identity(Scheme):
 
 
 class Balanced(Scheme):
-    """Balanced factors of a Gaussian matrix: Procedure 1 of Arora, Cohen, Golowich, Hu (2019).
+    """This scheme draws balanced factors of a Gaussian matrix: Procedure 1 of Arora, Cohen, Golowich, Hu (2019).
 
     A ~ N(0, scale²) of shape (d_N, d_0), A = U Σ Vᵀ, and W_N = U Σ^{1/N}, W_k = Σ^{1/N}, W_1 = Σ^{1/N} Vᵀ,
     padded with zeros. Then W_N ⋯ W_1 = A and W_{k+1}ᵀ W_{k+1} = W_k W_kᵀ. The procedure allows any
@@ -97,6 +122,16 @@ class Balanced(Scheme):
     ValueError
         If the scale is negative or not finite; by ``draw``, if the network is not Dense without bias, or a
         hidden width is below min(d_0, d_N).
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> network = gl.Dense.deep_linear((2, 3, 1))
+    >>> first, second = map(np.asarray, network.init(jax.random.key(0), gl.init.Balanced(1.0)))
+    >>> bool(np.allclose(second.T @ second, first @ first.T))
+    True
     """
 
     scale: float
@@ -117,7 +152,9 @@ class Balanced(Scheme):
 
 
 class Factorised(Scheme):
-    """Exactly balanced factors W_N ⋯ W_1 = matrix, as :class:`Balanced` makes of its draw. No key is needed.
+    """This scheme gives exactly balanced factors W_N ⋯ W_1 = matrix, as :class:`Balanced` makes of its draw.
+
+    No key is needed.
 
     Parameters
     ----------
@@ -128,6 +165,15 @@ class Factorised(Scheme):
     ValueError
         If ``matrix`` is no finite matrix; by ``draw``, if the network is not Dense without bias, its ends are
         not (d, C), or a hidden width is below the rank (below min(d, C) if ``matrix`` is traced).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> network = gl.Dense.deep_linear((2, 1, 1))
+    >>> first, second = map(np.asarray, network.init(None, gl.init.Factorised([[3.0, 4.0]])))
+    >>> (second @ first).round(6).tolist()
+    [[3.0, 4.0]]
     """
 
     matrix: Float[Array | np.ndarray, "C d"]

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from gradlab.problem.precision import float64
+
 #: Beyond s = −20, log log(1 + eˢ) is s − eˢ/2 up to 5/24 e²ˢ < 10⁻¹⁸.
 _TAIL = 20.0
 
@@ -72,6 +74,23 @@ class Loss(eqx.Module):
         total = jax.nn.logsumexp(logs)
         return total if self.reduction == "sum" else total - np.log(logs.shape[0])
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        """ℓ_n (N,), ∂ℓ_n/∂f (N, C) or ∂²ℓ_n/∂f² (N, C, C) for ``order`` 0, 1, 2, in NumPy and float64.
+
+        Nothing is compiled for a shape, but for a loss that does not say it in closed form: that one is
+        differentiated automatically.
+        """
+        return np.asarray(_automatic(self, np.asarray(outputs, dtype=np.float64), np.asarray(targets), order))
+
+    def slopes(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."]
+    ) -> tuple[Float[np.ndarray, "N C"], Float[np.ndarray, "N C C"]]:
+        """First and second derivatives of the risk in the outputs of every example, in NumPy."""
+        share = 1.0 / len(outputs) if self.reduction == "mean" else 1.0
+        return share * self.derivative(outputs, targets, 1), share * self.derivative(outputs, targets, 2)
+
     def margins(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
         """y_n f(x_n) for labels ±1, f_y − max_{c≠y} f_c for classes.
 
@@ -102,6 +121,15 @@ class Loss(eqx.Module):
             _check_signs(name, outputs, values)
         else:
             _check_classes(name, outputs, values)
+
+
+@float64
+@eqx.filter_jit
+def _automatic(loss: Loss, outputs: Any, targets: Any, order: int) -> Any:
+    def one(output: Any, target: Any) -> Any:
+        return loss.per_example(output[None], target[None])[0]
+
+    return jax.vmap((one, jax.grad(one), jax.hessian(one))[order])(outputs, targets)
 
 
 def margins(labels: str, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
@@ -149,7 +177,16 @@ def _no_log(loss: Loss) -> ValueError:
 
 
 class Square(Loss):
-    """‖f − y‖², or half of it: the sources differ, so say which."""
+    """The square loss of an example is ‖f − y‖², or half of it: the sources differ, so say which.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> round(float(problem.potential((np.array([[1.0]]),))), 6)  # ½ (1 − 3)²
+    2.0
+    """
 
     reduction: str = eqx.field(static=True, default="sum")
     half: bool = eqx.field(static=True, default=False)
@@ -160,6 +197,16 @@ class Square(Loss):
         squares = jnp.sum((outputs - targets) ** 2, axis=1)
         return 0.5 * squares if self.half else squares
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        factor = 1.0 if self.half else 2.0
+        if order == 0:
+            return np.sum((outputs - targets) ** 2, axis=1) * (0.5 * factor)
+        if order == 1:
+            return -factor * (targets - outputs)
+        return factor * np.broadcast_to(np.eye(outputs.shape[1]), (*outputs.shape, outputs.shape[1]))
+
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
@@ -167,10 +214,18 @@ class Square(Loss):
 
 
 class Lp(Loss):
-    """Σ_c |f_c − y_c|^p, p ≥ 1.
+    """The Lp loss of an example is Σ_c |f_c − y_c|^p, p ≥ 1.
 
     At a residual of 0 the derivative is 0 for every p, and so is the second derivative for p < 2, where it
     does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.losses.Lp(4), gl.Data([[1.0]], [[3.0]]))
+    >>> round(float(problem.potential((np.array([[1.0]]),))), 6)  # (1 − 3)⁴
+    16.0
     """
 
     p: float | int = eqx.field(static=True)
@@ -194,6 +249,17 @@ class Lp(Loss):
             powers = jnp.where(sizes > 0, jnp.where(sizes > 0, sizes, 1.0) ** self.p, 0.0)
         return jnp.sum(powers, axis=1)
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        p, sizes = self.p, np.abs(outputs - targets)
+        if order == 0:
+            return np.sum(sizes**p, axis=1)
+        if order == 1:
+            return p * sizes ** (p - 1) * np.sign(outputs - targets)
+        powers = np.where(sizes > 0.0, np.where(sizes > 0.0, sizes, 1.0) ** (p - 2), 1.0 if p == 2 else 0.0)
+        return (p * (p - 1) * powers)[:, :, None] * np.eye(outputs.shape[1])
+
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
@@ -204,7 +270,16 @@ class Lp(Loss):
 
 
 class Exponential(Loss):
-    """exp(−y f), labels ±1, one output."""
+    """The exponential loss of an example is exp(−y f), for labels ±1 and one output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Exponential(), gl.Data([[1.0]], [-1]))
+    >>> round(float(problem.potential((np.array([[2.0]]),))), 6)  # e²
+    7.389056
+    """
 
     reduction: str = eqx.field(static=True, default="sum")
     labels: ClassVar[str] = "sign"
@@ -213,6 +288,14 @@ class Exponential(Loss):
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
         return jnp.exp(-targets * outputs[:, 0])
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        values = np.exp(-targets[:, None] * outputs)
+        if order == 0:
+            return values[:, 0]
+        return -targets[:, None] * values if order == 1 else values[:, :, None]
+
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
@@ -220,7 +303,16 @@ class Exponential(Loss):
 
 
 class Logistic(Loss):
-    """log(1 + exp(−y f)), labels ±1, one output."""
+    """The logistic loss of an example is log(1 + exp(−y f)), for labels ±1 and one output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Logistic(), gl.Data([[1.0]], [1]))
+    >>> round(float(problem.potential((np.array([[0.0]]),))), 6)  # log 2
+    0.693147
+    """
 
     reduction: str = eqx.field(static=True, default="sum")
     labels: ClassVar[str] = "sign"
@@ -229,6 +321,14 @@ class Logistic(Loss):
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
         return jax.nn.softplus(-targets * outputs[:, 0])
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        if order == 0:
+            return np.logaddexp(0.0, -targets * outputs[:, 0])
+        chances = 1.0 / (1.0 + np.exp(targets[:, None] * outputs))
+        return -targets[:, None] * chances if order == 1 else (chances * (1.0 - chances))[:, :, None]
+
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
@@ -236,7 +336,18 @@ class Logistic(Loss):
 
 
 class CrossEntropy(Loss):
-    """−log softmax(f)_y = log(1 + Σ_{c≠y} exp(f_c − f_y)), classes 0 … C−1, C ≥ 2 outputs."""
+    """The cross-entropy of an example is −log softmax(f)_y = log(1 + Σ_{c≠y} exp(f_c − f_y)).
+
+    Targets are classes 0 … C−1; there are C ≥ 2 outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 3)), gl.CrossEntropy(), gl.Data([[1.0]], [2]))
+    >>> round(float(problem.potential((np.zeros((3, 1)),))), 6)  # log 3
+    1.098612
+    """
 
     reduction: str = eqx.field(static=True, default="sum")
     labels: ClassVar[str] = "class"
@@ -245,6 +356,18 @@ class CrossEntropy(Loss):
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
         return jax.nn.softplus(_runner_up(outputs, targets))
 
+    def derivative(
+        self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
+    ) -> Float[np.ndarray, "N ..."]:
+        eye, own = np.eye(outputs.shape[1]), outputs[np.arange(len(outputs)), targets]
+        if order == 0:
+            return np.logaddexp.reduce(outputs - own[:, None], axis=1)
+        chances = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        if order == 1:
+            return chances - eye[targets]
+        return chances[:, :, None] * eye - chances[:, :, None] * chances[:, None]
+
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
@@ -252,11 +375,20 @@ class CrossEntropy(Loss):
 
 
 class CustomLoss(Loss):
-    """Anybody's own loss: ``value(outputs, targets)`` gives the N values ℓ_n, ``log_value`` their logs.
+    """This is anybody's own loss: ``value(outputs, targets)`` gives the N values ℓ_n, ``log_value`` their logs.
 
     Both are pure functions of (outputs (N, C), targets) that can be hashed, and give an array (N,).
     Without ``log_value`` there is no log-risk, and log-loss time is refused. That ``log_value`` is the
     logarithm of ``value`` is not checked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> loss = gl.losses.CustomLoss(lambda f, y: ((f - y) ** 4).sum(axis=1))
+    >>> problem = gl.Problem(gl.Dense((1, 1)), loss, gl.Data([[1.0]], [[3.0]]))
+    >>> float(problem.potential((np.array([[1.0]]),)))
+    16.0
     """
 
     value: Any = eqx.field(static=True)

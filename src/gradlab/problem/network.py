@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 
 class Network(eqx.Module):
-    """An architecture f(W; x); it holds no weights.
+    """A network is an architecture f(W; x); it holds no weights.
 
     Attributes
     ----------
@@ -23,6 +23,13 @@ class Network(eqx.Module):
     degrees : per layer d_k with f(…, a W_k, …) = a^{d_k} f for every a > 0, None for a layer without one;
         None altogether where no layer is homogeneous.
     smooth : whether f is C¹ in the weights everywhere.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> network = gl.Dense((2, 3, 1))
+    >>> isinstance(network, gl.Network), network.outputs, network.degrees
+    (True, 1, (1, 1))
     """
 
     input_shape: eqx.AbstractVar[tuple[int, ...]]

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Num
 
 from gradlab.problem.dataset import Data
-from gradlab.problem.ensembles import stack, unstack
+from gradlab.problem.ensembles import stack, unchecked, unstack
 from gradlab.problem.losses import Loss, margins
 from gradlab.problem.networks import Function, Network
 from gradlab.problem.precision import float64
@@ -23,11 +23,6 @@ __all__ = ["HessianOperator", "Problem", "stack", "unstack"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@float64
-def _no_decay() -> Float[Array, ""]:
-    return jnp.zeros((), jnp.float64)
 
 
 def _as_float64(weights: Any) -> Any:
@@ -65,7 +60,7 @@ def _share_of_wrong(
 
 
 class Problem(eqx.Module):
-    """L(W) = risk(W) + ½ Σ_k λ_k ‖W_k‖²: potential, log-potential, their derivatives, and margins.
+    """A problem is the potential L(W) = risk(W) + ½ Σ_k λ_k ‖W_k‖² of a network, a loss and data.
 
     Everything is a pure function of weights, may be called under ``jit``, ``grad`` and ``vmap``, and computes
     in float64 whether or not x64 is enabled. A problem whose arrays carry a leading member axis (see
@@ -73,40 +68,54 @@ class Problem(eqx.Module):
 
     Parameters
     ----------
-    network, loss, data : what they are called. The constructor checks nothing: use :meth:`make`.
+    network, loss, data : a Network, a Loss and a Data, checked against each other.
     decay : λ of shape (), or (K,), one a layer; biases of a layer count as its weights.
-    factor : multiplies the risk; other than 1 only in a minibatch.
+
+    ``factor`` multiplies the risk; it is other than 1 only in a minibatch. Where an array of ``data`` or ``decay``
+    is traced (under ``jit``, ``grad`` or ``vmap``), its values are unknown and nothing is checked.
+
+    Raises
+    ------
+    ValueError
+        Where shapes or labels do not fit, or ``decay`` is negative or not one number a layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> float(problem.potential((np.array([[1.0]]),)))  # ½ (1 − 3)²
+    2.0
+    >>> gl.Problem(gl.Dense((2, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: the network takes inputs of shape (2,); the data have (1,): change the network's first width or the data
     """
 
     network: Network
     loss: Loss
     data: Data
-    decay: Float[Array, "..."] = eqx.field(default_factory=_no_decay)
-    factor: float = eqx.field(static=True, default=1.0)
+    decay: Float[Array, "..."]
+    factor: float = eqx.field(static=True)
 
-    @classmethod
     @float64
-    def make(cls, network: Any, loss: Any, data: Any, decay: Any = 0.0) -> "Problem":
-        """A problem of a Network, a Loss, a Data and a decay that have been checked against each other.
-
-        Raises
-        ------
-        ValueError
-            Where shapes or labels do not fit, or ``decay`` is negative or not one number a layer.
-        """
+    def __init__(self, network: Any, loss: Any, data: Any, decay: Any = 0.0) -> None:
         for part, kind, hint in (
             (network, Network, "e.g. Dense((d, 10, 1))"),
             (loss, Loss, "e.g. Square()"),
-            (data, Data, "Data.make(inputs, targets)"),
+            (data, Data, "Data(inputs, targets)"),
         ):
             if not isinstance(part, kind):
                 raise ValueError(f"a {kind.__name__} was expected, not {part!r}: write {hint}")
+        self.network, self.loss, self.data, self.factor = network, loss, data, 1.0
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, decay))):
+            self.decay = jnp.asarray(decay, jnp.float64)
+            return
         loss.check(network.outputs, data.targets)
         if data.test_targets is not None:
             loss.check(network.outputs, data.test_targets)
-        problem = cls(network, loss, _with_signs_as_floats(loss, data), _checked_decay(network, decay))
-        _check_shapes(problem)
-        return problem
+        self.data, self.decay = _with_signs_as_floats(loss, data), _checked_decay(network, decay)
+        _check_shapes(network, loss, self.data)
 
     # Potentials --------------------------------------------------------------------------------------------
 
@@ -279,7 +288,7 @@ class Problem(eqx.Module):
     def _test_split(self) -> tuple[Float[Array, "M ..."], Num[Array, "M ..."]]:
         if self.data.test_inputs is None or self.data.test_targets is None:
             raise ValueError(
-                "the data have no test split: write Data.make(inputs, targets, test_inputs, test_targets)"
+                "the data have no test split: write Data(inputs, targets, test_inputs, test_targets)"
             )
         return self.data.test_inputs, self.data.test_targets
 
@@ -343,7 +352,7 @@ class Problem(eqx.Module):
         factor = self.factor
         if self.loss.reduction == "sum":
             factor *= self.data.inputs.shape[0] / rows.inputs.shape[0]
-        return Problem(self.network, self.loss, rows, self.decay, factor)
+        return unchecked(Problem, self, data=rows, factor=factor)
 
 
 class HessianOperator(eqx.Module):
@@ -397,8 +406,7 @@ def _checked_decay(network: Network, decay: Any) -> Float[Array, "..."]:
     return jnp.asarray(given)
 
 
-def _check_shapes(problem: Problem) -> None:
-    network, data, loss = problem.network, problem.data, problem.loss
+def _check_shapes(network: Network, loss: Loss, data: Data) -> None:
     given, expected = tuple(data.inputs.shape[1:]), tuple(network.input_shape)
     if math.prod(given) != math.prod(expected):
         raise ValueError(

@@ -14,7 +14,7 @@ from gradlab.problem.network import Network, batch, count, drawn, structs, whole
 
 
 class Residual(Network):
-    """f(x) = W_out h_B, h_b = h_{b−1} + σ(W_b h_{b−1}), h_0 = W_in x.
+    """A residual network computes f(x) = W_out h_B, h_b = h_{b−1} + σ(W_b h_{b−1}), h_0 = W_in x.
 
     Weights are the tuple (W_in, W_1, …, W_B, W_out) of shapes (width, inputs), (width, width), …,
     (outputs, width). f is linear in W_out, homogeneous of degree 1 in W_in where σ has degree 1, and not
@@ -29,6 +29,14 @@ class Residual(Network):
     ------
     ValueError
         If a size is not a whole number ≥ 1, or the activation is not known.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> weights = gl.Residual(2, width=3, blocks=1, outputs=1).init(jax.random.key(0), gl.Gaussian(0.5))
+    >>> [array.shape for array in weights]
+    [(3, 2), (3, 3), (1, 3)]
     """
 
     inputs: int = eqx.field(static=True)

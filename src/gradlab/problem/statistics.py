@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.problem.dense import Dense
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.losses import Square
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -40,7 +41,7 @@ def break_even(inputs: int) -> int:
 
 @float64
 def condensed(problem: Problem) -> Problem:
-    """The same potential on at most rank + 1 virtual examples, so that its cost does not depend on N.
+    """This gives the same potential on at most rank + 1 virtual examples: its cost does not depend on N.
 
     With X = U S Vᵀ (examples as rows, r = rank X), the virtual inputs are S Vᵀ and their targets Uᵀ Y; one more
     example, of input 0, carries what no network can fit, ‖Y − U Uᵀ Y‖_F. For every end-to-end matrix W
@@ -59,6 +60,15 @@ def condensed(problem: Problem) -> Problem:
     ------
     ValueError
         Where :func:`condensable` says why.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> data = gl.data.linear_regression(jax.random.key(0), N=100, d=2, noise=0.1)
+    >>> small = gl.data.condensed(gl.Problem(gl.Dense((2, 1)), gl.Square(), data))
+    >>> small.data.inputs.shape
+    (3, 2)
     """
     reason = condensable(problem)
     if reason is not None:
@@ -81,4 +91,4 @@ def condensed(problem: Problem) -> Problem:
         (jnp.asarray(rows), jnp.asarray(np.concatenate([inner, rest]))),
     )
     factor = problem.factor * ((rank + 1) / count if problem.loss.reduction == "mean" else 1.0)
-    return Problem(problem.network, problem.loss, data, problem.decay, factor)
+    return unchecked(Problem, problem, data=data, factor=factor)

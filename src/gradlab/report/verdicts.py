@@ -116,7 +116,7 @@ def entry(result: Any, sources: Mapping[str, str], drawn: dict[str, Drawing]) ->
     everything = (*verdict.parts, *verdict.hypotheses)
     deciding = next((part for part in everything if part.id == verdict.part), None)
     if deciding is not None:
-        made.deciding, made.sentence = _row(deciding), sentence(deciding, word)
+        made.deciding, made.sentence = _row(deciding), _sentence(deciding, word)
     if claim.id not in drawn:
         drawn[claim.id] = _figure(result, made.anchor)
     made.drawing = drawn[claim.id]
@@ -168,7 +168,7 @@ def _row(part: Any, words: Mapping[str, tuple[str, str]] | None = None) -> Row:
     )
 
 
-def sentence(part: Any, word: str) -> str:
+def _sentence(part: Any, word: str) -> str:
     """Why the verdict is `word`, in one sentence about the part that decided it."""
     case = f"“{part.case}”" if part.case else "The deciding case"
     if word == SUPPORTED:

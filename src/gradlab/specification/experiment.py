@@ -101,7 +101,7 @@ def _build(
     with within("network"):
         network, scheme = networks.network(specification.network, data, loss, module)
         weights = network.init(weights_key, scheme)
-    problem = Problem.make(network, loss, data, decay=specification.decay)
+    problem = Problem(network, loss, data, decay=specification.decay)
     own = specification.network.kind == "function" or specification.loss.kind == "function"
     digest = code.digest(problem, weights) if own else None
     with within("flow"):
@@ -140,7 +140,7 @@ def _check(experiment: Experiment) -> None:
 
 
 def _discrete(specification: Specification) -> bool:
-    return isinstance(specification.flow, schema.Descent | schema.Stochastic)
+    return isinstance(specification.flow, schema.DescentFlow | schema.Stochastic)
 
 
 def _flow(section: schema.Flow, problem: Problem, noise: jax.Array, kick: jax.Array) -> flow.Flow:
@@ -152,7 +152,7 @@ def _flow(section: schema.Flow, problem: Problem, noise: jax.Array, kick: jax.Ar
             made = charts.UnitNormPenalty(problem, jnp.asarray(penalties, float))
         case schema.EndToEnd(depth=depth):
             made = end_to_end.EndToEndFlow(problem, depth)
-        case schema.Descent(step=step):
+        case schema.DescentFlow(step=step):
             made = descent.GradientDescent(problem, _step(step))
         case schema.Stochastic(step=step, batch=batch, sampling=sampling):
             if batch > len(problem.data.inputs):
@@ -170,11 +170,11 @@ def _flow(section: schema.Flow, problem: Problem, noise: jax.Array, kick: jax.Ar
 
 def _step(section: Any) -> Any:
     match section:
-        case schema.PowerLaw(step=step, exponent=exponent, delay=delay):
+        case schema.PowerLawStep(step=step, exponent=exponent, delay=delay):
             return descent.PowerLaw(*map(jnp.asarray, (step, exponent, delay)))
-        case schema.Geometric(step=step, factor=factor, every=every):
+        case schema.GeometricStep(step=step, factor=factor, every=every):
             return descent.Geometric(jnp.asarray(step), jnp.asarray(factor), every)
-        case schema.LossScaled(step=step):
+        case schema.LossScaledStep(step=step):
             return descent.LossScaled(jnp.asarray(step))
     return descent.Constant(jnp.asarray(section))
 
@@ -231,7 +231,7 @@ def _records(specification: Specification) -> np.ndarray:
     return np.unique(np.round(values)) if _discrete(specification) else values
 
 
-def _stop(section: schema.Stop) -> stops.Stop:
+def _stop(section: schema.StopTable) -> stops.Stop:
     if section.time is not None and section.log_t is not None:
         raise SpecificationError("in [stop]: time is short for log_t = log(time); give one of them")
     if section.loss is not None and section.log_loss is not None:

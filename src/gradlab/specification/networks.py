@@ -18,14 +18,14 @@ _MARGIN_LOSSES: dict[str, Any] = {
 }
 
 
-def activation(section: schema.Activation) -> Any:
+def activation_of(section: schema.Activation) -> Any:
     """The activation of a network's table."""
     match section:
-        case schema.LeakyReLU(slope=slope):
+        case schema.LeakyReLUActivation(slope=slope):
             return activations.leaky_relu(slope)
-        case schema.SmoothReLU(epsilon=epsilon):
+        case schema.SmoothReLUActivation(epsilon=epsilon):
             return activations.smooth_relu(epsilon)
-        case schema.Polynomial(coefficients=coefficients):
+        case schema.PolynomialActivation(coefficients=coefficients):
             return activations.polynomial(tuple(coefficients))
     return activations.activation(section.kind)
 
@@ -73,7 +73,7 @@ def network(section: schema.Network, data: Data, of: Any, module: ModuleType | N
     match section:
         case schema.DenseNetwork(widths=widths, bias=bias):
             _fits_widths(widths, inputs, outputs, "in [network]")
-            built: Any = networks.Dense(tuple(widths), activation(section.activation), bias=bias)
+            built: Any = networks.Dense(tuple(widths), activation_of(section.activation), bias=bias)
         case schema.ConvolutionalNetwork(shape=given):
             _fits("shape", math.prod(given), inputs, f"images of {inputs} numbers")
             _fits("outputs", section.outputs, outputs, f"{outputs} outputs")
@@ -83,13 +83,17 @@ def network(section: schema.Network, data: Data, of: Any, module: ModuleType | N
                 kernel=section.kernel,
                 stride=section.stride,
                 outputs=section.outputs,
-                activation=activation(section.activation),
+                activation=activation_of(section.activation),
             )
         case schema.ResidualNetwork():
             _fits("inputs", section.inputs, inputs, f"{inputs} inputs")
             _fits("outputs", section.outputs, outputs, f"{outputs} outputs")
             built = networks.Residual(
-                section.inputs, section.width, section.blocks, section.outputs, activation(section.activation)
+                section.inputs,
+                section.width,
+                section.blocks,
+                section.outputs,
+                activation_of(section.activation),
             )
         case schema.FunctionNetwork(name=name, initial=initial):
             built = networks.Function(

@@ -52,23 +52,26 @@ class PlainActivation(Section):
     kind: Literal["identity", "relu", "squared_relu", "tanh", "sigmoid", "gelu"]
 
 
-class LeakyReLU(Section):
+class LeakyReLUActivation(Section):
     kind: Literal["leaky_relu"]
     slope: float = 0.01
 
 
-class SmoothReLU(Section):
+class SmoothReLUActivation(Section):
     kind: Literal["smooth_relu"]
     epsilon: Positive = 0.1
 
 
-class Polynomial(Section):
+class PolynomialActivation(Section):
     kind: Literal["polynomial"]
     coefficients: Annotated[list[float], Field(min_length=1)]
 
 
 Activation = Annotated[
-    Annotated[PlainActivation | LeakyReLU | SmoothReLU | Polynomial, Field(discriminator="kind")],
+    Annotated[
+        PlainActivation | LeakyReLUActivation | SmoothReLUActivation | PolynomialActivation,
+        Field(discriminator="kind"),
+    ],
     BeforeValidator(lambda value: {"kind": value} if isinstance(value, str) else value),
 ]
 
@@ -330,7 +333,7 @@ class Kicks(Section):
     scale: Literal["absolute", "layer", "norm"] = "absolute"
 
 
-class PowerLaw(Section):
+class PowerLawStep(Section):
     """The step ``step/(1 + k/delay)^exponent`` at iteration k."""
 
     kind: Literal["power law"]
@@ -339,7 +342,7 @@ class PowerLaw(Section):
     delay: Positive = 1.0
 
 
-class Geometric(Section):
+class GeometricStep(Section):
     """The step ``step · factor^⌊k/every⌋`` at iteration k."""
 
     kind: Literal["geometric"]
@@ -348,7 +351,7 @@ class Geometric(Section):
     every: Count = 1
 
 
-class LossScaled(Section):
+class LossScaledStep(Section):
     """The step ``step/L(W_k)``: Euler in log-loss time."""
 
     kind: Literal["loss-scaled"]
@@ -357,7 +360,9 @@ class LossScaled(Section):
 
 Step = Annotated[
     Annotated[Positive, Tag("number")]
-    | Annotated[Annotated[PowerLaw | Geometric | LossScaled, Field(discriminator="kind")], Tag("schedule")],
+    | Annotated[
+        Annotated[PowerLawStep | GeometricStep | LossScaledStep, Field(discriminator="kind")], Tag("schedule")
+    ],
     _number_or("schedule"),
 ]
 PerLayer = Annotated[
@@ -384,7 +389,7 @@ class EndToEnd(Section):
     kicks: Kicks | None = None
 
 
-class Descent(Section):
+class DescentFlow(Section):
     kind: Literal["gradient descent"]
     step: Step
     kicks: Kicks | None = None
@@ -398,14 +403,14 @@ class Stochastic(Section):
     kicks: Kicks | None = None
 
 
-Flow = Annotated[PlainFlow | PenaltyFlow | EndToEnd | Descent | Stochastic, Field(discriminator="kind")]
+Flow = Annotated[PlainFlow | PenaltyFlow | EndToEnd | DescentFlow | Stochastic, Field(discriminator="kind")]
 
 
-class Clock(Section):
+class ClockTable(Section):
     kind: Literal["time", "log-time", "log-loss", "arc length", "log-norm"] = "time"
 
 
-class Solver(Section):
+class SolverTable(Section):
     method: str = "auto"
     tolerance: Positive | None = None
     step: Positive | None = None
@@ -422,7 +427,7 @@ class Records(Section):
     keep: Literal["end", "all"] = "end"
 
 
-class Stop(Section):
+class StopTable(Section):
     """Where to stop before the last record; ``time`` is short for ``log_t = log(time)``."""
 
     time: Positive | None = None
@@ -445,10 +450,10 @@ class Specification(Section):
     loss: Loss
     data: Data
     flow: Flow = PlainFlow(kind="gradient flow")
-    clock: Clock = Clock()
-    solver: Solver = Solver()
+    clock: ClockTable = ClockTable()
+    solver: SolverTable = SolverTable()
     records: Records
-    stop: Stop = Stop()
+    stop: StopTable = StopTable()
 
     def canonical(self) -> dict[str, Any]:
         """Plain values with every default written out: what enters a run's identity.

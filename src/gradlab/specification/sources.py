@@ -92,7 +92,7 @@ def _random(section: Any, labels: str) -> Data:
             return made.separable(key, section.examples, section.inputs, section.margin)
         case schema.Teacher(network=of):
             _takes("real", labels, section.kind)
-            network = Dense(tuple(of.widths), networks.activation(of.activation))
+            network = Dense(tuple(of.widths), networks.activation_of(of.activation))
             draw, weigh = jax.random.split(key)
             weights = network.init(weigh, networks.scheme(of.init))
             return made.teacher(draw, network, weights, section.examples, section.noise, section.test)
@@ -111,13 +111,13 @@ def _as_columns(data: Data, columns: Callable[[np.ndarray], np.ndarray]) -> Data
     """Labels as columns of real targets, for a loss of residuals."""
     targets = columns(np.asarray(data.targets))
     if data.test_targets is None:
-        return Data.make(data.inputs, targets, provenance=data.provenance)
+        return Data(data.inputs, targets, provenance=data.provenance)
     test = columns(np.asarray(data.test_targets))
-    return Data.make(data.inputs, targets, data.test_inputs, test, provenance=data.provenance)
+    return Data(data.inputs, targets, data.test_inputs, test, provenance=data.provenance)
 
 
 def _from_table(table: Table, labels: str, name: str) -> Data:
     test = None if table.test_targets is None else labelled(table.test_targets, labels)
-    return Data.make(
+    return Data(
         table.inputs, labelled(table.targets, labels), table.test_inputs, test, provenance=f"file {name}"
     )

@@ -66,11 +66,11 @@ def moved(problem: Problem, weights: Any, distance: float) -> Any:
 
 def chain(decay: float = 0.25, activation: str = "identity") -> Problem:
     """½(w_2 w_1 − 1)² + ½ decay (w_1² + w_2²): minimum at w_1 = w_2 = √(1 − decay), saddle at 0."""
-    return Problem.make(Dense((1, 1, 1), activation), Square(half=True), Data.make([[1.0]], [[1.0]]), decay)
+    return Problem(Dense((1, 1, 1), activation), Square(half=True), Data([[1.0]], [[1.0]]), decay)
 
 
 def curve(decay: float = 0.01) -> Problem:
-    return Problem.make(Dense((2, 3, 1), "tanh"), Square("mean"), Data.make(X, CURVE), decay)
+    return Problem(Dense((2, 3, 1), "tanh"), Square("mean"), Data(X, CURVE), decay)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_tanh_net_with_decay_has_a_proved_hyperbolic_minimum(
 
 
 def test_logistic_regression_with_decay_has_a_proved_minimum_that_is_global() -> None:
-    problem = Problem.make(Dense((2, 1)), Logistic("mean"), Data.make(X, SIGNS), 0.1)
+    problem = Problem(Dense((2, 1)), Logistic("mean"), Data(X, SIGNS), 0.1)
     found = certify(problem, stepped(problem, np.zeros(2)))
     assert found.proved, found.why
     assert (found.index, found.positive) == (0, 2)
@@ -129,7 +129,7 @@ def test_logistic_regression_with_decay_has_a_proved_minimum_that_is_global() ->
 
 def test_a_minimum_of_one_unit_is_a_saddle_of_index_two_among_three() -> None:
     # zero units see the gradient g of the outer weight only: their Hessian is [[λ, g], [gᵀ, λ]], index 1 each
-    small = Problem.make(Dense((2, 1, 1), "tanh"), Square("mean"), Data.make(X, CURVE), 0.01)
+    small = Problem(Dense((2, 1, 1), "tanh"), Square("mean"), Data(X, CURVE), 0.01)
 
     def loss(w: np.ndarray) -> float:
         return np.mean((w[2] * np.tanh(X @ w[:2]) - CURVE[:, 0]) ** 2) + 0.005 * w @ w
@@ -147,9 +147,7 @@ def test_a_minimum_of_one_unit_is_a_saddle_of_index_two_among_three() -> None:
 
 def test_the_origin_of_a_linear_net_of_two_layers_is_a_saddle_exactly() -> None:
     # L = ½‖W_2W_1 − Φ‖²: the Hessian at 0 pairs dW_1 and dW_2 through Φ, eigenvalues ± σ_i(Φ), each three times
-    problem = Problem.make(
-        Dense.deep_linear((2, 3, 2)), Square(half=True), Data.make(np.eye(2), np.diag([2.0, 0.5]))
-    )
+    problem = Problem(Dense.deep_linear((2, 3, 2)), Square(half=True), Data(np.eye(2), np.diag([2.0, 0.5])))
     found = certify(problem, problem.unravel(np.zeros(12)))
     assert found.proved, found.why
     assert (found.kind, found.index, found.positive, found.radius) == ("saddle", 6, 6, 0.0)
@@ -163,7 +161,7 @@ TARGET = np.array([[1.0, 0.3], [-0.2, 0.7]])
 
 @pytest.mark.parametrize(("widths", "kernel"), [((2, 2, 2), 4), ((2, 3, 2), 8), ((2, 2, 2, 2), 8)])
 def test_a_linear_net_has_a_proved_manifold_of_minima(widths: tuple[int, ...], kernel: int) -> None:
-    problem = Problem.make(Dense.deep_linear(widths), Square(half=True), Data.make(np.eye(2), TARGET.T))
+    problem = Problem(Dense.deep_linear(widths), Square(half=True), Data(np.eye(2), TARGET.T))
     weights = problem.network.init(None, Factorised(TARGET))
     found = certify(problem, weights)
     assert found.proved, found.why
@@ -181,9 +179,7 @@ def test_a_linear_net_has_a_proved_manifold_of_minima(widths: tuple[int, ...], k
 def test_with_decay_the_manifold_is_an_orbit_of_rotations() -> None:
     # balanced factors of Φ with its singular values lowered by λ: U(S − λ)Vᵀ
     left, values, right = np.linalg.svd(TARGET)
-    problem = Problem.make(
-        Dense.deep_linear((2, 3, 2)), Square(half=True), Data.make(np.eye(2), TARGET.T), 0.125
-    )
+    problem = Problem(Dense.deep_linear((2, 3, 2)), Square(half=True), Data(np.eye(2), TARGET.T), 0.125)
     found = certify(problem, problem.network.init(None, Factorised(left @ np.diag(values - 0.125) @ right)))
     assert found.proved, found.why
     # the third hidden unit is 0: rotations that mix it with the others, and those two with each other
@@ -194,9 +190,7 @@ def test_with_decay_the_manifold_is_an_orbit_of_rotations() -> None:
 def test_a_decay_that_breaks_the_symmetry_is_told_from_none_down_to_rounding() -> None:
     left, values, right = np.linalg.svd(TARGET)
     for decay in (1e-6, 1e-12, 1e-16):
-        problem = Problem.make(
-            Dense.deep_linear((2, 2, 2)), Square(half=True), Data.make(np.eye(2), TARGET.T), decay
-        )
+        problem = Problem(Dense.deep_linear((2, 2, 2)), Square(half=True), Data(np.eye(2), TARGET.T), decay)
         weights = problem.network.init(None, Factorised(left @ np.diag(values - decay) @ right))
         found = certify(problem, weights)
         # never 4, the kernel without decay: SO(2) is all that is left, however small the decay
@@ -207,21 +201,21 @@ def test_a_decay_that_breaks_the_symmetry_is_told_from_none_down_to_rounding() -
 def test_rescalings_mixings_and_shifts_explain_their_kernels() -> None:
     teacher = (np.array([[1.0, 0.5], [-0.3, 0.8]]), np.array([[1.0, -0.6]]))
     taught = (X @ teacher[0].T) ** 2 @ teacher[1].T
-    squares = Problem.make(Dense((2, 2, 1), polynomial((0, 0, 1))), Square("mean"), Data.make(X, taught))
+    squares = Problem(Dense((2, 2, 1), polynomial((0, 0, 1))), Square("mean"), Data(X, taught))
     found = certify(squares, teacher)
     assert found.proved, found.why
     assert found.kernel == 3  # Σ a_i (w_i·x)² is one of 3 quadratic forms, of 6 weights
     assert found.symmetry == {"rescaling": 2, "mixing": 1}
     # every input once in every class: the best outputs are equal, W = 0
-    classes = Data.make(np.repeat(X, 3, axis=0), np.tile([0, 1, 2], 8))
-    softmax = Problem.make(Dense((2, 3), bias=True), CrossEntropy("mean"), classes)
+    classes = Data(np.repeat(X, 3, axis=0), np.tile([0, 1, 2], 8))
+    softmax = Problem(Dense((2, 3), bias=True), CrossEntropy("mean"), classes)
     found = certify(softmax, softmax.unravel(np.zeros(9)))
     assert found.proved, found.why
     assert (found.index, found.kernel, found.positive) == (0, 3, 6)
 
 
 def test_a_wide_tanh_net_has_a_proved_manifold_of_zero_loss() -> None:
-    problem = Problem.make(Dense((2, 6, 1), "tanh"), Square("mean"), Data.make(X[:4], CURVE[:4]))
+    problem = Problem(Dense((2, 6, 1), "tanh"), Square("mean"), Data(X[:4], CURVE[:4]))
     first = np.asarray(problem.network.init(jax.random.key(3), Gaussian(1.0))[0])
     second = np.linalg.lstsq(np.tanh(X[:4] @ first.T), CURVE[:4], rcond=None)[0].T
     found = certify(problem, (first, second))
@@ -269,7 +263,7 @@ def test_no_equilibrium_is_found_where_there_is_none(minimum: tuple[Problem, Any
 
 
 def test_a_degenerate_origin_is_refused() -> None:
-    problem = Problem.make(Dense.deep_linear((2, 2, 2, 2)), Square(), Data.make(np.eye(2), TARGET.T))
+    problem = Problem(Dense.deep_linear((2, 2, 2, 2)), Square(), Data(np.eye(2), TARGET.T))
     refused = certify(problem, problem.unravel(np.zeros(12)))
     assert not refused.proved
     assert "12 of 12" in refused.why
@@ -283,7 +277,7 @@ def test_a_kernel_that_no_symmetry_explains_is_refused() -> None:
 
 
 def test_a_network_without_formula_and_a_point_that_is_not_finite_are_refused() -> None:
-    residual = Problem.make(Residual(2, 3, 1, 1, "tanh"), Square(), Data.make(X, CURVE))
+    residual = Problem(Residual(2, 3, 1, 1, "tanh"), Square(), Data(X, CURVE))
     assert "Dense" in certify(residual, residual.unravel(np.ones(residual.size))).why
     problem = curve()
     assert "finite" in certify(problem, problem.unravel(np.full(9, np.nan))).why

@@ -51,7 +51,7 @@ def drawn(size: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ZOO)
 def test_the_ball_evaluation_equals_automatic_differentiation_to_rounding(name: str) -> None:
     network, loss, targets, decay = ZOO[name]
-    problem = Problem.make(network, loss, Data.make(X, targets), decay)
+    problem = Problem(network, loss, Data(X, targets), decay)
     point = drawn(problem.size)
     weights = problem.unravel(point)
     with arithmetic(128):
@@ -77,7 +77,7 @@ def test_the_ball_evaluation_equals_automatic_differentiation_to_rounding(name: 
 )
 def test_a_box_contains_the_derivatives_at_every_point_of_it(name: str) -> None:
     network, loss, targets, decay = ZOO[name]
-    problem = Problem.make(network, loss, Data.make(X, targets), decay)
+    problem = Problem(network, loss, Data(X, targets), decay)
     point, generator = drawn(problem.size), np.random.default_rng(3)
     with arithmetic(128):
         form = enclosure(problem)
@@ -113,11 +113,11 @@ def refusal(call: Any) -> str:
 
 
 def test_what_has_no_formula_is_refused_with_a_sentence() -> None:
-    data = Data.make(X, REAL)
-    residual = Problem.make(Residual(2, 3, 1, 2, "tanh"), Square(), data)
+    data = Data(X, REAL)
+    residual = Problem(Residual(2, 3, 1, 2, "tanh"), Square(), data)
     assert "write the network as Dense" in refusal(lambda: enclosure(residual))
     assert "p = 3" in refusal(lambda: loss_jet(Lp(3)))
-    relu = Problem.make(Dense((2, 3, 2), "relu"), Square(), data)
+    relu = Problem(Dense((2, 3, 2), "relu"), Square(), data)
     assert "kink" in refusal(lambda: enclosure(relu).hessian(vector(np.zeros(relu.size))))
 
 

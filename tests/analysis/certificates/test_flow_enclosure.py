@@ -20,7 +20,7 @@ from gradlab.problem.problem import Problem
 
 
 def chain(depth: int, loss: Any, x: Any = ((1.0,),), y: Any = ((1.0,),), decay: Any = 0.0) -> Problem:
-    return Problem.make(Dense.deep_linear((1,) * (depth + 1)), loss, Data.make(x, y), decay)
+    return Problem(Dense.deep_linear((1,) * (depth + 1)), loss, Data(x, y), decay)
 
 
 START = 0.125  # exactly a float64
@@ -129,6 +129,6 @@ def test_misuse_is_an_error() -> None:
     with pytest.raises(ValueError, match="start"):
         enclose_flow(velocity, (1.0, 0.0), [1.0])
     with pytest.raises(ValueError, match="scalar weights"):
-        scalar_velocity(Problem.make(Dense((2, 1)), Square(), Data.make([[1.0, 2.0]], [[1.0]])))
+        scalar_velocity(Problem(Dense((2, 1)), Square(), Data([[1.0, 2.0]], [[1.0]])))
     with pytest.raises(ValueError, match="differ"):
         scalar_velocity(chain(2, Square(), decay=(0.1, 0.2)))

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Any, Any, Any, Any, dict[str, int]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_gradient_is_orthogonal_to_every_generator_at_every_weight(name: str) -> None:
     network, loss, targets, decay, parts = CASES[name]
-    problem = Problem.make(network, loss, Data.make(X, targets), decay)
+    problem = Problem(network, loss, Data(X, targets), decay)
     point = np.random.default_rng(5).standard_normal(problem.size)
     with arithmetic(200):
         form, here = enclosure(problem), vector(point)
@@ -69,7 +69,7 @@ def test_the_gradient_is_orthogonal_to_every_generator_at_every_weight(name: str
 
 def test_the_pairing_of_a_gauge_at_its_own_point_is_the_identity() -> None:
     network, loss, targets, decay, _ = CASES["z², one output"]
-    problem = Problem.make(network, loss, Data.make(X, targets), decay)
+    problem = Problem(network, loss, Data(X, targets), decay)
     point = np.random.default_rng(5).standard_normal(problem.size)
     with arithmetic(128):
         pairing = gauge(enclosure(problem), point).pairing(vector(point))

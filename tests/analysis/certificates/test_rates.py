@@ -20,9 +20,7 @@ NOISE = 0.1 * np.random.default_rng(1).standard_normal((COUNT, SIZE))
 
 
 def whitened(loss: Square, depth: int = 2, inputs: np.ndarray = INPUTS) -> Problem:
-    return Problem.make(
-        Dense.deep_linear((SIZE,) * (depth + 1)), loss, Data.make(inputs, inputs @ TARGET.T + NOISE)
-    )
+    return Problem(Dense.deep_linear((SIZE,) * (depth + 1)), loss, Data(inputs, inputs @ TARGET.T + NOISE))
 
 
 def start(depth: int = 2, share: float = 0.8) -> tuple[np.ndarray, ...]:
@@ -69,9 +67,7 @@ def test_every_convention_of_the_loss_promises_the_same_descent(loss: Square) ->
 
 
 def test_descent_keeps_the_guarantee() -> None:
-    problem = Problem.make(
-        Dense.deep_linear((1, 1, 1)), Square("mean"), Data.make([[1.0], [-1.0]], [[1.0], [-1.0]])
-    )
+    problem = Problem(Dense.deep_linear((1, 1, 1)), Square("mean"), Data([[1.0], [-1.0]], [[1.0], [-1.0]]))
     weights = balanced_factors(np.array([[0.6]]), (1, 1, 1))
     found = arora_certificate(problem, weights)
     assert found.holds, found.why
@@ -111,12 +107,12 @@ def test_each_hypothesis_can_fail() -> None:
 
 
 def test_other_problems_are_refused_with_a_sentence() -> None:
-    decayed = Problem.make(Dense.deep_linear((2, 2, 2)), Square(), Data.make(INPUTS, INPUTS), 0.1)
+    decayed = Problem(Dense.deep_linear((2, 2, 2)), Square(), Data(INPUTS, INPUTS), 0.1)
     assert "decay" in arora_certificate(decayed, start()).why
-    tanh = Problem.make(Dense((2, 2, 2), "tanh"), Square(), Data.make(INPUTS, INPUTS))
+    tanh = Problem(Dense((2, 2, 2), "tanh"), Square(), Data(INPUTS, INPUTS))
     assert "deep_linear" in arora_certificate(tanh, start()).why
     labels = np.where(np.arange(COUNT) % 2, 1.0, -1.0)
-    logistic = Problem.make(Dense.deep_linear((2, 2, 1)), Logistic(), Data.make(INPUTS, labels))
+    logistic = Problem(Dense.deep_linear((2, 2, 1)), Logistic(), Data(INPUTS, labels))
     assert "square loss" in arora_certificate(logistic, (np.eye(2), np.ones((1, 2)))).why
     with pytest.raises(ValueError, match="step"):
         arora_certificate(whitened(Square()), start(), step=-1.0)

@@ -9,7 +9,7 @@ from gradlab import Data, Dense, Square
 from gradlab.analysis.equilibria.continuation import follow
 from gradlab.problem.problem import Problem
 
-CHAIN = Problem.make(Dense.deep_linear((1, 1, 1)), Square(half=True), Data.make([[1.0]], [[1.0]]))
+CHAIN = Problem(Dense.deep_linear((1, 1, 1)), Square(half=True), Data([[1.0]], [[1.0]]))
 
 
 def weights(value: float) -> tuple[np.ndarray, ...]:

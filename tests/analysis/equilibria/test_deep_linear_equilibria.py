@@ -23,7 +23,7 @@ def deep(widths: tuple[int, ...], decay: float) -> tuple[Problem, Any]:
     generator = np.random.default_rng(0)
     X = generator.standard_normal((10, 3))
     Y = X @ generator.standard_normal((3, 2)) + 0.3 * generator.standard_normal((10, 2))
-    problem = Problem.make(Dense.deep_linear(widths), Square(), Data.make(X, Y), decay)
+    problem = Problem(Dense.deep_linear(widths), Square(), Data(X, Y), decay)
     factors = balanced_factors(minimum_norm(X, Y), widths)
     return problem, tuple(a + 0.01 * generator.standard_normal(a.shape) for a in factors)
 

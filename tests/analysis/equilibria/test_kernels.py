@@ -16,7 +16,7 @@ def test_interpolation_leaves_a_kernel_of_data_deficiency() -> None:
     network = Dense((2, 4, 1), "tanh")
     teacher = tuple(generator.standard_normal(leaf.shape) for leaf in network.shapes())
     X = generator.standard_normal((3, 2))
-    problem = Problem.make(network, Square(), Data.make(X, np.asarray(network(teacher, jnp.asarray(X)))))
+    problem = Problem(network, Square(), Data(X, np.asarray(network(teacher, jnp.asarray(X)))))
     near = tuple(leaf + 1e-3 * generator.standard_normal(leaf.shape) for leaf in teacher)
     found = classify(problem, near)
     assert found.kernel is not None
@@ -28,8 +28,8 @@ def test_interpolation_leaves_a_kernel_of_data_deficiency() -> None:
 def test_softmax_has_a_shift_beside_what_the_data_do_not_see() -> None:
     generator = np.random.default_rng(3)
     X = generator.standard_normal((30, 2))
-    data = Data.make(np.concatenate([X, np.zeros((30, 1))], axis=1), generator.integers(0, 3, 30))
-    found = classify(Problem.make(Dense((3, 3), "identity"), CrossEntropy(), data), (np.zeros((3, 3)),))
+    data = Data(np.concatenate([X, np.zeros((30, 1))], axis=1), generator.integers(0, 3, 30))
+    found = classify(Problem(Dense((3, 3), "identity"), CrossEntropy(), data), (np.zeros((3, 3)),))
     assert found.kernel is not None
     # a shift of all outputs by v·x, v in three dimensions, one of them unseen; and the other two unseen columns
     assert (found.kernel.symmetry, found.kernel.deficiency, found.kernel.unexplained) == (3, 2, 0)

@@ -20,9 +20,7 @@ DECAY, PULL = 0.1, 0.2
 def held(slope: float = 0.0, activation: object = None) -> Problem:
     """½ Σ (a σ(w·x) − y)² + ½λ(‖w‖² + a²): (1, ½) ↦ 1 pulls w₂ up, (0, 1) ↦ −0.2 pushes it down where w₂ > 0."""
     network = Dense((2, 1, 1), activation or leaky_relu(slope))
-    return Problem.make(
-        network, Square(half=True), Data.make([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-PULL]]), DECAY
-    )
+    return Problem(network, Square(half=True), Data([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-PULL]]), DECAY)
 
 
 S = np.sqrt(1.0 - DECAY)
@@ -49,8 +47,8 @@ def test_the_minimum_of_a_regularised_neuron_on_its_kink_is_found(slope: float) 
 def test_a_point_on_a_kink_that_the_subgradient_does_not_hold_is_no_equilibrium() -> None:
     # with a lighter push, c = 0.02, holding would take q = 2.5 > 1: the neuron leaves upwards
     problem = held()
-    data = Data.make([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-0.02]])
-    lighter = Problem.make(problem.network, problem.loss, data, DECAY)
+    data = Data([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-0.02]])
+    lighter = Problem(problem.network, problem.loss, data, DECAY)
     found = classify(lighter, (np.array([[S, 0.0]]), np.array([[S]])))
     assert found.kind == "undecided"
     assert "no equilibrium" in found.why
@@ -61,8 +59,8 @@ def test_a_point_on_a_kink_that_the_subgradient_does_not_hold_is_no_equilibrium(
 def test_polishing_walks_onto_the_kink_from_both_sides(start: float) -> None:
     # turned, so that the kink is no coordinate plane
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
-    data = Data.make(np.array([[1.0, 0.5], [0.0, 1.0]]) @ turn.T, [[1.0], [-PULL]])
-    problem = Problem.make(held().network, Square(half=True), data, DECAY)
+    data = Data(np.array([[1.0, 0.5], [0.0, 1.0]]) @ turn.T, [[1.0], [-PULL]])
+    problem = Problem(held().network, Square(half=True), data, DECAY)
     found = classify(problem, (np.array([[0.93, start]]) @ turn.T, np.array([[0.96]])))
     assert found.kind == "on a kink"
     np.testing.assert_allclose(found.weights[0], np.array([[S, 0.0]]) @ turn.T, atol=1e-13)
@@ -80,9 +78,9 @@ def test_without_an_equilibrium_the_nearest_kink_is_named(monkeypatch: pytest.Mo
 
 def test_kinks_of_deeper_nets_and_of_second_derivatives_are_not_judged() -> None:
     deeper = Dense((2, 2, 2, 1), "relu")
-    data = Data.make([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-PULL]])
+    data = Data([[1.0, 0.5], [0.0, 1.0]], [[1.0], [-PULL]])
     zero = tuple(jnp.zeros(leaf.shape) for leaf in deeper.shapes())
-    found = classify(Problem.make(deeper, Square(), data), zero)
+    found = classify(Problem(deeper, Square(), data), zero)
     assert (found.kind, found.kink) == ("undecided", None)
     assert "two-layer" in found.why
     squared = held(activation="squared_relu")
@@ -93,10 +91,10 @@ def test_kinks_of_deeper_nets_and_of_second_derivatives_are_not_judged() -> None
 
 def test_inputs_that_reach_no_weight_have_no_kink() -> None:
     network = Dense((2, 1, 1), "relu")
-    data = Data.make([[1.0, 0.5], [0.0, 0.0]], [[1.0], [0.0]])
-    problem = Problem.make(network, Square(), data)
+    data = Data([[1.0, 0.5], [0.0, 0.0]], [[1.0], [0.0]])
+    problem = Problem(network, Square(), data)
     near = nearest_kink(problem, (jnp.array([[1.0, 0.0]]), jnp.array([[1.0]])))
     assert near is not None
     assert near[0] == pytest.approx(1.0)
-    smooth = Problem.make(Dense((2, 1, 1), "tanh"), Square(), data)
+    smooth = Problem(Dense((2, 1, 1), "tanh"), Square(), data)
     assert nearest_kink(smooth, (jnp.array([[1.0, 0.0]]), jnp.array([[1.0]]))) is None

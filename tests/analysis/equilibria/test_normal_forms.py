@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradlab.losses import CustomLoss
 
-from gradlab import CustomLoss, Data
+from gradlab import Data
 from gradlab.analysis.equilibria.classification import classify
 from gradlab.problem.networks import Function
 from gradlab.problem.problem import Problem
@@ -33,7 +34,7 @@ def _zeros(key: Any) -> Any:
 def normal_form(**terms: float) -> Problem:
     coefficients = [[float(terms.get(f"x{i}y{j}", 0.0)) for i, j in POWERS]]
     network = Function(_polynomial, _zeros, input_shape=len(POWERS), outputs=1)
-    return Problem.make(network, CustomLoss(_value), Data.make(coefficients, [[0.0]]))
+    return Problem(network, CustomLoss(_value), Data(coefficients, [[0.0]]))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradlab.losses import CustomLoss
 
 import gradlab
-from gradlab import CustomLoss, Data, Dense, Exponential, Function, Square
+from gradlab import Data, Dense, Exponential, Function, Square
 from gradlab.analysis.equilibria.polishing import minres, polish
 from gradlab.analysis.equilibria.rounding import gradient_rounding
 from gradlab.problem.problem import Problem
@@ -18,7 +19,7 @@ from gradlab.problem.problem import Problem
 
 def chain() -> Problem:
     """½(w₂ w₁ − 1)²: a hyperbola of minima and a saddle at the origin."""
-    return Problem.make(Dense.deep_linear((1, 1, 1)), Square(half=True), Data.make([[1.0]], [[1.0]]))
+    return Problem(Dense.deep_linear((1, 1, 1)), Square(half=True), Data([[1.0]], [[1.0]]))
 
 
 def weights(*values: float) -> tuple[np.ndarray, ...]:
@@ -28,7 +29,7 @@ def weights(*values: float) -> tuple[np.ndarray, ...]:
 def regression(widths: tuple[int, ...]) -> Problem:
     generator = np.random.default_rng(0)
     X = generator.standard_normal((8, 3)) @ np.diag([1.0, 1.0, 0.0])  # the third coordinate is never seen
-    return Problem.make(Dense.deep_linear(widths), Square(), Data.make(X, generator.standard_normal((8, 2))))
+    return Problem(Dense.deep_linear(widths), Square(), Data(X, generator.standard_normal((8, 2))))
 
 
 def test_least_squares_is_reached_by_the_step_of_least_norm() -> None:
@@ -74,7 +75,7 @@ def _value(f: Any, y: Any) -> Any:
 
 def test_a_degenerate_equilibrium_is_still_reached() -> None:
     network = Function(_quartic, lambda key: jnp.zeros(3), input_shape=1, outputs=1)
-    problem = Problem.make(network, CustomLoss(_value), Data.make([[1.0]], [[0.0]]))
+    problem = Problem(network, CustomLoss(_value), Data([[1.0]], [[0.0]]))
     found = polish(problem, np.array([1.3, 0.2, 0.5]))
     assert found.converged
     # rounding^{1/3}: the gradient is cubic in the distance
@@ -125,9 +126,7 @@ def test_rounding_bounds_the_error_of_the_gradient_and_is_not_absurd() -> None:
 
 
 def test_weights_that_run_to_infinity_are_no_equilibrium() -> None:
-    problem = Problem.make(
-        Dense((2, 1), "identity"), Exponential(), Data.make([[1.0, 0.5], [-1.0, 0.5]], [1.0, -1.0])
-    )
+    problem = Problem(Dense((2, 1), "identity"), Exponential(), Data([[1.0, 0.5], [-1.0, 0.5]], [1.0, -1.0]))
     far = polish(problem, (np.array([[900.0, 0.0]]),))
     assert far.gradient == 0.0
     assert not far.converged

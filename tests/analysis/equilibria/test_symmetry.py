@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradlab.activations import polynomial
 
-from gradlab import CrossEntropy, Data, Square, polynomial
-from gradlab.analysis.equilibria.symmetry import symmetry_orbit
+from gradlab import CrossEntropy, Data, Square
+from gradlab.analysis.equilibria.symmetry import rotations, symmetry_orbit
 from gradlab.problem.networks import Convolutional, Dense, Function, Network, Residual
 from gradlab.problem.problem import Problem
 
@@ -22,7 +23,7 @@ CLASSES = np.arange(12) % 3
 
 def problem(network: Network, decay: Any = 0.0, loss: Any = None) -> tuple[Problem, Any]:
     targets = CLASSES if isinstance(loss, CrossEntropy) else Y[:, : network.outputs]
-    made = Problem.make(network, loss or Square(), Data.make(X, targets), decay)
+    made = Problem(network, loss or Square(), Data(X, targets), decay)
     generator = np.random.default_rng(1)
     return made, jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape), network.shapes())
 
@@ -88,3 +89,28 @@ def test_a_functions_symmetries_are_not_known_and_misuse_is_refused() -> None:
         symmetry_orbit(made, weights, "loss")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="float32"):
         symmetry_orbit(made, jax.tree.map(lambda a: a.astype(np.float32), weights))
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (Dense.deep_linear((3, 3, 2, 1)), 3 + 1),
+        (Dense((3, 4, 1), "relu"), 2),  # units 0 and 2 see all examples, 1 and 3 none
+        (Dense((3, 4, 1), "tanh"), 0),
+        (Dense((3, 4, 1), "relu", bias=True), 0),
+        (Dense.deep_linear((3, 1, 1)), 0),
+    ],
+    ids=str,
+)
+def test_rotations_are_tangents_of_equal_potential(network: Dense, count: int) -> None:
+    generator = np.random.default_rng(0)
+    data = Data(np.abs(generator.standard_normal((3, 3))), generator.standard_normal((3, 1)))
+    made = Problem(network, Square(), data, 0.3)
+    vector = generator.standard_normal(made.size)
+    if network.activation.name == "relu" and not network.bias:
+        vector[:12] = (np.abs(vector[:12].reshape(4, 3)) * np.array([[1.0], [-1.0], [1.0], [-1.0]])).ravel()
+    tangents = rotations(made, vector)
+    assert tangents.shape == (count, made.size)
+    gradient = np.asarray(made.ravel(made.gradient(made.unravel(vector))))
+    assert tangents @ gradient == pytest.approx(0.0, abs=1e-12)
+    assert tangents @ vector == pytest.approx(0.0, abs=1e-12)

@@ -76,7 +76,7 @@ def certify(
     index: int | None = None,
     precision: int = 128,
 ) -> Certificate:
-    """A proof that an equilibrium of gradient flow exists close to ``weights``, with its exact inertia.
+    """This proves that an equilibrium of gradient flow exists close to ``weights``, with its exact inertia, or refuses.
 
     Newton–Kantorovich in ball arithmetic for ∇L = 0: existence within r, uniqueness within R, and, as the Hessian is
     nonsingular on the whole box, its inertia at the equilibrium from that at the point. Where the exact symmetries of
@@ -97,6 +97,16 @@ def certify(
     Raises
     ------
     ValueError : weights of another network, ``within`` not positive, ``precision`` below 53.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> origin = (np.zeros((1, 1)), np.zeros((1, 1)))
+    >>> proof = gl.equilibria.certify(problem, origin)
+    >>> proof.proved, proof.kind, proof.index
+    (True, 'saddle', 1)
     """
     if precision < 53:
         raise ValueError(f"precision was {precision} bits; give 53 or more")

@@ -74,7 +74,7 @@ def enclose_flow(
     precision: int = 128,
     steps: int = 10_000,
 ) -> FlowEnclosure:
-    """Rigorous bounds of the solution of dx/dt = v(x), x(0) = start (a number, or an interval), at ascending times.
+    """This encloses the solution of dx/dt = v(x), x(0) = start (a number, or an interval), at ascending times, rigorously.
 
     v must be autonomous, scalar and analytic where the solution goes; ``velocity`` evaluates it on balls and on power
     series (see :func:`scalar_velocity` for a problem's own). That it is the v that is meant is the caller's word.
@@ -84,6 +84,14 @@ def enclose_flow(
     Raises
     ------
     ValueError : times that do not ascend from ≥ 0, an interval that is none, an order below 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> bounds = gl.flows.enclose_flow(lambda x: -x, 1.0, [1.0])
+    >>> bool(bounds.lower[0] <= np.exp(-1.0) <= bounds.upper[0]), bounds.complete
+    (True, True)
     """
     marks = [float(time) for time in times]
     low, high = (start, start) if isinstance(start, int | float) else start

@@ -118,7 +118,7 @@ def _structure(problem: Problem) -> tuple[str, str]:
 
 @float64
 def arora_certificate(problem: Problem, weights: Any, step: float | None = None) -> RateCertificate:
-    """The hypotheses of the theorem at these initial weights, and the rate it then guarantees.
+    """This checks the hypotheses of the theorem at these initial weights, and gives the rate that it then guarantees.
 
     With X (N, d) the inputs and L = κ Σ_n ‖W x_n − y_n‖² (κ = 1, ½, 1/N or 1/(2N) as the loss says), *whitened* means
     XᵀX = s I. Then Φ = YᵀX/s, L − L_min = 2κs ℓ(W), ℓ = ½‖W − Φ‖_F², and a step on L is a step of 2κs times its size
@@ -138,6 +138,16 @@ def arora_certificate(problem: Problem, weights: Any, step: float | None = None)
     Raises
     ------
     ValueError : a step that is not positive, or weights of another network.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> data = gl.data.whitened_regression(0, N=4, d=2)
+    >>> problem = gl.Problem(gl.Dense.deep_linear((2, 2, 1)), gl.Square("mean", half=True), data)
+    >>> start = problem.network.init(jax.random.key(0), gl.init.Balanced(0.1))
+    >>> gl.flows.arora_certificate(problem, start).holds
+    True
     """
     if step is not None and not (step > 0 and math.isfinite(step)):
         raise ValueError(f"step was {step}; give a step > 0, or None for the largest that is allowed")

@@ -89,7 +89,7 @@ def classify(
     kink: float | None = None,
     progress: Progress | None = None,
 ) -> Equilibrium:
-    """Classify the equilibrium near a point.
+    """This classifies the equilibrium near a point.
 
     The point is polished first. Bounds of the eigenvalues are the rounding of the Hessian plus its change over the
     distance to the exact equilibrium, (rounding of ∇L)/|λ|: an eigenvalue that is only there because the point is off
@@ -108,6 +108,16 @@ def classify(
     ValueError
         For float32 weights, weights that are not finite or do not fit, and, with ``polished=True``, for a point that
         is no equilibrium.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> origin = (np.zeros((1, 1)), np.zeros((1, 1)))
+    >>> found = gl.classify(problem, origin)
+    >>> found.kind, found.hyperbolic, str(found.inertia)[:9]
+    ('strict saddle', True, '(1, 0, 1)')
     """
     weights = checked(problem, weights)
     if (found := _kink(problem, weights, kink)) is not None:

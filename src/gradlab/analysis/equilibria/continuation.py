@@ -62,7 +62,7 @@ class Branch:
 
 @float64
 def follow(problem: Problem, weights: Any, decays: Sequence[float]) -> Branch:
-    """Follow the equilibrium near ``weights`` through the decays λ given, in their order.
+    """This follows the equilibrium near ``weights`` through the decays λ given, in their order.
 
     Differentiating ∇risk(W) + λ W = 0 (one λ for all layers) gives the tangent of least norm
 
@@ -80,6 +80,15 @@ def follow(problem: Problem, weights: Any, decays: Sequence[float]) -> Branch:
     ------
     ValueError
         For no or negative decays, and weights that do not fit, are float32, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]), 0.5)
+    >>> branch = gl.equilibria.follow(problem, (np.array([[2.0]]),), [0.5, 0.2])
+    >>> [round(float(station.polished.weights[0][0, 0]), 6) for station in branch.stations]  # 3/(1 + λ)
+    [2.0, 2.5]
     """
     weights = checked(problem, weights)
     lambdas = np.asarray(decays, dtype=np.float64)

@@ -42,7 +42,7 @@ class Inertia:
 
 
 def inertia(values: Any, bounds: Any) -> Inertia:
-    """(n₋, n₀, n₊) of eigenvalues known up to bounds, or *undecided*.
+    """This counts (n₋, n₀, n₊) of eigenvalues known up to bounds, or says *undecided*.
 
     λ counts as zero exactly if |λ| ≤ its bound. The count is decided if every non-zero |λ| is at least ``GAP`` times
     its own bound and the largest bound of a value counted zero, which is what zero means numerically.
@@ -56,6 +56,12 @@ def inertia(values: Any, bounds: Any) -> Inertia:
     ------
     ValueError
         For values or bounds that are not finite, negative bounds, shapes that do not fit, or float32.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> str(gl.equilibria.inertia([-1.0, 1e-17, 2.0], 1e-12))[:9]
+    '(1, 1, 1)'
     """
     lam, within = _checked(values, bounds)
     size = np.abs(lam)

@@ -16,6 +16,7 @@ from scipy.optimize import lsq_linear
 from gradlab.analysis.equilibria.rounding import EPS, gradient_rounding, hessian_rounding, operations
 from gradlab.dynamics.filippov.advance import slope, supports
 from gradlab.dynamics.filippov.modes import Masked, surfaces
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.networks import Convolutional, Dense, Residual
 from gradlab.problem.problem import Problem
 
@@ -154,7 +155,7 @@ def on_kinks(problem: Problem, weights: Any, tolerance: float) -> Kink | str:
 def _masked(problem: Problem, alpha: float, signs: np.ndarray) -> Problem:
     slopes = jnp.asarray(np.where(signs > 0, 1.0, alpha))
     network = Masked(slopes, (int(np.prod(problem.network.input_shape)),), problem.network.outputs)
-    return Problem(network, problem.loss, problem.data, problem.decay, problem.factor)
+    return unchecked(Problem, problem, network=network)
 
 
 def _tangent(shape: tuple[int, ...], others: int, normals: np.ndarray, on: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class Polished:
 
 @float64
 def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | None = None) -> Polished:
-    """The equilibrium near a point, by Levenberg–Marquardt steps on ∇L(W) = 0.
+    """This finds the equilibrium near a point, by Levenberg–Marquardt steps on ∇L(W) = 0.
 
         d = −(H² + μ)⁻¹ H ∇L,   μ = κ² (‖∇L‖/(R + ‖∇L‖/‖H‖))²,
 
@@ -80,6 +80,16 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
     ------
     ValueError
         For weights of another structure, float32 ones, or ones that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> near = (np.array([[1.7]]), np.array([[1.7]]))
+    >>> found = gl.equilibria.polish(problem, near)
+    >>> round(float(found.weights[0][0, 0] * found.weights[1][0, 0]), 6), found.converged
+    (3.0, True)
     """
     weights = checked(problem, weights)
     vector, unravel = ravel_pytree(weights)

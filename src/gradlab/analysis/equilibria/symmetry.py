@@ -27,6 +27,7 @@ from jaxtyping import Float
 from gradlab.analysis.equilibria.polishing import checked
 from gradlab.analysis.equilibria.rank import rank
 from gradlab.analysis.equilibria.rounding import EPS
+from gradlab.observe.local import Forward
 from gradlab.problem.activations import Activation, LeakyReLU, Polynomial
 from gradlab.problem.losses import CrossEntropy
 from gradlab.problem.networks import Convolutional, Dense, Residual
@@ -68,7 +69,7 @@ def symmetry_orbit(
     *,
     within: float | None = None,
 ) -> Orbit:
-    """The orbit of the continuous symmetries of L, or of f alone, through these weights.
+    """This gives the orbit of the continuous symmetries of L, or of f alone, through these weights.
 
     Parameters
     ----------
@@ -80,12 +81,20 @@ def symmetry_orbit(
     ------
     ValueError
         For weights that do not fit, float32 ones, ones that are not finite, or more than ``COLUMNS`` generators.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1), "identity"), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.equilibria.symmetry_orbit(problem, (np.array([[1.0]]), np.array([[3.0]]))).dimension
+    1
     """
     if of not in ("potential", "network"):
         raise ValueError(f"of was {of!r}; write 'potential' or 'network'")
     weights = checked(problem, weights)
     flat = np.asarray(ravel_pytree(weights)[0])
-    families = generators(problem, weights, of)
+    families = _generators(problem, weights, of)
     count = sum(len(columns) for columns in families.values())
     if count > COLUMNS:
         raise ValueError(
@@ -114,7 +123,7 @@ def _slope(problem: Problem) -> float:
 # Generators ------------------------------------------------------------------------------------------------
 
 
-def generators(problem: Problem, weights: Any, of: str) -> dict[str, list[np.ndarray]]:
+def _generators(problem: Problem, weights: Any, of: str) -> dict[str, list[np.ndarray]]:
     """Tangent vectors (P,) by family, in the order that :class:`Orbit` names."""
     network = problem.network
     if not isinstance(network, Dense | Convolutional | Residual):
@@ -263,3 +272,30 @@ def _shifts(layers: Layers) -> Iterator[Layers]:
         change = _nothing(layers)
         change[-1] = (change[-1][0], np.ones_like(bias))
         yield change
+
+
+def rotations(problem: Problem, vector: np.ndarray) -> Float[np.ndarray, "k P"]:
+    """Tangents of the rotations of hidden units that leave f on the data and every norm as they are.
+
+    W_k ↦ A W_k, W_{k+1} ↦ W_{k+1} Aᵀ, A orthogonal among units of one layer that the activation treats alike on
+    every example: all of them in a linear net, those with one pattern of signs under (leaky) ReLU (near W, away
+    from kinks). No rows for other activations, with biases, or for units of which there is one.
+    """
+    network, size = problem.network, len(vector)
+    name = network.activation.name if isinstance(network, Dense) else ""
+    if not isinstance(network, Dense) or network.bias or name not in ("identity", "relu", "leaky_relu"):
+        return np.zeros((0, size))
+    x = np.asarray(problem.data.inputs)
+    net, rows = Forward(network, vector, x.reshape(len(x), -1)), []
+    for k in range(len(net.weights) - 1):
+        signs = np.sign(net.pre[k][0]).T if name != "identity" else np.ones((len(net.weights[k]), 1))
+        for i in range(len(signs)):
+            for j in range(i):
+                if not np.array_equal(signs[i], signs[j]):
+                    continue
+                row = np.zeros(size)
+                row[net.places[k][i]], row[net.places[k][j]] = net.weights[k][j], -net.weights[k][i]
+                above = net.weights[k + 1]
+                row[net.places[k + 1][:, i]], row[net.places[k + 1][:, j]] = above[:, j], -above[:, i]
+                rows.append(row)
+    return np.stack(rows) if rows else np.zeros((0, size))

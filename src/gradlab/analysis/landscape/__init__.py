@@ -9,7 +9,7 @@ from gradlab.analysis.landscape.dimension import (
     shallow_dimension,
 )
 from gradlab.analysis.landscape.potential import Landscape, of_problem
-from gradlab.analysis.landscape.search import Found, approach, extremes, search
+from gradlab.analysis.landscape.search import Found, approach, critical_to_rounding, extremes, search
 from gradlab.analysis.landscape.second_order import (
     balanced_inertia,
     balanced_spectrum,
@@ -43,6 +43,7 @@ __all__ = [
     "balanced_inertia",
     "balanced_point",
     "balanced_spectrum",
+    "critical_to_rounding",
     "critical_values",
     "extremes",
     "fits",

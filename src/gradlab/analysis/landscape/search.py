@@ -9,9 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from gradlab.analysis.landscape.potential import EPS, Landscape, Layers, Matrix
+from gradlab.observe.local import values_and_gradients
+from gradlab.problem.problem import Problem
 
 #: Steps at most: quadratic convergence takes about twenty from afar, degenerate saddles some hundreds.
 STEPS = 400
+#: Points of one evaluation by automatic differentiation: one program serves all numbers of points.
+_ROWS = 16
+#: Points count as critical below so many times the bound of the rounding of ∇L: two evaluations that differ by it.
+_CRITICAL = 2.0
 
 
 class Found(NamedTuple):
@@ -193,3 +199,27 @@ def _slide(
         if least < goal:
             break
     return least
+
+
+def critical_to_rounding(
+    landscape: Landscape, problem: Problem, vectors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of some points those that are critical to rounding: weights, F, and the error of F there.
+
+    F changes by at most ‖∇F‖ times the way to the true critical point, for which the norm of the weights stands.
+    """
+    if not len(vectors):
+        return vectors, np.zeros(0), np.zeros(0)
+    values, gradients = values_and_gradients(problem, vectors, _ROWS)
+    kept, errors = [], []
+    unit = float(np.linalg.norm(landscape.singular_values)) ** (1.0 / landscape.depth)
+    usual = [
+        unit * np.eye(*layer.shape) / np.sqrt(min(layer.shape)) for layer in landscape.layers(vectors[0])
+    ]
+    least = landscape.gradient_rounding(usual)
+    for number, (vector, gradient) in enumerate(zip(vectors, gradients, strict=True)):
+        layers, norm = landscape.layers(vector), float(np.linalg.norm(gradient))
+        if norm <= _CRITICAL * max(least, landscape.gradient_rounding(layers)):
+            kept.append(number)
+            errors.append(norm * float(np.linalg.norm(vector)) + landscape.value_rounding(layers))
+    return vectors[kept], values[kept], np.asarray(errors)

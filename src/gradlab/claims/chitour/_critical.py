@@ -23,11 +23,6 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
-#: Rows of one evaluation by automatic differentiation: one program serves all numbers of points.
-ROWS = 16
-#: Points count as critical below so many times the bound of the rounding of ∇F: two evaluations that differ by it.
-CRITICAL = 2.0
-
 LANDSCAPE = Measure(
     "linear",
     "one for a deep linear net under the square loss without decay",
@@ -71,39 +66,6 @@ def assumed(landscape: Landscape) -> dict[str, float]:
     }
 
 
-def evaluate(problem: Problem, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F (points,) and ∇F (points, P) by automatic differentiation, whatever the number of points."""
-    rounds = -(-len(vectors) // ROWS)
-    padded = np.resize(vectors, (rounds * ROWS, vectors.shape[1]))
-    parts = [deep_linear.evaluate(problem, part) for part in np.split(padded, rounds)]
-    values, gradients = (np.concatenate(column)[: len(vectors)] for column in zip(*parts, strict=True))
-    return values, gradients
-
-
-def critical(
-    landscape: Landscape, problem: Problem, vectors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of some points those that are critical to rounding: weights, F, and the error of F there.
-
-    F changes by at most ‖∇F‖ times the way to the true critical point, for which the norm of the weights stands.
-    """
-    if not len(vectors):
-        return vectors, np.zeros(0), np.zeros(0)
-    values, gradients = evaluate(problem, vectors)
-    kept, errors = [], []
-    unit = float(np.linalg.norm(landscape.singular_values)) ** (1.0 / landscape.depth)
-    usual = [
-        unit * np.eye(*layer.shape) / np.sqrt(min(layer.shape)) for layer in landscape.layers(vectors[0])
-    ]
-    least = landscape.gradient_rounding(usual)
-    for number, (vector, gradient) in enumerate(zip(vectors, gradients, strict=True)):
-        layers, norm = landscape.layers(vector), float(np.linalg.norm(gradient))
-        if norm <= CRITICAL * max(least, landscape.gradient_rounding(layers)):
-            kept.append(number)
-            errors.append(norm * float(np.linalg.norm(vector)) + landscape.value_rounding(layers))
-    return vectors[kept], values[kept], np.asarray(errors)
-
-
 def singular_values(rng: np.random.Generator, count: int) -> np.ndarray:
     """Distinct singular values, descending: steps between 0.3 and 0.9, the least as well."""
     return np.cumsum(rng.uniform(0.3, 0.9, count))[::-1]
@@ -122,8 +84,8 @@ def reduced(
     targets[np.arange(len(sigma)), np.arange(len(sigma))] = sigma
     if turned:
         targets = deep_linear.rotation(rng, widths[-1]) @ targets @ deep_linear.rotation(rng, widths[0])
-    data = Data.make(np.eye(widths[0]), targets.T)
-    return Problem.make(Dense.deep_linear(tuple(widths)), Square(half=half), data)
+    data = Data(np.eye(widths[0]), targets.T)
+    return Problem(Dense.deep_linear(tuple(widths)), Square(half=half), data)
 
 
 def patterns(landscape: Landscape, learnt: tuple[int, ...], rng: np.random.Generator) -> Iterable[Pattern]:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gradlab.claims import deep_linear
+from gradlab.analysis import linear_nets
 from gradlab.claims.deep_linear import EPS, ratio
 from gradlab.dynamics.descent import GradientDescent
 from gradlab.laboratory import run
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem, stack
 
@@ -37,10 +38,10 @@ def descended(
 
     def changes(name: str) -> list[np.ndarray]:
         points = trajectory[name].values
-        return [deep_linear.conserved(deep_linear.layers(network, point)) - before for point in points]
+        return [linear_nets.conserved(linear_nets.layers(network, point)) - before for point in points]
 
-    before = deep_linear.conserved(deep_linear.layers(network, start))
-    quadratic = deep_linear.conserved(deep_linear.layers(network, gradient))
+    before = linear_nets.conserved(linear_nets.layers(network, start))
+    quadratic = linear_nets.conserved(linear_nets.layers(network, gradient))
     etas = trajectory["sweep_eta"].values
     once, later = changes("sweep_once"), changes("sweep_end")
     # Rounding of W², a few operations an entry.
@@ -84,7 +85,7 @@ def _curvature(problem: Problem, vector: np.ndarray) -> float:
     step = 1e-5 * (1.0 + float(np.linalg.norm(vector)))
     for _ in range(12):
         direction = direction / np.linalg.norm(direction)
-        _, gradients = deep_linear.evaluate(problem, vector + step * sides * direction)
+        _, gradients = values_and_gradients(problem, vector + step * sides * direction)
         direction = (gradients[0] - gradients[1]) / (2.0 * step)
         size = float(np.linalg.norm(direction))
         if size == 0.0:

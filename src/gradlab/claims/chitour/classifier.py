@@ -39,6 +39,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures, loaders
+from gradlab.analysis.one_layer import OneLayer, one_layer
 from gradlab.claims import one_layer as one
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.dynamics.descent import GradientDescent
@@ -161,8 +162,8 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         for a, b in chosen:
             drawn = random.permutation(np.flatnonzero(np.isin(numbers, (a, b))))[:count]
             X, Y = _standardised(rows[drawn], N), np.eye(2)[(numbers[drawn] == b).astype(int)]
-            data = Data.make(X[:N], Y[:N], X[N:], Y[N:])
-            problems.append(Problem.make(Dense((PIXELS, 2)), Square(), data))
+            data = Data(X[:N], Y[:N], X[N:], Y[N:])
+            problems.append(Problem(Dense((PIXELS, 2)), Square(), data))
             labels.append(f"{name} {a} | {b}, N = {N}, d = {PIXELS}")
         starts = [np.zeros((2, PIXELS))] * len(problems)
         if N > PIXELS:
@@ -174,7 +175,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             yield from one.ensemble(labels, problems, starts, descent, (500,))
 
 
-def _pooled(problem: Any, net: one.OneLayer) -> tuple[np.ndarray, np.ndarray]:
+def _pooled(problem: Any, net: OneLayer) -> tuple[np.ndarray, np.ndarray]:
     """All images that the problem has, training and new."""
     data = problem.data
     if data.test_inputs is None:
@@ -214,14 +215,14 @@ def _interval(values: np.ndarray, statistic: Any) -> tuple[float, float]:
     return number, float(max(high - number, number - low))
 
 
-def _run(problem: Any, net: one.OneLayer, trajectory: xr.Dataset) -> dict[str, float]:
+def _run(problem: Any, net: OneLayer, trajectory: xr.Dataset) -> dict[str, float]:
     """Whether the printed formula minimises, and whether the run got there."""
     moment, cross = net.X.T @ net.X, net.Y.T @ net.X
     regular = net.rank == net.X.shape[1]
     cut = 0.5 * float(net.singular[-1] / net.singular[0]) ** 2
     inverse = np.linalg.inv(moment) if regular else np.linalg.pinv(moment, rcond=cut, hermitian=True)
     printed = cross @ inverse
-    W, sizes = one.matrix(net, one.end(trajectory)), (np.linalg.norm(net.X), np.linalg.norm(net.Y))
+    W, sizes = net.matrix(one.end(trajectory)), (np.linalg.norm(net.X), np.linalg.norm(net.Y))
     gap = np.linalg.norm((W - net.minimum_norm()) @ net.X.T)
     left = net.rest(W, one.gradient(problem, W))
     steepness = float(np.linalg.norm(one.gradient(problem, printed)))
@@ -235,7 +236,7 @@ def _run(problem: Any, net: one.OneLayer, trajectory: xr.Dataset) -> dict[str, f
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The run against least squares, and the learning curve of least squares on the problem's images."""
-    net = one.one_layer(problem)
+    net = one_layer(problem)
     if net is None:
         return one.scalars({"one_layer": 0.0} | {measure.id: np.nan for measure in MEASURES[1:]})
     X, Y = _pooled(problem, net)

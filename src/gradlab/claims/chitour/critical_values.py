@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.landscape import Landscape, critical_values, of_problem, search
+from gradlab.analysis.landscape import Landscape, critical_to_rounding, critical_values, of_problem, search
 from gradlab.claims import deep_linear
 from gradlab.claims.chitour import _critical as critical
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
@@ -151,7 +151,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     rng = np.random.default_rng(0)
     given = np.atleast_2d(deep_linear.points(trajectory))
     vectors = np.concatenate([critical.constructed(landscape, rng), given])
-    _, values, errors = critical.critical(landscape, problem, vectors)
+    _, values, errors = critical_to_rounding(landscape, problem, vectors)
     unit = landscape.factor * float(np.sum(landscape.targets**2))
     listed = critical_values(landscape) / unit
     printed = np.sort(_half_sums(landscape)) / unit
@@ -196,7 +196,7 @@ def _problems(rng: np.random.Generator) -> Iterator[tuple[str, Problem]]:
     for kind, count in (("random", 9), ("deficient", 6)):
         x = deep_linear.inputs(rng, count, 4, kind)
         y = rng.standard_normal((count, 2))
-        yield f"X {kind}", Problem.make(Dense.deep_linear((4, 3, 2)), Square(), Data.make(x, y))
+        yield f"X {kind}", Problem(Dense.deep_linear((4, 3, 2)), Square(), Data(x, y))
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:

@@ -20,11 +20,13 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.linear_nets import end_to_end
+from gradlab.analysis import linear_nets
+from gradlab.analysis.linear_nets import Matrices, end_to_end
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, Layers, ratio
+from gradlab.claims.deep_linear import EPS, ratio
 from gradlab.laboratory import at
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -110,7 +112,7 @@ CORRECTED_MEASURES = (
 )
 
 
-def _fields(matrices: Layers, moment: np.ndarray) -> tuple[Layers, Layers | None, bool]:
+def _fields(matrices: Matrices, moment: np.ndarray) -> tuple[Matrices, Matrices | None, bool]:
     """The printed field with transposes, without them (None where the shapes do not fit), and whether they
     can differ: whether some product is not symmetric.
     """
@@ -137,12 +139,12 @@ def _across(field: np.ndarray, descent: np.ndarray) -> float:
 
 
 def _at_point(
-    matrices: Layers, inputs: np.ndarray, targets: np.ndarray, value: float, gradient: np.ndarray
+    matrices: Matrices, inputs: np.ndarray, targets: np.ndarray, value: float, gradient: np.ndarray
 ) -> dict[str, Any]:
     """Every number of one point, its fields, and the rounding error of all of them."""
     residual = targets - inputs @ end_to_end(matrices).T
     transposed, literal, differ = _fields(matrices, residual.T @ inputs)
-    printed, descent = deep_linear.flat(transposed), -gradient
+    printed, descent = linear_nets.flat(transposed), -gradient
     norms = [float(np.linalg.norm(matrix)) for matrix in matrices]
     size = float(np.linalg.norm(targets) + np.prod(norms) * np.linalg.norm(inputs))
     others = np.linalg.norm([np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))])
@@ -154,7 +156,7 @@ def _at_point(
         "printed": ratio(float(np.linalg.norm(printed - descent)), length),
         "doubled": ratio(float(np.linalg.norm(2.0 * printed - descent)), length),
         "direction": _across(printed, descent),
-        "transposes": 1.0 if literal is None else _across(deep_linear.flat(literal), descent),
+        "transposes": 1.0 if literal is None else _across(linear_nets.flat(literal), descent),
         "rounding": ratio(rounding, length),
         "differ": differ,
         "fields": (descent, printed, literal),
@@ -166,14 +168,14 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
 
     Points so near a critical one that rounding hides the gradient are left out, if any others remain.
     """
-    network = deep_linear.chain(problem)
+    network = linear_nets.matrix_chain(problem)
     if network is None or problem.loss.labels != "real":
         return deep_linear.nothing((*MEASURES, *CORRECTED_MEASURES))
     vectors = deep_linear.points(trajectory)
     data = deep_linear.rows(problem), np.asarray(problem.data.targets)
     seen = [
-        _at_point(deep_linear.layers(network, vector), *data, value, gradient)
-        for vector, value, gradient in zip(vectors, *deep_linear.evaluate(problem, vectors), strict=True)
+        _at_point(linear_nets.layers(network, vector), *data, value, gradient)
+        for vector, value, gradient in zip(vectors, *values_and_gradients(problem, vectors), strict=True)
     ]
     resolved = [point for point in seen if point["rounding"] <= 0.1 * TOLERANCE] or seen
     rounding = max(point["rounding"] for point in resolved)
@@ -186,16 +188,16 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({**numbers, **bars, **shown})
 
 
-def _shown(descent: np.ndarray, printed: np.ndarray, literal: Layers | None) -> dict[str, np.ndarray]:
+def _shown(descent: np.ndarray, printed: np.ndarray, literal: Matrices | None) -> dict[str, np.ndarray]:
     """A few entries for the figure, in units of the largest."""
     chosen = np.unique(np.linspace(0, descent.size - 1, SHOWN).astype(int))
     unit = float(np.max(np.abs(descent))) or 1.0
-    other = np.full(descent.size, np.nan) if literal is None else deep_linear.flat(literal)
+    other = np.full(descent.size, np.nan) if literal is None else linear_nets.flat(literal)
     entries = {"autodiff": descent, "with_transposes": printed, "without_transposes": other}
     return {name: values[chosen] / unit for name, values in entries.items()}
 
 
-def _points(rng: np.random.Generator, widths: tuple[int, ...]) -> list[Layers]:
+def _points(rng: np.random.Generator, widths: tuple[int, ...]) -> list[Matrices]:
     """Gaussian weights of two scales, layers of half the full rank, and one layer zero."""
     full, small, holed = (deep_linear.gaussian(rng, widths, scale) for scale in (1.0, 0.3, 1.0))
     singular = tuple(deep_linear.low_rank(rng, layer.shape, -(-min(layer.shape) // 2), 1.5) for layer in full)
@@ -229,8 +231,8 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
     for number in range(rounds):
         for index, (widths, count, x, y) in enumerate(plans):
             inputs = deep_linear.inputs(rng, count, widths[0], x)
-            data = Data.make(inputs, _targets(rng, count, widths[-1], y))
-            problem = Problem.make(Dense.deep_linear(widths), Square(), data)
+            data = Data(inputs, _targets(rng, count, widths[-1], y))
+            problem = Problem(Dense.deep_linear(widths), Square(), data)
             points = _points(rng, widths)
             if index % 4 == 3:
                 points.append(tuple(np.zeros_like(layer) for layer in points[0]))

@@ -22,11 +22,13 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.linear_nets import balanced_factors
+from gradlab.analysis import linear_nets
+from gradlab.analysis.linear_nets import Matrices, balanced_factors
 from gradlab.claims import deep_linear
 from gradlab.claims.chitour._descent import descended, sweep
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import HYPOTHESES, Layers, ratio
+from gradlab.claims.deep_linear import HYPOTHESES, ratio
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -102,7 +104,7 @@ MEASURES = (
 
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """Drift of the matrices along the trajectory, and along descent from its start."""
-    network = deep_linear.chain(problem)
+    network = linear_nets.matrix_chain(problem)
     if network is None or len(network.widths) < 3:
         return deep_linear.nothing(MEASURES)
     numbers: dict[str, Any] = {**deep_linear.setting(problem, network, trajectory)}
@@ -110,12 +112,12 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     if kept is None or not network.linear:
         return deep_linear.nothing(MEASURES).assign(numbers)
     vectors, errors = kept
-    _, gradients = deep_linear.evaluate(problem, vectors)
-    points = [deep_linear.layers(network, vector) for vector in vectors]
-    motion = [deep_linear.layers(network, -gradient) for gradient in gradients]
-    scale = max(deep_linear.square_norm(point) for point in points)
-    start = deep_linear.conserved(points[0])
-    drifts = [float(np.linalg.norm(deep_linear.conserved(point) - start)) for point in points]
+    _, gradients = values_and_gradients(problem, vectors)
+    points = [linear_nets.layers(network, vector) for vector in vectors]
+    motion = [linear_nets.layers(network, -gradient) for gradient in gradients]
+    scale = max(linear_nets.square_norm(point) for point in points)
+    start = linear_nets.conserved(points[0])
+    drifts = [float(np.linalg.norm(linear_nets.conserved(point) - start)) for point in points]
     bar = max(
         2.0 * np.linalg.norm(vector) * np.linalg.norm(error)
         for vector, error in zip(vectors, errors, strict=True)
@@ -130,15 +132,15 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({**numbers, **descended(problem, network, trajectory, vectors[0], gradients[0])})
 
 
-def _norm_drift(point: Layers, start: Layers) -> float:
+def _norm_drift(point: Matrices, start: Matrices) -> float:
     squares, before = (np.array([np.sum(w**2) for w in layers]) for layers in (point, start))
     return float(np.max(np.abs((squares - squares[-1]) - (before - before[-1]))))
 
 
-def _rate(points: Sequence[Layers], motion: Sequence[Layers]) -> float:
+def _rate(points: Sequence[Matrices], motion: Sequence[Matrices]) -> float:
     """The largest ‖dQ/dt‖ over 2 max‖W‖ max‖Ẇ‖."""
-    sizes = [max(deep_linear.square_norm(one) for one in many) for many in (points, motion)]
-    rates = [deep_linear.conserved_rate(*pair) for pair in zip(points, motion, strict=True)]
+    sizes = [max(linear_nets.square_norm(one) for one in many) for many in (points, motion)]
+    rates = [linear_nets.conserved_rate(*pair) for pair in zip(points, motion, strict=True)]
     return ratio(
         float(max(np.linalg.norm(rate) for rate in rates)), 2.0 * float(np.sqrt(sizes[0] * sizes[1]))
     )
@@ -150,14 +152,14 @@ def _control(problem: Problem, network: Dense, vectors: np.ndarray) -> float:
     first = int(np.prod(network.widths[:2]))
     scaled = np.array(vectors)
     for vector in scaled:
-        largest = np.max(np.abs(deep_linear.rows(problem) @ deep_linear.layers(network, vector)[0].T))
+        largest = np.max(np.abs(deep_linear.rows(problem) @ linear_nets.layers(network, vector)[0].T))
         vector[:first] *= 2.0 / largest if largest > 0.0 else 1.0
-    _, gradients = deep_linear.evaluate(twin, scaled)
+    _, gradients = values_and_gradients(twin, scaled)
     worst = 0.0
     for vector, gradient in zip(scaled, gradients, strict=True):
-        point, motion = deep_linear.layers(network, vector), deep_linear.layers(network, gradient)
+        point, motion = linear_nets.layers(network, vector), linear_nets.layers(network, gradient)
         for j in range(len(point) - 1):
-            rate = np.linalg.norm(deep_linear.conserved_rate(point[j : j + 2], motion[j : j + 2]))
+            rate = np.linalg.norm(linear_nets.conserved_rate(point[j : j + 2], motion[j : j + 2]))
             size = sum(2.0 * np.linalg.norm(point[i]) * np.linalg.norm(motion[i]) for i in (j, j + 1))
             worst = max(worst, ratio(float(rate), float(size)))
     return worst
@@ -170,11 +172,11 @@ def _problem(rng: np.random.Generator, widths: tuple[int, ...], count: int, kind
     if kind != "reduced":
         return deep_linear.regression(rng, widths, Square(), count, kind)
     targets = np.eye(widths[0], widths[-1]) * rng.uniform(0.5, 3.0, widths[-1])
-    data = Data.make(np.eye(widths[0]), targets)
-    return Problem.make(Dense.deep_linear(widths), Square(), data)
+    data = Data(np.eye(widths[0]), targets)
+    return Problem(Dense.deep_linear(widths), Square(), data)
 
 
-def _start(rng: np.random.Generator, widths: tuple[int, ...], kind: str) -> Layers:
+def _start(rng: np.random.Generator, widths: tuple[int, ...], kind: str) -> Matrices:
     if kind == "balanced":
         product = deep_linear.low_rank(rng, (widths[-1], widths[0]), widths[-1], 1.0)
         return balanced_factors(product, widths)
@@ -202,7 +204,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         problems = [_problem(rng, widths, count, x) for x, _ in chosen]
         starts = [_start(rng, widths, w) for _, w in chosen]
         seen = deep_linear.flow_of_layers(problems, starts, RECORDS, f"flow of {widths}")
-        sweeps = sweep(problems, np.stack([deep_linear.flat(start) for start in starts]))
+        sweeps = sweep(problems, np.stack([linear_nets.flat(start) for start in starts]))
         for i, (x, w) in enumerate(chosen):
             trajectory = seen.isel(member=i).assign(sweeps[i].data_vars)
             yield Case(f"{widths}, X {x}, start {w}, {i}", problems[i], trajectory)

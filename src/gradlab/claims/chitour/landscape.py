@@ -27,6 +27,7 @@ from gradlab import figures
 from gradlab.analysis.equilibria.inertia import Inertia, inertia
 from gradlab.analysis.landscape import (
     Landscape,
+    critical_to_rounding,
     extremes,
     hessian_values,
     is_strict,
@@ -240,7 +241,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     landscape = of_problem(problem)
     if landscape is None or not len(landscape.singular_values):
         return deep_linear.nothing((*MEASURES, *CORRECTED_MEASURES)).assign(linear=0.0)
-    vectors, _, _ = critical.critical(landscape, problem, np.atleast_2d(deep_linear.points(trajectory)))
+    vectors, _, _ = critical_to_rounding(landscape, problem, np.atleast_2d(deep_linear.points(trajectory)))
     assumed = {"linear": 1.0, "points": float(len(vectors)), **critical.assumed(landscape)}
     if not len(vectors):
         unknown = deep_linear.nothing((*MEASURES, *CORRECTED_MEASURES))

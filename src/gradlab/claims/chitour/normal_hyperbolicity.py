@@ -29,6 +29,7 @@ from gradlab import figures
 from gradlab.analysis.equilibria.inertia import inertia
 from gradlab.analysis.landscape import (
     Landscape,
+    critical_to_rounding,
     hessian_values,
     local_dimension,
     of_problem,
@@ -133,7 +134,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     assumed = critical.assumed(landscape)
     regular = landscape.depth == 2 and assumed["full_rank"] > 0.0
     control = "control" in trajectory
-    vectors, _, _ = critical.critical(landscape, problem, np.atleast_2d(deep_linear.points(trajectory)))
+    vectors, _, _ = critical_to_rounding(landscape, problem, np.atleast_2d(deep_linear.points(trajectory)))
     numbers = {
         "linear": 1.0,
         "setting": float(regular or control),
@@ -170,7 +171,7 @@ def _general(rng: np.random.Generator, widths: tuple[int, ...], count: int) -> P
     """X and Y random; X has full row rank and Y full rank with probability one."""
     x = deep_linear.inputs(rng, count, widths[0])
     y = x @ deep_linear.rotation(rng, widths[0])[:, : widths[-1]] * critical.singular_values(rng, widths[-1])
-    return Problem.make(Dense.deep_linear(widths), Square(), Data.make(x, y))
+    return Problem(Dense.deep_linear(widths), Square(), Data(x, y))
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:

@@ -24,10 +24,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.linear_nets import balancedness
+from gradlab.analysis import linear_nets
+from gradlab.analysis.linear_nets import Matrices, balancedness
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import HYPOTHESES, Layers, ratio
+from gradlab.claims.deep_linear import HYPOTHESES, ratio
 from gradlab.problem.losses import Square
 from gradlab.problem.problem import Problem
 
@@ -97,7 +98,7 @@ MEASURES = (
 )
 
 
-def defect(layers: Layers) -> float:
+def defect(layers: Matrices) -> float:
     """max_j ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖_F."""
     return max(float(np.linalg.norm(gap)) for gap in balancedness(layers))
 
@@ -108,11 +109,11 @@ def _near_zero(widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     draws = [[deep_linear.gaussian(rng, widths, scale) for _ in range(DRAWS)] for scale in SCALES]
     absolute = np.array([[defect(layers) for layers in row] for row in draws])
-    sizes = np.array([[deep_linear.square_norm(layers) for layers in row] for row in draws])
+    sizes = np.array([[linear_nets.square_norm(layers) for layers in row] for row in draws])
     return absolute, absolute / sizes
 
 
-def identity(widths: tuple[int, ...]) -> Layers:
+def identity(widths: tuple[int, ...]) -> Matrices:
     """The identity in every layer, padded with zeros where it is not square."""
     return tuple(np.eye(after, before) for before, after in pairwise(widths))
 
@@ -127,15 +128,15 @@ def _slope(values: np.ndarray) -> tuple[float, float]:
 
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The defect along a trajectory, and that of near-zero and identity weights of the same network."""
-    network = deep_linear.chain(problem)
+    network = linear_nets.matrix_chain(problem)
     if network is None or len(network.widths) < 3:
         return deep_linear.nothing(MEASURES)
     kept = deep_linear.orbit(trajectory)
     if kept is None:
         return deep_linear.nothing(MEASURES)
     vectors, errors = kept
-    points = [deep_linear.layers(network, vector) for vector in vectors]
-    sizes = np.array([deep_linear.square_norm(point) for point in points])
+    points = [linear_nets.layers(network, vector) for vector in vectors]
+    sizes = np.array([linear_nets.square_norm(point) for point in points])
     defects = np.array([defect(point) for point in points])
     bars = 2.0 * np.linalg.norm(vectors, axis=1) * np.linalg.norm(errors, axis=1)
     widths = network.widths
@@ -163,7 +164,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     )
 
 
-def starts(rng: np.random.Generator, widths: tuple[int, ...], kind: str, index: int) -> Layers:
+def starts(rng: np.random.Generator, widths: tuple[int, ...], kind: str, index: int) -> Matrices:
     """Balanced layers of a product whose rank and size go round with ``index``; identity; near-zero weights."""
     if kind == "identity":
         return identity(widths)

@@ -28,13 +28,15 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.linear_nets import apply_preconditioner, end_to_end
+from gradlab.analysis import linear_nets
+from gradlab.analysis.linear_nets import Matrices, apply_preconditioner, end_to_end
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import HYPOTHESES, Layers, ratio
+from gradlab.claims.deep_linear import HYPOTHESES, ratio
 from gradlab.dynamics.end_to_end import EndToEndFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Lp, Square
 from gradlab.problem.networks import Dense
@@ -98,15 +100,15 @@ MEASURES = (
 
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The product along a trajectory against the end-to-end flow from the same start."""
-    network = deep_linear.chain(problem)
+    network = linear_nets.matrix_chain(problem)
     kept = deep_linear.orbit(trajectory)
     if network is None or len(network.widths) < 3 or kept is None:
         return deep_linear.nothing(MEASURES)
     vectors, errors = kept
-    points = [deep_linear.layers(network, vector) for vector in vectors]
+    points = [linear_nets.layers(network, vector) for vector in vectors]
     numbers = deep_linear.setting(problem, network, trajectory)
-    start = float(np.linalg.norm(deep_linear.conserved(points[0])))
-    numbers["balanced"] = ratio(start, deep_linear.square_norm(points[0]))
+    start = float(np.linalg.norm(linear_nets.conserved(points[0])))
+    numbers["balanced"] = ratio(start, linear_nets.square_norm(points[0]))
     if numbers["balanced"] > BALANCED.tolerance or not network.linear:
         return deep_linear.nothing(MEASURES).assign(numbers)
     if "end_to_end" not in trajectory:
@@ -134,7 +136,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _product_error(layers: Layers, error: np.ndarray) -> float:
+def _product_error(layers: Matrices, error: np.ndarray) -> float:
     """What an error of the layers can do to their product, first order."""
     norms = [float(np.linalg.norm(layer, 2)) for layer in layers]
     others = [np.prod(norms[:j] + norms[j + 1 :]) for j in range(len(norms))]
@@ -143,12 +145,12 @@ def _product_error(layers: Layers, error: np.ndarray) -> float:
 
 def _velocity_gap(problem: Problem, network: Dense, vectors: np.ndarray) -> float:
     """‖dW/dt + P_W[∇ℓ]‖/(‖dW/dt‖ + ‖P_W[∇ℓ]‖) at one point, both gradients by automatic differentiation."""
-    layers = deep_linear.layers(network, vectors[0])
-    _, gradient = deep_linear.evaluate(problem, vectors)
-    motion = deep_linear.layers(network, -gradient[0])
+    layers = linear_nets.layers(network, vectors[0])
+    _, gradient = values_and_gradients(problem, vectors)
+    motion = linear_nets.layers(network, -gradient[0])
     moved = sum(end_to_end((*layers[:j], motion[j], *layers[j + 1 :])) for j in range(len(layers)))
     W = np.asarray(end_to_end(layers))
-    _, flat = deep_linear.evaluate(shallow(problem, network), W.reshape(1, -1))
+    _, flat = values_and_gradients(shallow(problem, network), W.reshape(1, -1))
     predicted = -apply_preconditioner(W, flat.reshape(W.shape), len(layers))
     sizes = float(np.linalg.norm(moved) + np.linalg.norm(predicted))
     return ratio(float(np.linalg.norm(moved - predicted)), sizes)
@@ -163,8 +165,8 @@ def shallow(problem: Problem, network: Dense) -> Problem:
     return Problem(ends, problem.loss, problem.data, problem.decay)
 
 
-def unbalanced(layers: Layers) -> Layers:
-    """Layers of the same product: the first tripled, the last divided by 3; for the product 0, ones at rest only
+def unbalanced(layers: Matrices) -> Matrices:
+    """Matrices of the same product: the first tripled, the last divided by 3; for the product 0, ones at rest only
     in their last layer.
     """
     if not np.any(end_to_end(layers)):
@@ -173,7 +175,7 @@ def unbalanced(layers: Layers) -> Layers:
 
 
 def _products(
-    problems: Sequence[Problem], network: Dense, layers: Sequence[Layers], records: np.ndarray
+    problems: Sequence[Problem], network: Dense, layers: Sequence[Matrices], records: np.ndarray
 ) -> xr.Dataset:
     """The end-to-end flow from every product, as one program."""
     depth = len(network.widths) - 1
@@ -187,7 +189,7 @@ def _products(
 
 def _companions(network: Dense, product: xr.Dataset, control: xr.Dataset) -> dict[str, Any]:
     """What a case carries beside its own flow: the end-to-end flow and the unbalanced product."""
-    points = [deep_linear.layers(network, vector) for vector in control["weights"].values]
+    points = [linear_nets.layers(network, vector) for vector in control["weights"].values]
     errors = np.linalg.norm(control["weights_error"].values, axis=-1)
     return {
         "end_to_end": (("record", "entry"), product["weights"].values),
@@ -200,7 +202,7 @@ def _companions(network: Dense, product: xr.Dataset, control: xr.Dataset) -> dic
     }
 
 
-def _beside(problem: Problem, network: Dense, start: Layers, t: np.ndarray) -> dict[str, Any]:
+def _beside(problem: Problem, network: Dense, start: Matrices, t: np.ndarray) -> dict[str, Any]:
     """The companions of a run that brings none."""
     control = deep_linear.flow_of_layers([problem], [unbalanced(start)], t, "unbalanced layers")
     product = _products([problem], network, [start], t)
@@ -216,10 +218,10 @@ def _problem(
     power = loss.p - 1.0 if isinstance(loss, Lp) else 1.0
     slope = (power + 1.0) / count * (np.sign(targets) * np.abs(targets) ** power).T @ inputs
     scaled = targets / np.linalg.norm(slope, 2) ** (1.0 / power)
-    return Problem.make(drawn.network, loss, Data.make(inputs, scaled))
+    return Problem(drawn.network, loss, Data(inputs, scaled))
 
 
-def _start(rng: np.random.Generator, widths: tuple[int, ...], index: int) -> tuple[str, Layers]:
+def _start(rng: np.random.Generator, widths: tuple[int, ...], index: int) -> tuple[str, Matrices]:
     """Balanced layers of a product: full rank twice, rank one, full rank of another size, …, zero at last."""
     shape = (widths[-1], widths[0])
     size = (0.4, 1.0, 0.05)[index % 3]

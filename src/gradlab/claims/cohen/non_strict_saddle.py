@@ -26,9 +26,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis import linear_nets
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Logistic, Loss, Square
 from gradlab.problem.networks import Dense
@@ -148,9 +150,9 @@ def _walk(
         layer[0, 0] = t
     flipped = [*layers[:-1], -layers[-1]]
     points = np.stack(
-        [np.zeros(problem.size), deep_linear.flat(tuple(layers)), deep_linear.flat(tuple(flipped))]
+        [np.zeros(problem.size), linear_nets.flat(tuple(layers)), linear_nets.flat(tuple(flipped))]
     )
-    (rest, one, other), _ = deep_linear.evaluate(problem, points)
+    (rest, one, other), _ = values_and_gradients(problem, points)
     down, up = (other, one) if factor > 0.0 else (one, other)
     rounding = 4.0 * len(rows) * EPS * abs(float(rest))
     return float(rest - down) / (s * worth), float(up - rest) / (s * worth), rounding / (s * worth)
@@ -191,7 +193,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     origin = problem.unravel(jnp.zeros(problem.size))
     values = np.linalg.eigvalsh(np.asarray(problem.hessian(origin)))
     predicted = _predicted(problem, network, moment, slope)
-    _, gradients = deep_linear.evaluate(problem, np.zeros((3, problem.size)))
+    _, gradients = values_and_gradients(problem, np.zeros((3, problem.size)))
     falls, rises, rounding = _walk(problem, network, moment, curvature, slope)
     shallow = len(network.widths) == 3
     least = float(values[0]) / (abs(slope) * size)
@@ -219,7 +221,7 @@ def _problem(rng: np.random.Generator, widths: tuple[int, ...], activation: str,
     y: Any = rng.standard_normal((8, widths[-1]))
     if isinstance(loss, Logistic):
         y = np.where(rng.random(8) < 0.5, -1, 1)
-    return Problem.make(Dense(widths, activation), loss, Data.make(x, y))
+    return Problem(Dense(widths, activation), loss, Data(x, y))
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:

@@ -21,10 +21,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.analysis.linear_nets import end_to_end, preconditioner, preconditioner_spectrum
+from gradlab.analysis import linear_nets
+from gradlab.analysis.linear_nets import Matrices, end_to_end, preconditioner, preconditioner_spectrum
 from gradlab.claims import deep_linear
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, LINEAR, Layers, ratio
+from gradlab.claims.deep_linear import EPS, LINEAR, ratio
 from gradlab.laboratory import at
 from gradlab.problem.losses import Square
 
@@ -107,7 +108,7 @@ MEASURES = (
 )
 
 
-def jacobian_gram(layers: Layers) -> np.ndarray:
+def jacobian_gram(layers: Matrices) -> np.ndarray:
     """JJᵀ (kd, kd), J the derivative of vec(W_N⋯W_1), columns stacked, in the entries of all layers."""
     total: Any = 0.0
     for j, layer in enumerate(layers):
@@ -120,11 +121,11 @@ def jacobian_gram(layers: Layers) -> np.ndarray:
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The spectrum of P_W at every recorded point; the worst point."""
-    network = deep_linear.chain(problem)
+    network = linear_nets.matrix_chain(problem)
     if network is None:
         return deep_linear.nothing(MEASURES)
     vectors = deep_linear.points(trajectory)
-    found = [_spectrum(deep_linear.layers(network, vector)) for vector in vectors]
+    found = [_spectrum(linear_nets.layers(network, vector)) for vector in vectors]
     numbers = {}
     for measure in MEASURES[1:]:
         values = [one[measure.id] for one in found]
@@ -145,7 +146,7 @@ def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _spectrum(layers: Layers) -> dict[str, Any]:
+def _spectrum(layers: Matrices) -> dict[str, Any]:
     """Every number of one point, and its eigenvalues by pairs (k, d) for the figure."""
     W, depth = end_to_end(layers), len(layers)
     k, d = W.shape
@@ -164,7 +165,7 @@ def _spectrum(layers: Layers) -> dict[str, Any]:
     gain = ratio(float(along @ gram @ along), float(along @ along))
     mean = float(np.trace(gram)) / (k * d)
     return {
-        "balanced": ratio(float(np.linalg.norm(_conserved(layers))), deep_linear.square_norm(layers)),
+        "balanced": ratio(float(np.linalg.norm(_conserved(layers))), linear_nets.square_norm(layers)),
         "formula": ratio(float(np.linalg.norm(preconditioner(W, depth) - gram, 2)), top),
         "semidefinite": ratio(float(dense[0]), top),
         "definite": ratio(float(dense[0]) - smallest, top),
@@ -179,8 +180,8 @@ def _spectrum(layers: Layers) -> dict[str, Any]:
     }
 
 
-def _conserved(layers: Layers) -> np.ndarray:
-    return deep_linear.conserved(layers) if len(layers) > 1 else np.zeros(1)
+def _conserved(layers: Matrices) -> np.ndarray:
+    return linear_nets.conserved(layers) if len(layers) > 1 else np.zeros(1)
 
 
 def _shown(found: dict[str, Any], depth: int) -> dict[str, Any]:

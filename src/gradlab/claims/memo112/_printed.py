@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from gradlab.claims import polar
 from gradlab.claims.polar import relative
 from gradlab.dynamics.flow import Flow
+from gradlab.observe.layers import layer_inner, layer_norms, layer_of, spread
 from gradlab.observe.observables import Observable
 from gradlab.problem.problem import Problem
 
@@ -26,7 +27,7 @@ class Chart(NamedTuple):
 
 
 def _chart(problem: Problem, vector: Float[Array, " P"]) -> Chart:
-    layer = polar.layer_of(problem.network)
+    layer = layer_of(problem.network)
     masks = jnp.asarray(layer == np.arange(layer.max() + 1)[:, None], dtype=jnp.float64)
     rho = jnp.sqrt(masks @ vector**2)
     return Chart(rho, vector / rho[layer])
@@ -54,13 +55,13 @@ class Printed(Flow):
 
     def vector(self, y: Chart) -> Float[Array, " P"]:
         """ρ_kV_k."""
-        return y.rho[polar.layer_of(self.problem.network)] * y.v
+        return y.rho[layer_of(self.problem.network)] * y.v
 
     def decode(self, y: Chart) -> Any:
         return self.problem.unravel(self.vector(y))
 
     def velocity(self, t: Any, y: Chart) -> tuple[Chart, Float[Array, ""]]:
-        labels, layer = self.problem.data.targets[:, 0], polar.layer_of(self.problem.network)
+        labels, layer = self.problem.data.targets[:, 0], layer_of(self.problem.network)
         f, pullback = jax.vjp(lambda v: self.problem.outputs(self.problem.unravel(v))[:, 0], y.v)
         rho, depth = jnp.prod(y.rho), y.rho.size
         residuals = rho * f - labels
@@ -107,7 +108,7 @@ class Distance(Observable):
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         vector, (rho, v) = y
-        return jnp.sqrt(jnp.sum((vector - rho[polar.layer_of(problem.network)] * v) ** 2))
+        return jnp.sqrt(jnp.sum((vector - rho[layer_of(problem.network)] * v) ** 2))
 
 
 class Unit(Observable):
@@ -117,7 +118,7 @@ class Unit(Observable):
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         chart = y if isinstance(y, Chart) else y[1]
-        layer = polar.layer_of(problem.network)
+        layer = layer_of(problem.network)
         masks = jnp.asarray(layer == np.arange(layer.max() + 1)[:, None], dtype=jnp.float64)
         return jnp.max(jnp.abs(jnp.sqrt(masks @ chart.v**2) - 1.0))
 
@@ -157,9 +158,9 @@ class Point:
         self.y = np.asarray(problem.data.targets)[:, 0]
         self.depth, self.product = self.rho.size, float(np.prod(self.rho))
         self.residual = self.product * self.f - self.y
-        self.slopes = np.sqrt(polar.inner(layer, self.jacobian, self.jacobian))
+        self.slopes = np.sqrt(layer_inner(layer, self.jacobian, self.jacobian))
         #: max ρ_k/min ρ_k − 1.
-        self.unequal = float(polar.spread(self.rho))
+        self.unequal = float(spread(self.rho))
         # Sizes of the terms ρf_n and y_n of the residuals, in Σ_n (…) ∂f_n/∂V_k (one a layer) and Σ_n (…) f_n; they
         # do not vanish where the data are interpolated.
         sizes = self.product * np.abs(self.f) + np.abs(self.y)
@@ -187,7 +188,7 @@ class Point:
             return np.abs(left - right), np.abs(left), size
 
         def layers(left: Any, right: Any, size: Any) -> tuple[Any, Any, Any]:
-            return polar.norms(of, left - right), polar.norms(of, left), size
+            return layer_norms(of, left - right), layer_norms(of, left), size
 
         return {
             "eq2": layers(seen["w_dot"], eq2, radial / f.size * self.terms),
@@ -216,13 +217,13 @@ class Point:
 
     def euler(self) -> float:
         """max |⟨V_k, ∂f_n/∂V_k⟩ − f_n| relative to the largest ‖∂f_n/∂V_k‖."""
-        gap = polar.inner(self.layer, self.jacobian, self.seen["v"]) - self.f[:, None]
+        gap = layer_inner(self.layer, self.jacobian, self.seen["v"]) - self.f[:, None]
         return relative(np.max(np.abs(gap)), np.max(self.slopes))
 
 
 def points_of(problem: Problem, vectors: np.ndarray) -> list[Point]:
     """Every weight vector of (records, P) as a :class:`Point`."""
-    layer = polar.layer_of(problem.network)
+    layer = layer_of(problem.network)
     seen = {name: np.asarray(value) for name, value in _at_all(problem, vectors).items()}
     return [
         Point(problem, layer, {name: value[i] for name, value in seen.items()}) for i in range(len(vectors))

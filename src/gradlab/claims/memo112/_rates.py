@@ -14,13 +14,14 @@ from jaxtyping import Float
 from gradlab import figures
 from gradlab.claims import polar
 from gradlab.claims.polar import relative
+from gradlab.observe.layers import layer_inner, layer_norms, layer_of
 from gradlab.problem.problem import Problem
 
 
 def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
     """f, ∂L/∂f, ⟨W_k, ∂f/∂W_k⟩, ∇L without and with decay λ_k = k/K, and f(|W|, |x|)."""
     network, x, weights = problem.network, problem.data.inputs, problem.unravel(vector)
-    layer = polar.layer_of(network)
+    layer = layer_of(network)
     depth = int(layer.max()) + 1
     masks = jnp.asarray(layer == np.arange(depth)[:, None], dtype=jnp.float64)
 
@@ -61,12 +62,12 @@ class Rates:
 
     def __init__(self, problem: Problem, trajectory: xr.Dataset) -> None:
         self.problem, self.trajectory = problem, trajectory
-        self.layer = polar.layer_of(problem.network)
+        self.layer = layer_of(problem.network)
         self.vectors, self.errors = polar.kept(trajectory)
-        self.rho = polar.norms(self.layer, self.vectors)
+        self.rho = layer_norms(self.layer, self.vectors)
         seen = {name: np.asarray(value) for name, value in _at_all(problem, self.vectors).items()}
-        self.rates = -2.0 * polar.inner(self.layer, self.vectors, seen["gradient"])
-        self.decayed = -2.0 * polar.inner(self.layer, self.vectors, seen["decayed"])
+        self.rates = -2.0 * layer_inner(self.layer, self.vectors, seen["gradient"])
+        self.decayed = -2.0 * layer_inner(self.layer, self.vectors, seen["decayed"])
         self.sizes = 2.0 * np.sum(np.abs(np.sum(seen["slope"] * seen["f"], axis=-1)), axis=-1)[:, None]
         lost = np.sum(np.abs(seen["slope"]) * np.abs(seen["size"]), axis=(-2, -1))[:, None]
         operations = polar.operations(problem.network)
@@ -112,7 +113,7 @@ class Rates:
         """(max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)| where that is largest, and its error."""
         moved = np.abs(self.rho**2 - self.rho[0] ** 2)
         most = int(np.argmax(np.max(moved, axis=1)))
-        lost = 2.0 * self.rho[most] * polar.norms(self.layer, self.errors[most])
+        lost = 2.0 * self.rho[most] * layer_norms(self.layer, self.errors[most])
         largest = float(np.max(moved[most]))
         return relative(np.ptp(moved[most]), largest), 2.0 * relative(np.max(lost), largest)
 
@@ -125,7 +126,7 @@ class Rates:
             moved, bar = self.trajectory["balancedness"].values, self.trajectory["balancedness_error"].values
         else:
             moved = np.diff(self.rho**2 / degrees, axis=1)
-            lengths = polar.norms(self.layer, self.vectors) * polar.norms(self.layer, self.errors) / degrees
+            lengths = layer_norms(self.layer, self.vectors) * layer_norms(self.layer, self.errors) / degrees
             bar = 2.0 * (lengths[:, 1:] + lengths[:, :-1])
         return {
             "drift": float(np.max(np.abs(moved - moved[0]))) / scale,

@@ -34,6 +34,7 @@ from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.memo112._printed import Both, Distance, Printed, Unit, points_of
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at, run
+from gradlab.observe.layers import layer_norms, layer_of, spread
 from gradlab.problem.activations import leaky_relu
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Convolutional, Dense
@@ -110,9 +111,9 @@ MEASURES = (
 def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     """The five equations at every record, and the orbit of the printed system beside the given one."""
     square = isinstance(problem.loss, Square) and problem.network.outputs == 1
-    layer = polar.layer_of(problem.network)
+    layer = layer_of(problem.network)
     vectors, errors = polar.kept(trajectory)
-    rho = polar.norms(layer, vectors)
+    rho = layer_norms(layer, vectors)
     if not square or np.any(np.asarray(problem.decay) != 0.0) or not np.all(rho > 0.0):
         return deep_linear.nothing(MEASURES).assign(square=0.0)
     mean = np.exp(np.mean(np.log(rho), axis=1, keepdims=True))
@@ -148,7 +149,7 @@ def _orbit(
         }
     tolerance = SMOOTH if problem.network.smooth else KINKED
     scale = float(np.max(np.linalg.norm(vectors, axis=1)))
-    layer = polar.layer_of(problem.network)
+    layer = layer_of(problem.network)
     return {
         "orbit": float(np.max(gaps)) / scale,
         "orbit_error": float(np.max(bars)) / scale,
@@ -157,7 +158,7 @@ def _orbit(
         "unit_error": float(np.max(printed["unit_error"].values)),
         "unit_tolerance": tolerance,
         "distance": ("moment", gaps / scale),
-        "rho": ("moment", np.prod(polar.norms(layer, vectors), axis=1)),
+        "rho": ("moment", np.prod(layer_norms(layer, vectors), axis=1)),
         "rho_printed": ("moment", np.prod(printed["chart_rho"].values, axis=1)),
         "time": ("moment", trajectory["t"].values),
     }
@@ -165,7 +166,7 @@ def _orbit(
 
 def _beside(problem: Problem, trajectory: xr.Dataset, start: np.ndarray) -> xr.Dataset:
     """The printed system from the start of a plain trajectory to its times."""
-    equal = polar.spread(polar.norms(polar.layer_of(problem.network), start)) <= EQUAL
+    equal = spread(layer_norms(layer_of(problem.network), start)) <= EQUAL
     pace = 1.0 / len(problem.data.targets) if problem.loss.reduction == "mean" else 1.0
     pace *= 0.5 if problem.loss.half else 1.0  # type: ignore[attr-defined]
     flow = Printed(
@@ -186,7 +187,7 @@ def _flows(rng: np.random.Generator, count: int) -> Iterator[Case]:
     for group in polar.groups(("linear", "ReLU")):
         labels, problems, starts = polar.draws(rng, group, count)
         norms = [[np.linalg.norm(layer) for layer in start] for start in starts]
-        equal = polar.spread(norms) <= EQUAL
+        equal = spread(norms) <= EQUAL
         flow = Both(Printed(stack(problems), jnp.asarray(equal), jnp.ones(count)))
         seen = run(
             flow,

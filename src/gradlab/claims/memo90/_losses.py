@@ -1,10 +1,9 @@
-"""Losses that are differentiated together, and their first and second derivatives in the outputs."""
+"""Losses that are differentiated together."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,38 +38,5 @@ def family_of(problem: Problem) -> tuple[Problem, Family]:
     targets = (real,) * len(residual) + (signs,) * len(margin)
     if own not in losses:
         losses, targets = (*losses, own), (*targets, given)
-    base = Problem(problem.network, Square(), Data.make(np.asarray(problem.data.inputs), real))
+    base = Problem(problem.network, Square(), Data(np.asarray(problem.data.inputs), real))
     return base, Family(losses, tuple(map(jnp.asarray, targets)), losses.index(own))
-
-
-def slopes(loss: Loss, f: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ℓ'_n (N, C) and ℓ''_n (N, C, C), the factor of the reduction included."""
-    factor, eye = 1.0 / len(f) if loss.reduction == "mean" else 1.0, np.eye(f.shape[1])
-    if isinstance(loss, Square):
-        scale = factor * (1.0 if loss.half else 2.0)
-        return -scale * (targets - f), scale * np.broadcast_to(eye, (len(f), *eye.shape))
-    if isinstance(loss, Lp):
-        size = np.abs(f - targets)
-        first, second = (
-            loss.p * size ** (loss.p - 1) * np.sign(f - targets),
-            loss.p * (loss.p - 1) * size ** (loss.p - 2),
-        )
-        return factor * first, factor * second[:, :, None] * eye
-    if isinstance(loss, Exponential):
-        weight = np.exp(-targets[:, None] * f)
-        return -factor * targets[:, None] * weight, factor * weight[:, :, None]
-    if isinstance(loss, Logistic):
-        chance = 1.0 / (1.0 + np.exp(targets[:, None] * f))
-        return -factor * targets[:, None] * chance, factor * (chance * (1.0 - chance))[:, :, None]
-    if isinstance(loss, CrossEntropy):
-        chance = np.exp(f - f.max(axis=1, keepdims=True))
-        chance /= chance.sum(axis=1, keepdims=True)
-        return factor * (chance - eye[targets]), factor * (
-            chance[:, :, None] * eye - chance[:, :, None] * chance[:, None]
-        )
-
-    def one(f: Any, target: Any) -> Any:
-        return loss.per_example(f[None], target[None])[0]
-
-    first, second = (jax.jit(jax.vmap(derivative(one)))(f, targets) for derivative in (jax.grad, jax.hessian))
-    return factor * np.asarray(first), factor * np.asarray(second)

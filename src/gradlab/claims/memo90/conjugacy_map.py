@@ -25,10 +25,11 @@ import xarray as xr
 
 from gradlab import figures
 from gradlab.analysis.conjugacy import Conjugacy, conjugacy, hyperbolicity
+from gradlab.analysis.equilibria.minimising import descend
 from gradlab.analysis.power_map import PowerMap, between, power_map
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS, generator, rotation
-from gradlab.claims.quasi_newton import descend, standing
+from gradlab.claims.teachers import resting
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic
 from gradlab.problem.networks import Dense
@@ -177,22 +178,22 @@ EXAMPLES = 8
 def _nonlinear(random: np.random.Generator) -> tuple[Problem, np.ndarray]:
     inputs = random.standard_normal((EXAMPLES, 2))
     signs = np.where(inputs @ [1.0, 0.5] + 0.3 * random.standard_normal(EXAMPLES) > 0.0, 1.0, -1.0)
-    problem = Problem.make(Dense((2, 2, 1), "tanh"), Logistic("mean"), Data.make(inputs, signs), 0.02)
+    problem = Problem(Dense((2, 2, 1), "tanh"), Logistic("mean"), Data(inputs, signs), 0.02)
     return problem, descend(problem, random.standard_normal(problem.size))
 
 
 def _linear(random: np.random.Generator) -> tuple[Problem, np.ndarray]:
     inputs = random.standard_normal((EXAMPLES, 5))
     signs = np.where(inputs @ np.linspace(1.0, 0.5, 5) > 0.0, 1.0, -1.0)
-    problem = Problem.make(Dense.deep_linear((5, 1, 1)), Exponential("mean"), Data.make(inputs, signs), 0.05)
+    problem = Problem(Dense.deep_linear((5, 1, 1)), Exponential("mean"), Data(inputs, signs), 0.05)
     return problem, descend(problem, random.standard_normal(problem.size))
 
 
 def _rotated(random: np.random.Generator, problem: Problem, end: np.ndarray) -> tuple[Problem, np.ndarray]:
     """The same deep linear net in rotated inputs, and the same minimum."""
     turn = rotation(random, 5)
-    data = Data.make(np.asarray(problem.data.inputs) @ turn, np.asarray(problem.data.targets))
-    other = Problem.make(problem.network, problem.loss, data, problem.decay)
+    data = Data(np.asarray(problem.data.inputs) @ turn, np.asarray(problem.data.targets))
+    other = Problem(problem.network, problem.loss, data, problem.decay)
     return other, np.concatenate([end[:5] @ turn, end[5:]])
 
 
@@ -209,9 +210,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             "deep linear, rotated": (linear, _rotated(random, *linear)),
         }
         for name, ((first, end), (second, other)) in pairs.items():
-            yield Case(
-                f"{name}, {number}", Pair(first, second), standing(end, other_weights=("other", other))
-            )
+            yield Case(f"{name}, {number}", Pair(first, second), resting(end, other_weights=("other", other)))
 
 
 def draw(dataset: xr.Dataset) -> Any:

@@ -16,7 +16,7 @@ Settings, before any run. Two and three layers; linear, tanh, smooth ReLU; N up 
 inputs. ReLU nets, where units switch off, are drawn until every example activates a unit.
 
 Tolerances. Formulas differ by rounding: 1e-10. Two eigenvalues are equal within twice their bound and distinct
-beyond a thousand times that (hessians.py); what lies between is the error of the count.
+beyond a thousand times that (counting.py); what lies between is the error of the count.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import hessians, teachers
+from gradlab.analysis.equilibria import counting
+from gradlab.claims import teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
-from gradlab.claims.sigma import derivatives_of
+from gradlab.observe.local import automatic_hessian, outputs
 from gradlab.problem.activations import smooth_relu
 from gradlab.problem.losses import Exponential
 from gradlab.problem.networks import Dense
@@ -125,18 +126,17 @@ CORRECTED_MEASURES = (
 
 def printed(problem: Problem, network: Dense, vector: np.ndarray) -> np.ndarray:
     """Eqs. 45 and 46 with their indices: Σ e^{−yf} (∂f∂fᵀ − y ∂²f) of W_2 σ(W_1 x), block by block."""
-    sigma = derivatives_of(network.activation)
-    assert sigma is not None
+    sigma = network.activation.derivative
     x, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
     d, h, _ = network.widths
     W1, W2 = vector[: h * d].reshape(h, d), vector[h * d :]
     total = np.zeros((len(vector), len(vector)))
     for xn, yn in zip(x, y, strict=True):
         z = W1 @ xn
-        below, above = np.outer(W2 * sigma[1](z), xn).ravel(), sigma[0](z)
+        below, above = np.outer(W2 * sigma(z, 1), xn).ravel(), sigma(z, 0)
         first = np.concatenate([below, above])
-        same = np.kron(np.diag(W2 * sigma[2](z)), np.outer(xn, xn))
-        across = np.kron(np.diag(sigma[1](z)), xn[:, None])
+        same = np.kron(np.diag(W2 * sigma(z, 2)), np.outer(xn, xn))
+        across = np.kron(np.diag(sigma(z, 1)), xn[:, None])
         second = np.block([[same, across], [across.T, np.zeros((h, h))]])
         total += np.exp(-yn * (W2 @ above)) * (np.outer(first, first) - yn * second)
     return total
@@ -156,15 +156,15 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
             unknown | {"exponential": float(isinstance(problem.loss, Exponential)), "layers": 0.0}
         )
     vector = teachers.end(trajectory)
-    found = hessians.point(problem, vector)
+    found = counting.eigenvalues(problem, vector)
     examples, size, layers = problem.data.inputs.shape[0], problem.size, len(network.widths) - 1
-    H = hessians.automatic(problem, vector)
+    H = automatic_hessian(problem, vector)
     scale, values = float(np.linalg.norm(H)) or 1.0, np.linalg.eigvalsh(H)
     factor = problem.factor / (examples if problem.loss.reduction == "mean" else 1.0)
     gap = float(np.linalg.norm(factor * printed(problem, network, vector) - H)) if layers == 2 else 0.0
-    every, some = (hessians.distinct(values, found.bound, nonzero=nonzero) for nonzero in (False, True))
+    every, some = (counting.distinct(values, found.bound, nonzero=nonzero) for nonzero in (False, True))
     margins = np.asarray(problem.data.targets) * found.here.f[:, 0]
-    rank = hessians.rank(np.asarray(problem.data.inputs).reshape(examples, -1))
+    rank = counting.decided_rank(np.asarray(problem.data.inputs).reshape(examples, -1))
     numbers = {
         "exponential": 1.0,
         "plain": float(np.max(np.asarray(problem.decay))),
@@ -187,7 +187,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     return teachers.scalars(numbers)
 
 
-def _law(network: Dense, rank: float, some: hessians.Count) -> dict[str, float]:
+def _law(network: Dense, rank: float, some: counting.Count) -> dict[str, float]:
     if len(network.widths) != 3 or network.activation.name in ("relu", "leaky_relu"):
         return {"law": 0.0, "law_error": 0.0}
     if not np.isfinite(rank):
@@ -234,7 +234,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
 
 
 def _margin(problem: Problem, vector: np.ndarray) -> float:
-    f = np.abs(hessians.outputs(problem, vector))
+    f = np.abs(outputs(problem, vector))
     return float(f.min() / f.max()) if f.any() else 0.0
 
 

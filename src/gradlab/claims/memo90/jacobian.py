@@ -35,9 +35,9 @@ import xarray as xr
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS, generator, inputs, points, ratio
-from gradlab.claims.derivatives import Scalars, coordinates, differentials
-from gradlab.claims.memo90._losses import family_of, slopes
+from gradlab.claims.memo90._losses import family_of
 from gradlab.laboratory import at
+from gradlab.observe.local import Scalars, coordinates, differentials
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Loss, Lp, Square
@@ -121,7 +121,7 @@ class _Point:
         d2f = changes[:count, :outputs].reshape(count, examples, -1, size)
         self.field, self.around = -gradients[0, own], -gradients[count:, own]
         self.jacobian = -changes[:count, own]
-        first, second = slopes(problem.loss, self.f, np.asarray(problem.data.targets))
+        first, second = problem.loss.slopes(self.f, np.asarray(problem.data.targets))
         terms = first[:, :, None] * self.df
         self.field_sum, self.field_unit = -terms.sum(axis=(0, 1)), float(np.linalg.norm(terms, axis=2).sum())
         self.squares = -np.einsum(
@@ -314,11 +314,11 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             x = _inputs(rng, 6, int(np.prod(network.input_shape)), kind)
             looked_at = [_weights(rng, network) for _ in range(3)]
             # the teacher's outputs, by the program that is needed anyway
-            blank = Problem.make(network, Square(), Data.make(x, np.zeros((6, network.outputs))))
+            blank = Problem(network, Square(), Data(x, np.zeros((6, network.outputs))))
             outputs = _Point(
                 blank, np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(looked_at[0])])
             ).f
-            problem = Problem.make(network, loss, Data.make(x, _targets(rng, loss, outputs)))
+            problem = Problem(network, loss, Data(x, _targets(rng, loss, outputs)))
             half = ", half" if isinstance(loss, Square) and loss.half else ""
             label = f"{name}, {type(loss).__name__} ({loss.reduction}{half}), {kind} {i // len(plans) + 1}"
             yield Case(label, problem, at(problem, looked_at, ()))

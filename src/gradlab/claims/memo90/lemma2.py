@@ -18,7 +18,7 @@ the least one.
 Settings, before any run. λ = 0.1, 0.01, 0.001 as far as data are fitted; width 1 to more weights than examples;
 three other starts a case.
 
-Tolerances. Counts: decided by a factor of a thousand, see hessians.py. Potentials of one minimum reached twice agree
+Tolerances. Counts: decided by a factor of a thousand, see counting.py. Potentials of one minimum reached twice agree
 to rounding, 1e-13 relative; different minima are told at 1e-6. Stationarity: ‖∇L‖ at its rounding over λ‖W‖, 1e-9 at
 most.
 """
@@ -32,9 +32,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import basins, hessians, regularised, teachers
+from gradlab.analysis.equilibria import counting, minimising
+from gradlab.claims import regularised, teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
+from gradlab.observe.local import Local, local
 from gradlab.problem.activations import leaky_relu, polynomial, smooth_relu
 from gradlab.problem.losses import Exponential, Logistic, Loss, Square
 from gradlab.problem.networks import Dense
@@ -131,10 +133,10 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     if not tail or not np.all(np.asarray(problem.decay)):
         unknown = {measure.id: np.nan for measure in (*MEASURES, *CORRECTED_MEASURES)}
         return teachers.scalars(unknown | {"tail": float(tail), "decayed": float(np.min(problem.decay))})
-    found = hessians.point(problem, teachers.end(trajectory), equilibrium=True)
-    here, own = found.here, basins.potential(problem, found.vector)
+    found = counting.eigenvalues(problem, teachers.end(trajectory), equilibrium=True)
+    here, own = found.here, minimising.potential(problem, found.vector)
     rivals = trajectory["rivals"].values if "rivals" in trajectory else found.vector[None]
-    lowest = min(own, *(basins.potential(problem, rival) for rival in rivals))
+    lowest = min(own, *(minimising.potential(problem, rival) for rival in rivals))
     pulled = here.decay * found.vector
     size = float(np.linalg.norm(pulled)) or 1.0
     apart = pulled - here.rows.T @ np.linalg.lstsq(here.rows.T, pulled, rcond=None)[0]
@@ -153,7 +155,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     return teachers.scalars(numbers)
 
 
-def _near(problem: Problem, here: hessians.Local) -> float:
+def _near(problem: Problem, here: Local) -> float:
     targets = np.asarray(problem.data.targets)
     if problem.loss.kind == "residual":
         return float(np.linalg.norm(targets - here.f) / np.linalg.norm(targets))
@@ -198,9 +200,9 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
                 _, drawn = regularised.drawn(rng, network, loss, examples, LAMBDAS, positive)
                 starts = [teachers.weights(rng, network) for _ in range(3)]
                 for size, (problem, vector) in zip(LAMBDAS, drawn, strict=True):
-                    if _near(problem, hessians.local(problem, vector)) > NEAR:
+                    if _near(problem, local(problem, vector)) > NEAR:
                         continue
-                    rivals = np.stack([basins.minimum(problem, start) for start in starts])
+                    rivals = np.stack([minimising.minimum(problem, start) for start in starts])
                     name = f"{network.activation.name} {widths}, {type(loss).__name__}"
                     label = f"{name}, N = {examples}, λ = {size:.0e}, {i + 1}"
                     more = {"rivals": (("start", "weight"), rivals)}

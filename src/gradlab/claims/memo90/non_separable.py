@@ -32,6 +32,7 @@ import scipy.optimize
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis.one_layer import LinearExponential, linear_exponential
 from gradlab.analysis.paths import regularised_exponential
 from gradlab.claims import exponential as ex
 from gradlab.claims import one_layer as one
@@ -218,7 +219,7 @@ def _on(hessian: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The end of a run against equilibria, the Hessian there on and beside the spans that matter."""
-    net = ex.linear_exponential(problem)
+    net = linear_exponential(problem)
     if net is None or net.decay > 0.0:
         unknown = {m.id: np.nan for m in (*MEASURES, *CORRECTED_MEASURES) if m.role == "part"}
         nothing = {"misclassified": 0.0, "converges": 0.0, "core": 0.0, "undecayed": 0.0}
@@ -255,7 +256,7 @@ def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
 
 
 def _limits(
-    problem: Any, net: ex.LinearExponential, w: np.ndarray, inner: np.ndarray, S: np.ndarray
+    problem: Any, net: LinearExponential, w: np.ndarray, inner: np.ndarray, S: np.ndarray
 ) -> dict[str, float]:
     """How far w is from the minimiser on S; ``finite`` is the same number where the core is everything."""
     if not inner.any():

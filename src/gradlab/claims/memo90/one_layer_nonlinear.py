@@ -29,11 +29,12 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis.equilibria.minimising import descend
 from gradlab.analysis.linearisation import one_layer_mapping, scales, slopes, unit
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS, generator
-from gradlab.claims.derivatives import layer_of
-from gradlab.claims.quasi_newton import descend, standing
+from gradlab.claims.teachers import resting
+from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import Activation, Standard, polynomial, smooth_relu
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential
@@ -273,13 +274,13 @@ def _unit_problem(random: np.random.Generator, activation: Activation, flipped: 
     y = np.where(x @ random.standard_normal(size) > 0.0, 1.0, -1.0)
     if flipped:
         y[:2] *= -1.0
-    return Problem.make(unit(activation, size), Exponential(), Data.make(x, y), DECAY)
+    return Problem(unit(activation, size), Exponential(), Data(x, y), DECAY)
 
 
 def _deep_problem(random: np.random.Generator, activation: str) -> Problem:
     x = random.standard_normal((3, 5))
     y = np.where(random.standard_normal(3) > 0.0, 1.0, -1.0)
-    return Problem.make(Dense((5, 3, 1), activation), Exponential(), Data.make(x, y), DECAY)
+    return Problem(Dense((5, 3, 1), activation), Exponential(), Data(x, y), DECAY)
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:
@@ -297,11 +298,11 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
                 problem = _unit_problem(random, activation, flipped)
                 end = descend(problem, 0.5 * random.standard_normal(problem.size))
                 labels = "flipped" if flipped else "a teacher's"
-                yield Case(f"one unit, {name}, labels {labels}, {number}", problem, standing(end))
+                yield Case(f"one unit, {name}, labels {labels}, {number}", problem, resting(end))
         for name in ("tanh", "relu"):
             problem = _deep_problem(random, name)
             end = descend(problem, random.standard_normal(problem.size))
-            yield Case(f"two layers, {name}, {number}", problem, standing(end))
+            yield Case(f"two layers, {name}, {number}", problem, resting(end))
 
 
 def draw(dataset: xr.Dataset) -> Any:

@@ -26,6 +26,7 @@ import xarray as xr
 from scipy.special import lambertw
 
 from gradlab import figures
+from gradlab.analysis.one_layer import linear_exponential
 from gradlab.claims import exponential as ex
 from gradlab.claims import one_layer as one
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
@@ -147,7 +148,7 @@ def coupled(rows: np.ndarray, decay: float) -> np.ndarray:
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The end of a run against the printed form, the coupled one, and the printed Hessian."""
-    net = ex.linear_exponential(problem)
+    net = linear_exponential(problem)
     if net is None or net.decay <= 0.0:
         unknown = {m.id: np.nan for m in (*MEASURES, *CORRECTED_MEASURES) if m.role == "part"}
         return one.scalars({**unknown, "linear": float(net is not None), "decay": 0.0})

@@ -29,10 +29,12 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import hessians, regularised, teachers
+from gradlab.analysis.equilibria import counting
+from gradlab.analysis.equilibria.rounding import EPS
+from gradlab.claims import regularised, teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
-from gradlab.claims.sigma import derivatives_of
+from gradlab.observe.local import automatic_hessian, local
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -105,8 +107,8 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
             | {"square": float(isinstance(problem.loss, Square)), "decayed": float(np.min(problem.decay))}
         )
     vector = teachers.end(trajectory)
-    found = hessians.point(problem, vector, equilibrium=True)
-    here, H = found.here, hessians.automatic(problem, vector)
+    found = counting.eigenvalues(problem, vector, equilibrium=True)
+    here, H = found.here, automatic_hessian(problem, vector)
     unit, scale = float(np.min(here.decay)), float(np.linalg.norm(H))
     gap = np.linalg.norm(H - here.squares - np.diag(here.decay), 2)
     numbers = {
@@ -128,24 +130,23 @@ def _origin(problem: Problem) -> dict[str, float]:
     """The least eigenvalue of ∇²L at W = 0 against its closed form."""
     network = problem.network
     nothing = {"origin": 0.0, "origin_error": 0.0, "origin_least": np.nan}
-    sigma = derivatives_of(network.activation) if isinstance(network, Dense) and not network.bias else None
-    if sigma is None or not isinstance(network, Dense) or network.activation.name in ("relu", "leaky_relu"):
+    if not isinstance(network, Dense) or network.bias or network.activation.name in ("relu", "leaky_relu"):
         return nothing
-    zero = np.zeros(1)
-    if len(network.widths) < 3 or sigma[0](zero)[0] != 0.0:
+    sigma, zero = network.activation.derivative, np.zeros(1)
+    if len(network.widths) < 3 or sigma(zero, 0)[0] != 0.0:
         return nothing
-    here = hessians.local(problem, np.zeros(problem.size))
+    here = local(problem, np.zeros(problem.size))
     values = np.linalg.eigvalsh(here.hessian)
     decay = np.broadcast_to(np.asarray(problem.decay), (len(network.widths) - 1,))
     expected = float(decay.min())
     if len(network.widths) == 3:
         x = np.asarray(problem.data.inputs).reshape(len(here.f), -1)
-        across = float(sigma[1](zero)[0] * np.linalg.norm(here.first.T @ x, 2))
+        across = float(sigma(zero, 1)[0] * np.linalg.norm(here.first.T @ x, 2))
         expected = float(decay.mean() - np.hypot(0.5 * (decay[0] - decay[1]), across))
     size = float(np.abs(values).max())
     return {
         "origin": abs(float(values[0]) - expected) / size,
-        "origin_error": len(values) * hessians.EPS,
+        "origin_error": len(values) * EPS,
         "origin_least": float(values[0]),
     }
 

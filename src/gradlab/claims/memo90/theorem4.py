@@ -10,10 +10,10 @@ and rescalings: the condition is not necessary.
 
 Settings, before any run. A grid of widths on both sides of the border, H = 1, 2, 3, one to four outputs, six
 activations; targets are the network's own outputs at random weights, which are the zero. Derivatives in NumPy
-(hessians.py; no program is compiled for a shape), against automatic differentiation in the tests.
+(counting.py; no program is compiled for a shape), against automatic differentiation in the tests.
 
 Counts. At zero loss ∇²L = JᵀJ, and its zeros are counted as P − rank J from singular values, which tell a zero from
-a small number at 1e-13 where eigenvalues do at 1e-7; decided by a factor of a thousand, see hessians.py.
+a small number at 1e-13 where eigenvalues do at 1e-7; decided by a factor of a thousand, see counting.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import hessians, teachers
+from gradlab.analysis.equilibria import counting
+from gradlab.claims import teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
 from gradlab.problem.activations import polynomial, smooth_relu
@@ -99,10 +100,10 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     network = problem.network
     if not isinstance(network, Dense) or network.bias or len(network.widths) < 3:
         return teachers.scalars({measure.id: np.nan for measure in MEASURES} | {"chain": 0.0})
-    found = hessians.point(problem, teachers.end(trajectory))
+    found = counting.eigenvalues(problem, teachers.end(trajectory))
     examples = problem.data.inputs.shape[0]
     width = border(network.widths, examples)
-    count = hessians.kernel_at_zero(problem, found.vector)
+    count = counting.kernel_at_zero(problem, found.vector)
     residuals = examples * network.outputs
     injective = network.activation.name == "tanh" and problem.size <= residuals and width <= 0
     numbers = {
@@ -161,7 +162,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             network = Dense(widths, activation)
             for i in range(1 if budget == "quick" else 3):
                 problem, vector = teachers.teacher(rng, network, Square(half=True), examples)
-                while hessians.kink(problem, vector):
+                while counting.near_kink(problem, vector):
                     problem, vector = teachers.teacher(rng, network, Square(half=True), examples)
                 label = f"{widths}, n = {examples}, {network.activation.name}, {i + 1}"
                 yield Case(label, problem, teachers.resting(vector))

@@ -268,10 +268,10 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
 def _problem(random: np.random.Generator, network: Network, examples: int) -> tuple[Problem, np.ndarray]:
     """A net on its own outputs at normal weights, and these weights."""
     inputs = random.standard_normal((examples, *network.input_shape))
-    blank = Problem.make(network, Square(), Data.make(inputs, np.zeros((examples, network.outputs))))
+    blank = Problem(network, Square(), Data(inputs, np.zeros((examples, network.outputs))))
     centre = random.standard_normal(blank.size)
     targets = np.asarray(blank.outputs(blank.unravel(jnp.asarray(centre))))
-    return Problem.make(network, Square(), Data.make(inputs, targets)), centre
+    return Problem(network, Square(), Data(inputs, targets)), centre
 
 
 def _around(trajectory: xr.Dataset, i: int, centre: np.ndarray) -> xr.Dataset:

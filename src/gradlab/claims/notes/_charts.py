@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.deep_linear import EPS, ratio
-from gradlab.claims.derivatives import Scalars, differentials
 from gradlab.dynamics import tree
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.flow import Flow, GradientFlow
+from gradlab.observe.local import Scalars, differentials
 from gradlab.observe.observables import Observable
 from gradlab.problem.problem import Problem
 

@@ -32,13 +32,16 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import basins, deep_linear, hessians, teachers
+from gradlab.analysis import linear_nets
+from gradlab.analysis.equilibria import counting, minimising
+from gradlab.claims import teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator, orbit
 from gradlab.claims.notes.regularise_to_hyperbolic import plain
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
+from gradlab.observe.local import automatic_hessian, local
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -117,11 +120,11 @@ CORRECTED_MEASURES = (
 )
 
 
-def formulas(problem: Problem, found: hessians.Point) -> dict[str, float]:
+def formulas(problem: Problem, found: counting.Eigenvalues) -> dict[str, float]:
     """The printed and the mended sums against automatic differentiation of the potential."""
     here, vector = found.here, found.vector
     velocity = -np.asarray(problem.ravel(problem.gradient(problem.unravel(jnp.asarray(vector)))))
-    H, decay = hessians.automatic(problem, vector), np.diag(here.decay)
+    H, decay = automatic_hessian(problem, vector), np.diag(here.decay)
     pull = here.decay * vector
     drive = np.einsum("nc,ncp->p", -here.first, here.jacobian)
     # not ‖drive‖: at zero loss it is rounding
@@ -157,7 +160,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
         unknown = {measure.id: np.nan for measure in (*MEASURES, *CORRECTED_MEASURES)}
         return teachers.scalars(unknown | {"square": 0.0})
     vector = teachers.end(trajectory)
-    found = hessians.point(problem, vector)
+    found = counting.eigenvalues(problem, vector)
     return teachers.scalars(
         {
             "square": 1.0,
@@ -169,12 +172,12 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _kernel(problem: Problem, found: hessians.Point) -> dict[str, float]:
+def _kernel(problem: Problem, found: counting.Eigenvalues) -> dict[str, float]:
     outer = problem.data.inputs.shape[0] * problem.network.outputs
     numbers = {"missing": 0.0, "missing_error": 0.0, "kernel": np.nan, "outer": float(outer)}
     bare = float(np.max(np.asarray(problem.decay))) == 0.0
     if bare and teachers.residual(problem, found.here) <= teachers.ZERO:
-        count = hessians.kernel_at_zero(problem, found.vector)
+        count = counting.kernel_at_zero(problem, found.vector)
         numbers["kernel"] = count.number
         if outer < problem.size:
             numbers |= teachers.counted("missing", count.short_of(1.0))
@@ -197,8 +200,8 @@ def _limit(problem: Problem, trajectory: xr.Dataset) -> dict[str, float]:
         return numbers
     path, errors = kept
     bare = plain(problem)
-    limit = basins.interpolant(bare, path[-1])
-    here, start = hessians.local(bare, limit), float(np.linalg.norm(path[0]))
+    limit = minimising.interpolant(bare, path[-1])
+    here, start = local(bare, limit), float(np.linalg.norm(path[0]))
     apart = limit - here.rows.T @ np.linalg.lstsq(here.rows.T, limit, rcond=None)[0]
     left = float(np.linalg.norm(apart))
     error = float(np.linalg.norm(limit - path[-1]) + np.linalg.norm(errors[-1])) / start
@@ -256,7 +259,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             yield Case(f"{activation} {widths}, zero loss, {i + 1}", base, teachers.resting(vector))
             y = rng.standard_normal((examples, widths[-1]))
             decay = (0.1, 0.5)[i % 2]
-            problem = Problem.make(network, Square(half=True), Data.make(base.data.inputs, y), decay)
+            problem = Problem(network, Square(half=True), Data(base.data.inputs, y), decay)
             other = teachers.weights(rng, network)
             yield Case(f"{activation} {widths}, λ = {decay}, {i + 1}", problem, teachers.resting(other))
     for widths, activation, examples in FLOWS if budget == "quick" else FLOWS + MORE_FLOWS:
@@ -271,10 +274,10 @@ def _flows(
     for i in range(draws):
         x = rng.standard_normal((examples, widths[0])) if widths[0] > 1 else np.ones((1, 1))
         y = rng.uniform(0.8, 2.5, (examples, 1)) * rng.choice((-1.0, 1.0), (examples, 1))
-        direction = rng.standard_normal(Problem.make(network, Square(), Data.make(x, y)).size)
+        direction = rng.standard_normal(Problem(network, Square(), Data(x, y)).size)
         for scale in SCALES:
-            problems.append(Problem.make(network, Square(half=True), Data.make(x, y)))
-            starts.append(deep_linear.layers(network, scale * direction / np.linalg.norm(direction)))
+            problems.append(Problem(network, Square(half=True), Data(x, y)))
+            starts.append(linear_nets.layers(network, scale * direction / np.linalg.norm(direction)))
             labels.append(f"{activation} {widths}, flow from {scale:.0e}, {i + 1}")
     weights = tuple(np.stack(parts) for parts in zip(*starts, strict=True))
     runs = run(

@@ -31,9 +31,10 @@ import xarray as xr
 
 from gradlab import figures
 from gradlab.analysis.conjugacy import COARSE, FINE, Conjugacy, conjugacy, hyperbolicity
+from gradlab.analysis.equilibria.minimising import descend
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
-from gradlab.claims.quasi_newton import descend, standing
+from gradlab.claims.teachers import resting
 from gradlab.problem.activations import smooth_relu
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Loss, Square
@@ -196,9 +197,7 @@ def draw_problem(random: np.random.Generator, network: Network, loss: Loss, deca
     inputs = random.standard_normal((EXAMPLES, size))
     targets = inputs @ np.linspace(1.0, 0.5, size) + 0.3 * random.standard_normal(EXAMPLES)
     signs = np.where(targets > 0.0, 1.0, -1.0)
-    return Problem.make(
-        network, loss, Data.make(inputs, signs if loss.labels == "sign" else targets[:, None]), decay
-    )
+    return Problem(network, loss, Data(inputs, signs if loss.labels == "sign" else targets[:, None]), decay)
 
 
 def cases(budget: Budget, key: Any) -> Iterator[Case]:
@@ -211,7 +210,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             problem = draw_problem(random, network, loss, decay)
             start = random.standard_normal(problem.size)
             end = np.zeros(problem.size) if origin else descend(problem, start)
-            yield Case(f"{name}, {type(loss).__name__}, λ = {decay:g}, {number}", problem, standing(end))
+            yield Case(f"{name}, {type(loss).__name__}, λ = {decay:g}, {number}", problem, resting(end))
 
 
 def draw(dataset: xr.Dataset) -> Any:

@@ -35,8 +35,8 @@ import xarray as xr
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import EPS, generator, points, ratio
-from gradlab.claims.derivatives import layer_of
 from gradlab.laboratory import at
+from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import leaky_relu, polynomial
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
@@ -311,8 +311,8 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         for name, network, count in ARCHITECTURES:
             for kind in KINDS:
                 inputs = _inputs(rng, count, int(np.prod(network.input_shape)), kind)
-                data = Data.make(inputs, rng.standard_normal((count, network.outputs)))
-                problem = Problem.make(network, Square(), data)
+                data = Data(inputs, rng.standard_normal((count, network.outputs)))
+                problem = Problem(network, Square(), data)
                 looked_at = [_weights(rng, network, number) for number in range(4)]
                 yield Case(f"{name}, {kind} {draw + 1}", problem, at(problem, looked_at, ()))
 

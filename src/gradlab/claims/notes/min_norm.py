@@ -31,6 +31,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis.one_layer import OneLayer, one_layer
 from gradlab.claims import one_layer as one
 from gradlab.claims.claim import Budget, Claim, Measure, Study
 from gradlab.dynamics.descent import GradientDescent
@@ -135,7 +136,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Any]:
         for j in range(48 if full else 24):
             kind, scale = one.KINDS[j % 3], SCALES[j // 3 % len(SCALES)]
             X, Y = one.draw(random, kind, N, d, C)
-            problems.append(Problem.make(Dense((d, C)), Square(half=True), Data.make(X, Y)))
+            problems.append(Problem(Dense((d, C)), Square(half=True), Data(X, Y)))
             starts.append(scale * random.standard_normal((C, d)))
             labels.append(f"{N} × {d}, {kind} {j // 3 + 1}, W(0) of scale {scale:g}")
         descent = partial(GradientDescent, step=one.stable_steps(problems))
@@ -163,7 +164,7 @@ def _ridges(problems: list[Problem], decays: list[float]) -> list[dict[str, Any]
     ]
 
 
-def _printed(net: one.OneLayer, least: np.ndarray) -> dict[str, float]:
+def _printed(net: OneLayer, least: np.ndarray) -> dict[str, float]:
     """What becomes of the printed formula: whether its inverse exists, and what may stand for it."""
     size = float(np.linalg.norm(least))
     moment, gram, cross = net.X.T @ net.X, net.X @ net.X.T, net.Y.T @ net.X
@@ -188,14 +189,14 @@ def _printed(net: one.OneLayer, least: np.ndarray) -> dict[str, float]:
     }
 
 
-def _approach(problem: Any, net: one.OneLayer, trajectory: xr.Dataset) -> tuple[float, float]:
+def _approach(problem: Any, net: OneLayer, trajectory: xr.Dataset) -> tuple[float, float]:
     """The largest ‖W_λ − YX⁺‖ over its linear bound, and its error."""
     least = net.minimum_norm()
     size, square = float(np.linalg.norm(least)), float(net.singular[-1]) ** 2
     decays = DECADES * 2.0 * net.factor
     limits = [(float(decay), net.ridge(decay, net.factor), 0.0) for decay in decays]
     if "ridge_weights" in trajectory:
-        decay, W = float(trajectory["ridge_decay"]), one.matrix(net, trajectory["ridge_weights"].values)
+        decay, W = float(trajectory["ridge_decay"]), net.matrix(trajectory["ridge_weights"].values)
         decayed = replace(net, decay=decay)
         left = decayed.rest(W, one.gradient(one.under(problem, problem.loss, decay), W))
         limits = [(decay, W, left / size)]
@@ -209,15 +210,15 @@ def _approach(problem: Any, net: one.OneLayer, trajectory: xr.Dataset) -> tuple[
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """Where the run ended against YX⁺ and the null-space part of its start; the printed formula."""
-    net = one.one_layer(problem)
+    net = one_layer(problem)
     measures = (*_SHARED, INVERSE, *GRAM)
     if net is None:
         return one.scalars({"one_layer": 0.0} | {measure.id: np.nan for measure in measures[1:]})
     least = net.minimum_norm()
     weights = one.history(trajectory)
-    start = np.full_like(least, np.nan) if weights is None else one.matrix(net, weights[0])
+    start = np.full_like(least, np.nan) if weights is None else net.matrix(weights[0])
     last = one.end(trajectory)
-    W, scale = one.matrix(net, last), float(np.linalg.norm(least) + np.linalg.norm(start))
+    W, scale = net.matrix(last), float(np.linalg.norm(least) + np.linalg.norm(start))
     left = net.rest(W, one.gradient(problem, W))
     if "final_weights_error" in trajectory:
         left += float(np.linalg.norm(trajectory["final_weights_error"].values))

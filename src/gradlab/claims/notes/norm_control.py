@@ -33,7 +33,9 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis import linear_nets
 from gradlab.analysis.linear_nets import end_to_end
+from gradlab.analysis.one_layer import OneLayer, one_layer
 from gradlab.claims import deep_linear
 from gradlab.claims import one_layer as one
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
@@ -127,7 +129,7 @@ MEASURES = (
 
 def _matrices(problem: Problem, vectors: np.ndarray) -> list[tuple[np.ndarray, ...]]:
     network: Any = problem.network
-    return [deep_linear.layers(network, vector) for vector in vectors]
+    return [linear_nets.layers(network, vector) for vector in vectors]
 
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
@@ -162,7 +164,7 @@ def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
         numbers |= {name: float(changes[k]), f"{name}_error": float(bars[k])}
         tolerance = {"returns": 1e-6, "moves": 1e-3}[name]
         numbers[f"{name}_tolerance"] = tolerance if which else _NOTHING * (1.0 if name == "returns" else -1.0)
-    net = one.one_layer(problem)
+    net = one_layer(problem)
     numbers |= _no_layer() if net is None else _one_layer(problem, net, vectors, kicks, struck, rests)
     return one.scalars(numbers)
 
@@ -191,15 +193,15 @@ def _no_layer() -> dict[str, float]:
 
 def _one_layer(
     problem: Problem,
-    net: one.OneLayer,
+    net: OneLayer,
     vectors: np.ndarray,
     kicks: np.ndarray,
     struck: Sequence[int] | np.ndarray,
     rests: np.ndarray,
 ) -> dict[str, float]:
     """The exact statements: the ridge solution, and what no example sees."""
-    W = [one.matrix(net, vector) for vector in vectors]
-    xi = [one.matrix(net, kick) for kick in kicks]
+    W = [net.matrix(vector) for vector in vectors]
+    xi = [net.matrix(kick) for kick in kicks]
     values = np.linalg.eigvalsh(np.asarray(problem.hessian((W[-1],))))
     rounding = one.EPS * len(values)
     numbers = _no_layer()
@@ -287,16 +289,16 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         for j in range(24):
             kind = one.KINDS[j % 3]
             decay = float(np.geomspace(0.3, 3.0, 12)[j // 2]) if j % 2 else 0.0
-            data = Data.make(*one.draw(random, kind, 6, 10, 2))
-            problems.append(Problem.make(Dense((10, 2)), Square(half=True), data, decay))
+            data = Data(*one.draw(random, kind, 6, 10, 2))
+            problems.append(Problem(Dense((10, 2)), Square(half=True), data, decay))
             labels.append(f"one layer, {kind} {i}.{j // 3 + 1}, λ = {decay:.2g}")
             starts.append((random.standard_normal((2, 10)),))
         yield from kicked(labels, problems, starts, keys[:24], 1.0, 150.0, 5)
         problems, labels, starts = [], [], []
         for j in range(12):
             decay = 0.2 if j % 2 else 0.0
-            data = Data.make(*one.draw(random, "full rank", 4, 6, 2))
-            problems.append(Problem.make(Dense.deep_linear((6, 3, 2)), Square(half=True), data, decay))
+            data = Data(*one.draw(random, "full rank", 4, 6, 2))
+            problems.append(Problem(Dense.deep_linear((6, 3, 2)), Square(half=True), data, decay))
             labels.append(f"two layers, {i}.{j + 1}, λ = {decay:.2g}")
             starts.append((0.7 * random.standard_normal((3, 6)), 0.7 * random.standard_normal((2, 3))))
         yield from kicked(labels, problems, starts, keys[24:], 0.5, 300.0, 4)

@@ -34,13 +34,14 @@ import xarray as xr
 from gradlab import figures
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator, inputs, points
-from gradlab.claims.derivatives import coordinates, layer_of
 from gradlab.claims.notes._charts import BetweenCharts, Point, SideBySide
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.clocks import Clock, LogLoss, Time
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at, run
+from gradlab.observe.layers import layer_of
+from gradlab.observe.local import coordinates
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential
 from gradlab.problem.networks import Dense, Network
@@ -233,7 +234,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
 def _data(rng: np.random.Generator, count: int, dimension: int, kind: str) -> Data:
     """Inputs of a kind with the labels of a random direction."""
     x = inputs(rng, count, dimension, kind)
-    return Data.make(x, np.where(x @ rng.standard_normal(dimension) > 0.0, 1.0, -1.0))
+    return Data(x, np.where(x @ rng.standard_normal(dimension) > 0.0, 1.0, -1.0))
 
 
 def _start(rng: np.random.Generator, network: Network, scale: float) -> Any:
@@ -259,7 +260,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         problems, starts = [], []
         for i in range(times * members):
             data = _data(rng, count, widths[0], KINDS[i % 3])
-            problems.append(Problem.make(network, Exponential(), data))
+            problems.append(Problem(network, Exponential(), data))
             starts.append(_start(rng, network, (0.3, 1.0, 3.0)[i // 3 % 3]))
         seen = run(
             SideBySide(stack(problems)),
@@ -276,7 +277,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
     for name, network, count in STILL:
         for i in range(9 * times):
             data = _data(rng, count, network.input_shape[0], KINDS[i % 3])
-            problem = Problem.make(network, Exponential(), data)
+            problem = Problem(network, Exponential(), data)
             starts = [_start(rng, network, scale) for scale in (0.3, 1.0, 3.0)]
             yield Case(f"{name}, {KINDS[i % 3]} {i + 1}", problem, at(problem, starts, ()))
 

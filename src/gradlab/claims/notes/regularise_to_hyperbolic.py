@@ -11,7 +11,7 @@ The two points of a case: the zero of the loss that a teacher is, and the minimu
 polished until ∇L is rounding. (Where no zero is given, Gauss–Newton steps look for one from the minimum.) The
 passage's formula for H has −λ and is judged under notes.deep-hessian.
 
-Counts are decided by a factor of a thousand, see hessians.py.
+Counts are decided by a factor of a thousand, see counting.py.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
-from gradlab.claims import basins, hessians, regularised, teachers
+from gradlab.analysis.equilibria import counting, minimising
+from gradlab.claims import regularised, teachers
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.claims.deep_linear import generator
+from gradlab.observe.local import outputs
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -104,10 +106,10 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
             | {"square": float(isinstance(problem.loss, Square)), "decayed": float(np.min(problem.decay))}
         )
     vector, bare = teachers.end(trajectory), plain(problem)
-    after = hessians.point(problem, vector, equilibrium=True)
-    zero = trajectory["zero"].values if "zero" in trajectory else basins.interpolant(bare, vector)
-    before = hessians.point(bare, zero)
-    zeros, negative = (count(after.values, after.bound) for count in (hessians.kernel, hessians.below_zero))
+    after = counting.eigenvalues(problem, vector, equilibrium=True)
+    zero = trajectory["zero"].values if "zero" in trajectory else minimising.interpolant(bare, vector)
+    before = counting.eigenvalues(bare, zero)
+    zeros, negative = (count(after.values, after.bound) for count in (counting.kernel, counting.below_zero))
     network = problem.network
     turns = isinstance(network, Dense) and network.linear and max(network.widths[1:-1], default=1) > 1
     targets = np.asarray(problem.data.targets)
@@ -116,7 +118,7 @@ def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
         **regularised.numbers(problem, after),
         "residual": float(np.linalg.norm(targets - after.here.f) / np.linalg.norm(targets)),
         "fitted": teachers.residual(bare, before.here),
-        **teachers.counted("before", hessians.kernel_at_zero(bare, before.vector)),
+        **teachers.counted("before", counting.kernel_at_zero(bare, before.vector)),
         "after": 0.0 if turns else zeros.number + negative.number,
         "after_error": 0.0 if turns else zeros.error + negative.error,
         **teachers.counted("kept", zeros.short_of(float(turns))),
@@ -155,7 +157,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
             zero, drawn = regularised.drawn(rng, network, Square(half=True), examples, LAMBDAS)
             for size, (problem, vector) in zip(LAMBDAS, drawn, strict=True):
                 targets = np.asarray(problem.data.targets)
-                gap = np.linalg.norm(targets - hessians.outputs(problem, vector))
+                gap = np.linalg.norm(targets - outputs(problem, vector))
                 if gap > SMALL * np.linalg.norm(targets):
                     continue
                 label = f"{network.activation.name} {widths}, N = {examples}, λ = {size:.0e}, {i + 1}"

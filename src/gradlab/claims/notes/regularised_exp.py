@@ -29,6 +29,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis.one_layer import linear_exponential
 from gradlab.analysis.paths import RegularisedExponential, regularised_path
 from gradlab.analysis.solutions import HardMargin, soudry_constants
 from gradlab.claims import exponential as ex
@@ -144,7 +145,7 @@ CORRECTED_MEASURES = (
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """The end of a run against the equilibrium at its λ; the equilibria of the same data as λ → 0."""
-    net = ex.linear_exponential(problem)
+    net = linear_exponential(problem)
     if net is None or net.decay <= 0.0 or net.svm is None:
         unknown = {m.id: np.nan for m in (*MEASURES, *CORRECTED_MEASURES) if m.role == "part"}
         met = {

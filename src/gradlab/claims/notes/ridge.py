@@ -34,6 +34,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab import figures
+from gradlab.analysis.one_layer import OneLayer, one_layer
 from gradlab.claims import one_layer as one
 from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
 from gradlab.dynamics.descent import GradientDescent
@@ -139,7 +140,7 @@ def _ensemble(random: np.random.Generator, ensemble: tuple[Any, ...], mark: str)
         kind = one.KINDS[j % 3]
         X, Y = one.draw(random, kind, N, d, C)
         decay = float((full_rank if d < N and kind != "deficient rank" else otherwise)[j // 3])
-        problems.append(Problem.make(Dense((d, C)), LOSSES[loss], Data.make(X, Y), decay))
+        problems.append(Problem(Dense((d, C)), LOSSES[loss], Data(X, Y), decay))
         starts.append(np.zeros((C, d)) if rest else random.standard_normal((C, d)))
         labels.append(f"{name}, {N} × {d}, {kind} {mark}{j // 3 + 1}, λ = {decay:.1e}")
     if isinstance(duration, int):
@@ -151,7 +152,7 @@ def _ensemble(random: np.random.Generator, ensemble: tuple[Any, ...], mark: str)
         yield from one.ensemble(labels, problems, starts, GradientFlow, (duration,), solver=solver)
 
 
-def _distances(problem: Any, net: one.OneLayer, W: np.ndarray) -> dict[str, float]:
+def _distances(problem: Any, net: OneLayer, W: np.ndarray) -> dict[str, float]:
     """Limit and equilibria against the formulas, in units of a factor two in λ."""
     decay, own = net.decay, net.decay / (2.0 * net.factor)
     sizes = np.linalg.norm(net.X), np.linalg.norm(net.Y)
@@ -182,7 +183,7 @@ def _distances(problem: Any, net: one.OneLayer, W: np.ndarray) -> dict[str, floa
     return numbers
 
 
-def _curvature(problem: Any, net: one.OneLayer, W: np.ndarray) -> dict[str, float]:
+def _curvature(problem: Any, net: OneLayer, W: np.ndarray) -> dict[str, float]:
     """The Hessian under each loss against the printed one; its least eigenvalue under its own."""
     size, moment = net.Y.shape[1], net.X.T @ net.X
     printed = np.kron(np.eye(size), moment + net.decay * np.eye(len(moment)))
@@ -203,11 +204,11 @@ def _curvature(problem: Any, net: one.OneLayer, W: np.ndarray) -> dict[str, floa
 
 def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
     """How far limit and equilibria are from the formulas, and the Hessian's constants."""
-    net = one.one_layer(problem)
+    net = one_layer(problem)
     if net is None or net.decay <= 0.0:
         unknown = {measure.id: np.nan for measure in MEASURES[2:]}
         return one.scalars({"one_layer": float(net is not None), "decay": 0.0, **unknown})
-    W = one.matrix(net, one.end(trajectory))
+    W = net.matrix(one.end(trajectory))
     numbers = {"one_layer": 1.0, "decay": 1.0, **_distances(problem, net, W), **_curvature(problem, net, W)}
     mean = problem.loss.reduction == "mean"
     drawn = {

@@ -191,7 +191,7 @@ def _three_classes(generator: np.random.Generator, n: int, d: int) -> tuple[Any,
 def _regular(draw: Callable[[], tuple[Any, Any]], loss: Loss, outputs: int) -> Data:
     """A draw whose g converges at least like t^{−0.05}, by its dual alone."""
     while True:
-        data = Data.make(*draw())
+        data = Data(*draw())
         problem = Problem(Dense((data.inputs.shape[1], outputs), "identity"), loss, data)
         rows, ones = _features(problem)
         svm = max_margin(rows, ones)
@@ -219,7 +219,7 @@ def cases(budget: Budget, key: Any) -> Iterator[Case]:
         outputs = 3 if loss.labels == "class" else 1
         d = data[0].inputs.shape[1]
         network = Dense((d, outputs), "identity")
-        problem = stack([Problem.make(network, loss, item) for item in data])
+        problem = stack([Problem(network, loss, item) for item in data])
         start = (
             np.stack([scales[i % 3] * generator.standard_normal((outputs, d)) for i in range(len(data))]),
         )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn
 from gradlab.problem.problem import Problem
 
@@ -148,7 +149,7 @@ def mode(problem: Problem, alpha: float, kinks: Surfaces, signs: np.ndarray, par
         problem.network.input_shape,
         problem.network.outputs,
     )
-    masked = Problem(network, problem.loss, problem.data, problem.decay, problem.factor)
+    masked = unchecked(Problem, problem, network=network)
     arrays = (
         projectors,
         below,

@@ -36,7 +36,7 @@ class Course(eqx.Module):
 
 
 class Filippov(Solver):
-    """Filippov's solution of the gradient flow of a two-layer (leaky) ReLU net: event-driven modes with sliding.
+    """This gives Filippov's solution of the gradient flow of a two-layer (leaky) ReLU net: event-driven modes with sliding.
 
     Runs on the host, in u = log(1 + t), so that any time can be reached; clocks Time() and LogTime(). Its error
     bar is not a coarser tolerance but the distance from an independent second road (:class:`Smoothing`).
@@ -46,6 +46,15 @@ class Filippov(Solver):
     ----------
     tolerance : local error relative to the norm of all weights, 1e-12 to 1e-2.
     epsilon : of the second road; its error is of first order in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[1.0]]))
+    >>> start = (np.array([[1.0]]), np.array([[1.0]]))
+    >>> gl.run(gl.GradientFlow(problem), start, [1.0], solver=gl.solvers.Filippov(1e-6), refine=False).result
+    'reached the last record'
     """
 
     tolerance: float = eqx.field(static=True, default=1e-9)

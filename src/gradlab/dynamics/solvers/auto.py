@@ -84,13 +84,19 @@ class Journal(eqx.Module):
 
 
 class Auto(Solver):
-    """Explicit to begin with; stabilised or implicit once stability and not accuracy limits the step; and back.
+    """Auto is explicit to begin with, stabilised or implicit once stability and not accuracy limits the step, and back.
 
     Parameters
     ----------
     tolerance, absolute : as for ``Adaptive``; the explicit pair works to a tenth of them, down to a tolerance of 1e-6.
     explicit, stiff : names of the two methods; the defaults follow from tolerance, size and symmetry when a run
         begins (``resolve``). ``stiff=""`` : explicit throughout.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.Auto(1e-6, stiff="bdf").stiff
+    'bdf'
     """
 
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)

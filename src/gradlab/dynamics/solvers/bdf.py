@@ -26,7 +26,7 @@ from gradlab.dynamics.solvers import newton
 from gradlab.dynamics.solvers.differences import ALPHA, ERROR, HIGHEST, ROWS, predicted, respaced, shifted
 from gradlab.dynamics.solvers.newton import Scratch, blank
 
-__all__ = ["Memory", "Outcome", "Scratch", "attempt", "blank", "first_step", "refit", "start"]
+__all__ = ["Memory", "Scratch", "attempt", "blank", "first_step", "refit", "start"]
 
 RightHandSide = Callable[[Any, Array], Array]
 Ratio = Callable[[Array, Array, Array], Array]
@@ -56,7 +56,7 @@ class Memory(eqx.Module):
     step: Float[Array, ""]
 
 
-class Outcome(eqx.Module):
+class Attempt(eqx.Module):
     """One attempted step: the state after it (unchanged if not accepted), and what it cost.
 
     error : the error ratio of the attempt (∞ where the corrector did not converge). stuck : the corrector
@@ -190,7 +190,7 @@ def attempt(
     ratio: Ratio,
     orders: tuple[Any, Any] = (1, HIGHEST),
     fraction: Any = newton.FRACTION,
-) -> Outcome:
+) -> Attempt:
     """One attempted step from tau towards ``end``, never past it; pure.
 
     Fewer than two steps before ``end`` the step is shortened to what remains, or half of it. The short step
@@ -249,7 +249,7 @@ def attempt(
     # A rejected error may be Newton's own: measure the rate again.
     rate = jnp.where(accepted, solved.rate, 1.0)
     scratch = Scratch(scratch.jacobian, scratch.lu, scratch.pivots, scratch.c, rate, valid, solved.pairs)
-    return Outcome(
+    return Attempt(
         jnp.where(accepted, after, tau),
         jnp.where(accepted, new, y),
         memory,

@@ -29,7 +29,7 @@ _SMALL = 1e-8
 
 
 class Exact(Solver):
-    """Quadratic potentials from record to record in one step each; rounding is the only error.
+    """Quadratic potentials go from record to record in one step each; rounding is the only error.
 
     For the gradient flow in time or logarithmic time, and for gradient descent with a constant step. Stops are
     checked at records only (``steps`` is met exactly, for descent). Each record counts as one evaluation and one
@@ -39,6 +39,15 @@ class Exact(Solver):
     ----------
     mirrored : factorise the inputs with examples and features in reverse order, which is the same step with other
         rounding errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.0], solver=gl.solvers.Exact())
+    >>> bool(abs(float(trajectory.final_weights[0]) - 3.0 * (1.0 - np.exp(-1.0))) < 1e-12)
+    True
     """
 
     mirrored: bool = eqx.field(static=True, default=False)

@@ -83,7 +83,7 @@ class Solver(eqx.Module):
 
 
 class Adaptive(Solver):
-    """An embedded pair with step size control.
+    """An embedded pair controls its step size.
 
     A step is accepted if ‖e‖₂ ≤ tolerance · ‖y‖₂ + absolute (norms over all chart variables, so that small
     entries may have large relative errors) and the error in log(1 + t) is below the tolerance as well.
@@ -95,6 +95,12 @@ class Adaptive(Solver):
         ``kvaerno5``.
     tolerance : relative error per step.
     absolute : absolute floor of that error.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.Adaptive("tsit5", tolerance=1e-6).name
+    'tsit5'
     """
 
     name: str = eqx.field(static=True, default="dopri8")
@@ -125,9 +131,19 @@ class Adaptive(Solver):
 
 
 class Fixed(Solver):
-    """Equal steps no longer than ``step`` between records; the coarser version has half as many.
+    """This takes equal steps no longer than ``step`` between records; the coarser version has half as many.
 
     For fields that are not smooth (ReLU), where an embedded error estimate means nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> euler = gl.solvers.Fixed("euler", 0.5, refinement=1.0)
+    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.5], solver=euler, refine=False)
+    >>> round(float(trajectory.final_weights[0]), 6)  # 3 (1 − 2⁻³)
+    2.625
     """
 
     name: str = eqx.field(static=True, default="heun")
@@ -143,4 +159,13 @@ class Fixed(Solver):
 
 
 class Descent(Solver):
-    """The unit-step Euler method: y ← y + field(k, y), which *is* gradient descent or SGD."""
+    """This is the unit-step Euler method, y ← y + field(k, y): it *is* gradient descent or SGD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.run(gl.GradientDescent(problem, 0.5), (np.zeros((1, 1)),), [1], solver=gl.solvers.Descent()).result
+    'reached the last record'
+    """

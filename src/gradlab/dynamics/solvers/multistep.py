@@ -133,7 +133,7 @@ def sums(matrix: Float[Array, "m q"], rows: Float[Array, "q *shape"]) -> Float[A
     return jnp.stack([sum(row[j] * rows[j] for j in range(matrix.shape[1])) for row in matrix])
 
 
-def shifted(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
+def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
     """The matrix that takes coefficients of θ², …, θ^q to those of the same polynomial in ϑ, θ = start + share·ϑ.
 
     Terms below ϑ² do not matter: RKC2 is exact for them.
@@ -195,9 +195,15 @@ class Multistep(Stabilised):
 
 
 class MRKC3(Multistep):
-    """RKC2 on the deviation from the cubic through the last four points: order three for the work of order two.
+    """MRKC3 is RKC2 on the deviation from the cubic through the last four points: order three for the work of order two.
 
     The error estimate is RKC2's, of the deviation: of order h⁴, like the error of a step.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.MRKC3().order(None)
+    3
     """
 
     degree, growth = 3, 1.2
@@ -225,10 +231,16 @@ class MRKC3(Multistep):
 
 
 class MRKC5(Multistep):
-    """RKC3 on the deviation from the quintic through the last six points: order five for the work of order three.
+    """MRKC5 is RKC3 on the deviation from the quintic through the last six points: order five for the work of order three.
 
     The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step. At least four stages a
     leg: with fewer, steps could not grow.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.MRKC5().order(None)
+    5
     """
 
     degree, growth = 5, 1.1
@@ -247,7 +259,7 @@ class MRKC5(Multistep):
 
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         def part(start: Any, share: Any) -> Any:
-            factors = shifted(self.degree, start, share)
+            factors = shift_matrix(self.degree, start, share)
             return jax.tree.map(lambda c: sums(factors, c), bend)
 
         return extrapolated(field, t, y, h, slope, self._legs(z), part)

@@ -1,7 +1,8 @@
 """Simplified Newton iteration for one implicit step, with a Jacobian and factors kept from step to step.
 
 A Jacobian costs as much as hundreds of gradients, so an old one is mended before a new one is asked for: what the
-iteration's own corrections have shown of it, at no further evaluation, is kept as pairs and used (:class:`Pairs`).
+iteration's own corrections have shown of it, at no further evaluation, is kept as
+:class:`CorrectionPairs` and used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ NOISY = 0.1
 PAIRS, NOVEL = 6, 0.01
 
 
-class Pairs(eqx.Module):
+class CorrectionPairs(eqx.Module):
     """What M⁻¹A makes of some directions, A = I − cJ of the present step and M its factors' matrix (Anderson 1965).
 
     images : rows, the newest first, orthonormal or zero. origins : the directions of which they are images. c : the c
@@ -49,7 +50,7 @@ class Pairs(eqx.Module):
         """A⁻¹M of a correction M⁻¹r: exact in the span of the images, the correction itself beside it."""
         return correction + (self.images @ correction) @ (self.origins - self.images)
 
-    def learnt(self, origin: Float[Array, " P"], image: Float[Array, " P"], usable: Any) -> Pairs:
+    def learnt(self, origin: Float[Array, " P"], image: Float[Array, " P"], usable: Any) -> CorrectionPairs:
         """With one more pair. The older, of a Jacobian that was, say only what newer ones do not."""
         images = jnp.concatenate([image[None], self.images[:-1]])
         origins = jnp.concatenate([origin[None], self.origins[:-1]])
@@ -64,13 +65,13 @@ class Pairs(eqx.Module):
         images, origins = (
             jnp.where(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
         )
-        return Pairs(images, origins, self.c)
+        return CorrectionPairs(images, origins, self.c)
 
-    def of(self, c: Any, factorised: Any) -> Pairs:
+    def of(self, c: Any, factorised: Any) -> CorrectionPairs:
         """For a step of that c: none, where it is another or the factors are new."""
         other = factorised | (c != self.c)
         images, origins = (jnp.where(other, 0.0, rows) for rows in (self.images, self.origins))
-        return Pairs(images, origins, jnp.asarray(c, dtype=self.c.dtype))
+        return CorrectionPairs(images, origins, jnp.asarray(c, dtype=self.c.dtype))
 
 
 class Scratch(eqx.Module):
@@ -87,7 +88,7 @@ class Scratch(eqx.Module):
     c: Float[Array, ""]
     rate: Float[Array, ""]
     valid: Bool[Array, ""]
-    pairs: Pairs
+    pairs: CorrectionPairs
 
 
 def blank(size: int) -> Scratch:
@@ -95,7 +96,7 @@ def blank(size: int) -> Scratch:
     square = jnp.zeros((size, size), dtype=jnp.float64)
     one = jnp.ones((), dtype=jnp.float64)
     none = jnp.zeros((PAIRS, size), dtype=jnp.float64)
-    pairs = Pairs(none, none, one)
+    pairs = CorrectionPairs(none, none, one)
     return Scratch(
         square, square, jnp.zeros(size, dtype=jnp.int32), one, one, jnp.zeros((), dtype=bool), pairs
     )
@@ -126,7 +127,7 @@ class Solved(NamedTuple):
     rate: Any
     slow: Any
     iterations: Any
-    pairs: Pairs
+    pairs: CorrectionPairs
 
 
 class _Carry(NamedTuple):
@@ -137,7 +138,7 @@ class _Carry(NamedTuple):
     iterations: Any
     converged: Any
     diverged: Any
-    pairs: Pairs
+    pairs: CorrectionPairs
     before: Any
     plain: Any
 

@@ -30,7 +30,7 @@ def enough(z: Any, damping: float = DAMPING) -> Int[Array, ""]:
     return jnp.maximum(2, jnp.ceil(jnp.sqrt(1.0 + jnp.maximum(z, 0.0) / scale))).astype(jnp.int64)
 
 
-def chebyshev(stages: Any, damping: float) -> tuple[Any, Any, Any]:
+def chebyshev_values(stages: Any, damping: float) -> tuple[Any, Any, Any]:
     """(w₀, w₁, b_s): R(z) = 1 − b_s T_s(w₀) + b_s T_s(w₀ + w₁ z)."""
     s = 1.0 * stages
     w0 = 1.0 + damping / s**2
@@ -62,7 +62,7 @@ def rkc2(
         step is one for the deviation e = y − η, e' = f(η + e) − η'. The recurrence is linear in the slopes: this adds
         to each stage Σ d_k (c_jᵏ − a_jk), c_j the stage's time and a_jk what the recurrence makes of k θᵏ⁻¹.
     """
-    w0, w1, _ = chebyshev(stages, damping)
+    w0, w1, _ = chebyshev_values(stages, damping)
     two_w0 = 2.0 * w0
     ratio2 = 1.0 / (4.0 * w0**2)
     # T, T', T'' at w₀ for j = 2 and 1; b_0 = b_1 = b_2.
@@ -150,9 +150,15 @@ def extrapolated(
 
 
 class RKC2(Stabilised):
-    """Second-order Runge–Kutta–Chebyshev with damping 2/13; β ≈ 0.653 s², any number of stages.
+    """RKC2 is the second-order Runge–Kutta–Chebyshev method with damping 2/13; β ≈ 0.653 s², any number of stages.
 
     Error estimate 0.8 (y₀ − y₁) + 0.4 h (f₀ + f₁), of order h³ (Sommeijer, Shampine and Verwer 1997, eq. 2.8).
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.RKC2().order(None)
+    2
     """
 
     def order(self, terms: Any) -> int:
@@ -173,11 +179,17 @@ class RKC2(Stabilised):
 
 
 class RKC3(Stabilised):
-    """RKC2 over h and twice over h/2, extrapolated to order three: (4 y_{h/2} − y_h)/3.
+    """RKC3 takes RKC2 over h and twice over h/2, extrapolated to order three: (4 y_{h/2} − y_h)/3.
 
     The same number of stages in all three: the error constants depend on it, and would not cancel otherwise.
     Damping 0.4, so that the extrapolated stability function stays below 0.93 on the interval. The error estimate is
     that of the fine second-order solution, (y_{h/2} − y_h)/3, of order h³: it bounds the extrapolated one's.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.RKC3().order(None)
+    3
     """
 
     def order(self, terms: Any) -> int:

@@ -26,7 +26,7 @@ from gradlab.problem.precision import number
 GROWTH, ROUNDING, SHARE = 98.0, 1.1e-16, 0.02
 
 
-class Table(NamedTuple):
+class _Table(NamedTuple):
     """Coefficients of all methods, a row for each stage number.
 
     stages : s. lengths : ℓ_s, |R_s| < 1 on [−ℓ_s, 0). start : where the method's s − 4 numbers begin in ``mu`` and
@@ -45,14 +45,14 @@ class Table(NamedTuple):
     error: np.ndarray
 
 
-def load() -> Table:
+def _load() -> _Table:
     """The table beside this file (plain arrays; nothing is unpickled)."""
     place = importlib.resources.files("gradlab.dynamics.solvers").joinpath("rock4.npz")
     with place.open("rb") as stored, np.load(stored, allow_pickle=False) as arrays:
-        return Table(**{name: arrays[name] for name in Table._fields})
+        return _Table(**{name: arrays[name] for name in _Table._fields})
 
 
-TABLE = load()
+TABLE = _load()
 #: The tabulated stage numbers, and the lengths ℓ_s of their intervals of stability.
 stages, lengths = TABLE.stages, TABLE.lengths
 
@@ -133,7 +133,7 @@ def step(
 
 
 class ROCK4(Stabilised):
-    """Fourth-order method of the ROCK4 kind; ℓ ≈ 0.318 s², strongly damped (η = 0.5).
+    """ROCK4 is a fourth-order method of that kind; ℓ ≈ 0.318 s², strongly damped (η = 0.5).
 
     Its round-off grows like ℓ⁴: beyond what ``tolerance`` admits a step is made by RKC2 with its own error
     estimate (steps are so long only where nothing happens that needs order four).
@@ -141,6 +141,12 @@ class ROCK4(Stabilised):
     Parameters
     ----------
     tolerance : the relative tolerance of the step size control.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.solvers.ROCK4().order(None)
+    4
     """
 
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-6)

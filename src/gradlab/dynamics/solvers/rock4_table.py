@@ -59,9 +59,9 @@ def nodes(tree: Tree) -> int:
     return 1 + sum(nodes(branch) for branch in tree)
 
 
-def density(tree: Tree) -> int:
+def _density(tree: Tree) -> int:
     """γ(τ): the order times the densities of the subtrees; the exact flow has the weights 1/γ."""
-    return nodes(tree) * math.prod(density(branch) for branch in tree)
+    return nodes(tree) * math.prod(_density(branch) for branch in tree)
 
 
 def symmetry(tree: Tree) -> int:
@@ -70,7 +70,7 @@ def symmetry(tree: Tree) -> int:
     return math.prod(math.factorial(count) for count in counts) * math.prod(symmetry(b) for b in tree)
 
 
-EXACT: Vector = np.array([1.0 / density(tree) for tree in TREES])
+EXACT: Vector = np.array([1.0 / _density(tree) for tree in TREES])
 SYMMETRY: Vector = np.array([float(symmetry(tree)) for tree in TREES])
 
 
@@ -117,7 +117,7 @@ def _recurrence(s: int, unknowns: Vector) -> tuple[Vector, Vector]:
     return mu, kappa
 
 
-def polynomial(mu: Vector, kappa: Vector, z: Any, derivatives: int = 0) -> list[Any]:
+def chain_polynomial(mu: Vector, kappa: Vector, z: Any, derivatives: int = 0) -> list[Any]:
     """The last polynomial of the recurrence at z, and its derivatives."""
     z = np.asarray(z, dtype=float)
     before = [np.zeros_like(z) for _ in range(derivatives + 1)]
@@ -131,7 +131,7 @@ def polynomial(mu: Vector, kappa: Vector, z: Any, derivatives: int = 0) -> list[
 
 def stability(mu: Vector, kappa: Vector, factor: Vector, z: Any, derivatives: int = 0) -> list[Any]:
     """R = w P at z and its derivatives (Leibniz)."""
-    p = polynomial(mu, kappa, z, derivatives)
+    p = chain_polynomial(mu, kappa, z, derivatives)
     w = [
         np.polynomial.Polynomial(factor).deriv(d)(np.asarray(z, dtype=float)) for d in range(derivatives + 1)
     ]

@@ -105,7 +105,7 @@ def density(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Density:
-    """The spectral density of ∇²L by stochastic Lanczos quadrature (SLQ), probes × steps products.
+    """This estimates the spectral density of ∇²L by stochastic Lanczos quadrature (SLQ), probes × steps products.
 
     Each probe, uniform on the sphere, has a spectral measure of expectation (1/P) Σ δ(λ − λ_i); its Gauss quadrature
     comes from a Lanczos chain. The chains advance together and are not reorthogonalised: copies of converged nodes
@@ -122,6 +122,16 @@ def density(
     ------
     ValueError
         For fewer than two probes or steps, and as in :class:`~gradlab.observe.spectrum.operators.Hessian`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.Data(np.diag([1.0, 2.0]), np.zeros((2, 1)))
+    >>> problem = gl.Problem(gl.Dense((2, 1)), gl.Square(half=True), data)
+    >>> found = gl.spectra.density(problem, (np.zeros((1, 2)),), probes=2, steps=2)
+    >>> found.nodes[0].round(6).tolist()
+    [1.0, 4.0]
     """
     if probes < 2 or steps < 1:
         raise ValueError(
@@ -204,7 +214,7 @@ def trace(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Trace:
-    """tr ∇²L by Hutch++: exact on a sketch of the range, by random signs on the rest.
+    """This estimates tr ∇²L by Hutch++: exact on a sketch of the range, by random signs on the rest.
 
     With Q an orthonormal basis of A S (S a third of the products of random signs),
 
@@ -218,6 +228,15 @@ def trace(
     ------
     ValueError
         For fewer than 6 products, and as in :class:`~gradlab.observe.spectrum.operators.Hessian`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.Data(np.diag([1.0, 2.0]), np.zeros((2, 1)))
+    >>> problem = gl.Problem(gl.Dense((2, 1)), gl.Square(half=True), data)
+    >>> round(gl.spectra.trace(problem, (np.zeros((1, 2)),), products=6).value, 6)
+    5.0
     """
     if products < 6:
         raise ValueError(f"{products} products were given; an error bar needs 6 or more")

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from gradlab.problem.dataset import Data
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.fused import fused
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -182,10 +183,8 @@ class Hessian(Operator):
         data: Chunks | None = None,
     ) -> None:
         if not isinstance(problem, Problem):
-            raise ValueError(
-                f"a Problem was expected, not {problem!r}: write Problem.make(network, loss, data)"
-            )
-        self.problem, self.weights = problem, checked(problem, weights)
+            raise ValueError(f"a Problem was expected, not {problem!r}: write Problem(network, loss, data)")
+        self.problem, self.weights = problem, _checked(problem, weights)
         self.layer = _layer(problem, self.weights, layer)
         self._chunks = _chunks(problem, chunk, data)
         self._linear: Any = None
@@ -218,7 +217,7 @@ class Hessian(Operator):
         total, count, mean = np.zeros(block.shape), 0, self.problem.loss.reduction == "mean"
         bare = eqx.tree_at(lambda problem: problem.decay, self.problem, jnp.zeros(()))
         for data in self._chunks():
-            here = Problem(bare.network, bare.loss, data, bare.decay, bare.factor)
+            here = unchecked(Problem, bare, data=data)
             examples = data.inputs.shape[0]
             part = np.asarray(_afresh(here, self.weights, self.layer, block))
             total += examples * part if mean else part
@@ -235,7 +234,7 @@ class Hessian(Operator):
         return np.asarray(ravel_pytree(part)[0])
 
 
-def checked(problem: Problem, weights: Any) -> Any:
+def _checked(problem: Problem, weights: Any) -> Any:
     """``weights`` as float64 arrays.
 
     Raises
@@ -280,4 +279,7 @@ def _chunks(problem: Problem, chunk: int | None, data: Chunks | None) -> Callabl
         raise ValueError(f"chunk was {chunk!r}; give a number of examples ≥ 1")
     inputs, targets = problem.data.inputs, problem.data.targets
     starts = range(0, inputs.shape[0], int(chunk))
-    return lambda: (Data(inputs[k : k + chunk], targets[k : k + chunk]) for k in starts)
+    bare = unchecked(Data, problem.data, test_inputs=None, test_targets=None)
+    return lambda: (
+        unchecked(Data, bare, inputs=inputs[k : k + chunk], targets=targets[k : k + chunk]) for k in starts
+    )

@@ -84,7 +84,7 @@ def spectrum(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Spectrum:
-    """Eigenvalues of ∇²L at ``weights``, or of its block of one layer, in float64 and with bounds.
+    """This gives eigenvalues of ∇²L at ``weights``, or of its block of one layer, in float64 and with bounds.
 
     Up to ``DENSE`` weights the matrix is formed and all eigenvalues are computed; ``count`` picks among them. Beyond,
     ``count`` are computed by block Lanczos (:func:`~gradlab.observe.spectrum.lanczos.extreme`), multiplicities
@@ -108,6 +108,15 @@ def spectrum(
     ValueError
         For more eigenvalues than weights, weights in float32 or not finite, no ``count`` where one is needed, and
         everything that :class:`Hessian` refuses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.Data(np.diag([1.0, 2.0]), np.zeros((2, 1)))
+    >>> problem = gl.Problem(gl.Dense((2, 1)), gl.Square(half=True), data)
+    >>> gl.spectrum(problem, (np.zeros((1, 2)),)).values.round(6).tolist()  # of XᵀX
+    [1.0, 4.0]
     """
     operator = _operator(problem, weights, layer, chunk, data)
     size = operator.size

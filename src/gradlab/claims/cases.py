@@ -1,0 +1,158 @@
+"""Cases: one problem and what was seen of it, with its facts; how they are made and laid side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from gradlab.laboratory import run
+from gradlab.laboratory.second import second, shaken
+from gradlab.problem.problem import stack
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem, what was seen of it (a trajectory, or records without dynamics), and its facts.
+
+    ``facts`` are text or numbers: they make the label, and are variables by which a figure groups.
+    """
+
+    label: str
+    problem: Any
+    trajectory: xr.Dataset
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def second(self) -> Case:
+        """The case as the coarser solve gave it, its data shaken by rounding; where there was none, the weights too."""
+        problem, coarse = shaken(self.problem), second(self.trajectory)
+        if coarse is not None:
+            return replace(self, problem=problem, trajectory=coarse)
+        moved = {
+            name: (variable.dims, shaken(np.asarray(variable.values, dtype=np.float64), seed=1))
+            for name, variable in self.trajectory.data_vars.items()
+            if "weight" in variable.dims
+        }
+        return replace(self, problem=problem, trajectory=self.trajectory.assign(moved))
+
+    @cached_property
+    def _seen(self) -> dict[Any, dict[str, Any]]:
+        return {}
+
+    def look(self, kind: type) -> Any:
+        """The case seen by a class of looks; what two classes of one file compute alike is computed once."""
+        look = kind(self.problem, self.trajectory, self.facts)
+        # a printed claim and its corrected form stand in one file and see the same things
+        shared = self._seen.setdefault(kind.__module__, {})
+        shared.update({name: value for name, value in vars(look).items() if name not in shared})
+        look.__dict__ = shared
+        return look
+
+
+def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:
+    """A case that says its facts: they are its label, and variables by which a figure groups."""
+    words = [value if isinstance(value, str) else f"{name} = {value}" for name, value in facts.items()]
+    return Case(", ".join(words), problem, trajectory, facts)
+
+
+def point(problem: Any, vector: np.ndarray, **facts: Any) -> Case:
+    """A case without dynamics: one weight vector."""
+    return case(problem, xr.Dataset({"final_weights": ("weight", np.asarray(vector, dtype=np.float64))}), **facts)
+
+
+def ensemble(
+    flow: Callable[[Any], Any],
+    drawn: Iterable[tuple[Any, Any, Mapping[str, Any]]],
+    records: Any,
+    **options: Any,
+) -> Iterator[Case]:
+    """Problems of one shape, their starts and facts, run (and run again coarser) as one program; one case a problem.
+
+    Parameters
+    ----------
+    flow : makes the flow of the stacked problem.
+    drawn : triples of a problem, a start, and facts.
+    options : of :func:`gradlab.run`.
+    """
+    problems, starts, facts = zip(*drawn, strict=True)
+    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
+    usual: dict[str, Any] = {"keep": "all", "observables": (), "members": len(problems), "refine": True}
+    seen = run(flow(stack(problems)), weights, records, **(usual | options))
+    for i, problem in enumerate(problems):
+        yield case(problem, seen.isel(member=i), **facts[i])
+
+
+def generator(key: Any) -> np.random.Generator:
+    """NumPy's generator seeded by the bits of a jax key: nothing is compiled for a new shape."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).reshape(-1).tolist())
+
+
+def collect(observed: Iterable[tuple[str, xr.Dataset]]) -> xr.Dataset:
+    """Lay observed cases along ``case``; a variable that only some cases have is NaN elsewhere.
+
+    Along a dim without coordinate values, shorter cases are padded at the end; along one with values the
+    cases are aligned by them. Padding and absence are NaN, or the empty string for text; where they occur
+    integers and booleans become float64. The judge treats NaN as inconclusive.
+    """
+    labels, datasets = [], []
+    for label, dataset in observed:
+        if "case" in dataset.variables or "case" in dataset.dims:
+            raise ValueError(f"case {label!r} has a 'case' of its own; a look must give one case, without it")
+        labels.append(label)
+        datasets.append(dataset.drop_attrs().reset_coords().as_numpy())
+    if not datasets:
+        raise ValueError("a study needs at least one case; its cases() yielded none")
+    lengths: dict[Hashable, int] = {}
+    for dataset in datasets:
+        for dim, length in dataset.sizes.items():
+            lengths[dim] = max(length, lengths.get(dim, 0))
+    together = xr.concat(
+        [_padded(dataset, lengths) for dataset in datasets],
+        dim="case",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+    )
+    plain = {name: _plain(variable.variable) for name, variable in together.data_vars.items()}
+    return together.assign(plain).assign_coords(case=("case", np.asarray(labels, dtype=str)))
+
+
+def _padded(dataset: xr.Dataset, lengths: Mapping[Hashable, int]) -> xr.Dataset:
+    short = {
+        dim: lengths[dim] - length
+        for dim, length in dataset.sizes.items()
+        if dim not in dataset.indexes and lengths[dim] > length
+    }
+    longer = {}
+    for name, variable in dataset.data_vars.items():
+        if short.keys() & set(variable.dims):
+            values = variable.values.astype(np.float64) if variable.dtype.kind in "biu" else variable.values
+            fill: Any = "" if values.dtype.kind == "U" else np.nan
+            widths = [(0, short.get(dim, 0)) for dim in variable.dims]
+            longer[name] = (variable.dims, np.pad(values, widths, constant_values=fill))
+    return dataset.drop_vars(list(longer)).assign(longer)
+
+
+def _plain(variable: xr.Variable) -> xr.Variable:
+    """Undo the object arrays that absence makes of text and booleans: no file format takes them."""
+    if variable.dtype != object:
+        return variable
+    values = variable.values
+    given = [value for value in values.ravel() if not (isinstance(value, float) and math.isnan(value))]
+    if all(isinstance(value, str) for value in given):
+        text = [value if isinstance(value, str) else "" for value in values.ravel()]
+        return xr.Variable(variable.dims, np.asarray(text, dtype=str).reshape(values.shape))
+    return xr.Variable(variable.dims, values.astype(np.float64))
+
+
+def labelled(cases: Sequence[Case], **facts: Any) -> list[Case]:
+    """The cases with more facts."""
+    return [case(one.problem, one.trajectory, **one.facts, **facts) for one in cases]

@@ -1,0 +1,167 @@
+"""How a study is written: a class says what is seen of one case, and its methods are the numbers asked of it.
+
+    class Span(one_layer.Look):
+        @at_most(1e-9)
+        def null_motion(self) -> Number:
+            \"\"\"Share of the motion that lies beside the span of the data.
+
+            A step rounds W by eps ‖W‖: k of them leave k eps ‖W‖/‖ΔW‖.
+            \"\"\"
+
+    STUDY = study("notes.span", Span, cases, quick={"draws": 24}, full={"draws": 48}, few={"draws": 3})
+
+The method's name is the measure's id, the first paragraph of its docstring the statement, the rest the reason for its
+tolerance. Every case is looked at twice, as the fine and as the coarse solve gave it (or as it is and shaken by
+rounding); the difference of the two numbers is the error bar, to which a method adds what that cannot see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+import xarray as xr
+
+from gradlab.claims import entries
+from gradlab.claims.cases import Case, collect
+from gradlab.claims.claim import Claim, Measure
+from gradlab.claims.judging import Verdict, judge
+from gradlab.claims.looks import Look
+from gradlab.claims.measured import measured
+
+Budget = Literal["quick", "full"]
+
+_SETTING = "setting"
+
+
+@final
+@dataclass(frozen=True)
+class Study:
+    """How a claim is measured: ``cases`` run it, ``look`` measures one case, the judge decides.
+
+    Attributes
+    ----------
+    look : the class that looks at a case; its measures are the study's.
+    cases : ``cases(key, **settings)`` yields :class:`Case` s; runs go through the laboratory.
+    budgets : the settings of ``quick``, ``full`` and ``few`` (a handful of cases, for tests).
+    figure : ``figure(dataset, verdict)`` gives a matplotlib figure from the collected dataset.
+    settings : the study's settings, in words.
+    origin : the module or file that the study was loaded from; set by the catalogue.
+    """
+
+    claim: Claim
+    look: type[Look]
+    cases: Callable[..., Iterable[Case]]
+    budgets: Mapping[str, Mapping[str, Any]]
+    figure: Callable[[xr.Dataset, Verdict], Any] | None = None
+    settings: str = ""
+    origin: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        roles = [measure.role for measure in self.measures]
+        if "part" not in roles:
+            raise ValueError(
+                f"study {self.claim.id} has no measure with role 'part'; write one: its number decides"
+            )
+        known = {one.id for one in self.claim.sentences}
+        for measure in self.measures:
+            if measure.sentence and measure.sentence not in known:
+                raise ValueError(
+                    f"{self.claim.id}: measure {measure.id!r} speaks of sentence {measure.sentence!r}; the claim has "
+                    f"{', '.join(sorted(known))}"
+                )
+            if measure.repaired and measure.repaired not in {one.id for one in self.measures}:
+                raise ValueError(
+                    f"{self.claim.id}: {measure.id!r} names {measure.repaired!r}, which is no measure"
+                )
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The hypothesis that the claim speaks of the problem at all, and the measures of the look."""
+        rule = Measure(
+            _SETTING,
+            f"{self.look.setting} (1 if so)",
+            ">=",
+            0.5,
+            "the problem says it",
+            role="hypothesis",
+            exact=True,
+        )
+        numbers = tuple(one.measure for one in measured(self.look))
+        return (rule, *numbers) if self.look.setting else numbers
+
+    def run(self, budget: str, key: Any) -> Iterable[Case]:
+        """The cases of a budget: ``quick``, ``full``, or ``few``, a handful for tests."""
+        return self.cases(key, **self.budgets[budget])
+
+    def judge(self, dataset: xr.Dataset) -> Verdict:
+        """The verdict of a collected dataset; see :func:`gradlab.claims.judging.judge`."""
+        return judge(self.measures, dataset, self.claim)
+
+    def drawn(self, dataset: xr.Dataset, verdict: Verdict) -> Any:
+        """The study's figure, or every case's number against its tolerance."""
+        from gradlab.claims import plots
+
+        return self.figure(dataset, verdict) if self.figure else plots.numbers(self.measures, dataset, verdict)
+
+    def measure(self, cases: Iterable[Case]) -> xr.Dataset:
+        """Observe every case and collect the numbers along the dim ``case``."""
+        return collect((case.label, self.observed(case)) for case in cases)
+
+    def observed(self, case: Case) -> xr.Dataset:
+        """The numbers of one case, each from two looks, its facts, and what the figure needs."""
+        if not self.look.speaks_of(case.problem):
+            outside = {name: 0.0 for name in (_SETTING,)} | {f"{_SETTING}_error": 0.0}
+            nothing: dict[str, float] = {}
+            for one in measured(self.look):
+                nothing |= {one.measure.id: np.nan, f"{one.measure.id}_error": np.inf}
+                nothing |= {f"{one.measure.id}_asked": 1.0, f"{one.measure.id}_exact": 0.0}
+            return _dataset({**case.facts, **outside, **nothing})
+        look = case.look(self.look)
+        found: dict[str, Any] = dict(case.facts)
+        if self.look.setting:
+            found |= {_SETTING: 1.0, f"{_SETTING}_error": 0.0}
+        for one in measured(self.look):
+            found |= one.seen(look, lambda: case.second.look(self.look))
+        return _dataset(found | look.shown())
+
+
+def study(
+    claim: str | Claim,
+    look: type[Look],
+    cases: Callable[..., Iterable[Case]],
+    *,
+    quick: Mapping[str, Any] | None = None,
+    full: Mapping[str, Any] | None = None,
+    few: Mapping[str, Any] | None = None,
+    figure: Callable[[xr.Dataset, Verdict], Any] | None = None,
+    settings: str = "",
+) -> Study:
+    """A study: a claim (or its id in the catalogue), the class that looks at a case, and the cases.
+
+    Parameters
+    ----------
+    quick, full, few : settings given to ``cases``: of the usual run, of the long one, and of the few cases that tests
+        take; ``full`` and ``few`` need name only what differs from ``quick``.
+    figure : see :class:`Study`; ``gradlab.claims.plots.Figure`` is one made of data.
+    """
+    usual = dict(quick or {})
+    budgets = {"quick": usual, "full": usual | dict(full or {}), "few": usual | dict(few or {})}
+    found = entries.entry(claim) if isinstance(claim, str) else claim
+    return Study(found, look, cases, budgets, figure, " ".join(settings.split()))
+
+
+def section(text: str | None, title: str) -> str:
+    """The paragraph of a docstring that begins with a title."""
+    return " ".join(next((part for part in (text or "").split("\n\n") if part.startswith(title)), "").split())
+
+
+def _dataset(numbers: Mapping[str, Any]) -> xr.Dataset:
+    def variable(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return ((), value if isinstance(value, str) else np.float64(value))
+
+    return xr.Dataset({name: variable(value) for name, value in numbers.items()})

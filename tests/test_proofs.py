@@ -1,0 +1,103 @@
+"""The proofs of docs/proofs: each decides its refutation alone, in seconds, and fails where there is none."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROOFS = {path.stem: path for path in sorted((ROOT / "docs" / "proofs").glob("*.py"))}
+SECONDS = 5.0
+KINDS = ("false", "missing hypothesis", "misprint")
+
+# What takes the counterexample away: the text of a proof, and what it becomes. In most cases the printed
+# statement is true of the altered example.
+SPOILED = {
+    "chitour.critical-values": ("F = sum(", "F = fmpq(1, 2) * sum("),
+    "chitour.gradient": ("field((3 - w2 * w1) ** 2,", "field((3 - w2 * w1) ** 2 / 2,"),
+    "chitour.landscape": ("F = (3 - w2 * w1) ** 2\n", "F = (0 - w2 * w1) ** 2\n"),
+    "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
+    "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
+    "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),
+    "memo90.lemma2": ("+ a2**2 +", "+ 2 * a2**2 +"),
+    "memo90.non-separable": ("((-1, 0), (2, 1), (2, -1))", "((-1, 0), (2, 0), (2, 0))"),
+    "memo90.one-layer-nonlinear": ("v1**2 + 2 * v2**2, (1, 1)", "v1 + 2 * v2, (1, 1)"),
+    "memo90.regularised-exp-form": ("x = (1, 2)", "x = (1, 1)"),
+    "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
+    "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),
+    "notes.deep-hessian": ("f = w2 * w1**2", "f = w2"),
+    "notes.min-norm": ("[[a * b for b in x] for a in x]", "[[a * b + (a == b) for b in x] for a in x]"),
+    "notes.normalised": ("(Q(3), Q(4)), (Q(1), Q(0)), Q(5)", "(Q(3, 5), Q(4, 5)), (Q(1), Q(0)), Q(1)"),
+    "notes.regularised-exp": ("(arb(10), 7)", "(arb(1), 1)"),
+}
+
+
+def run(path: Path) -> subprocess.CompletedProcess[str]:
+    """The file by itself: isolated, neither the working directory nor the environment is seen."""
+    command = [sys.executable, "-I", str(path)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=path.parent
+    )
+
+
+def modules(path: Path) -> set[str]:
+    """Top names of all that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("a relative import" if node.level else str(node.module).partition(".")[0])
+    return names
+
+
+def test_every_proof_can_be_spoiled() -> None:
+    assert set(PROOFS) == set(SPOILED)
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_decides_its_refutation(name: str) -> None:
+    done = run(PROOFS[name])
+    assert done.returncode == 0, done.stderr
+    assert 2 <= len(done.stdout.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_needs_nothing_but_exact_arithmetic(name: str) -> None:
+    assert modules(PROOFS[name]) <= {"fractions", "itertools", "flint"}
+    assert "__import__" not in PROOFS[name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_is_short_and_says_what_it_shows(name: str) -> None:
+    text = PROOFS[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring is not None
+    claim, _, kind = docstring.splitlines()[0].partition(": ")
+    assert claim == name
+    assert kind.startswith(KINDS)
+    for part in ("Statement (", "Counterexample", "Why it decides. ", "What saves it. "):
+        assert f"\n\n{part}" in docstring
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_belongs_to_a_claim_that_is_studied(name: str) -> None:
+    source, _, claim = name.partition(".")
+    assert (ROOT / "src" / "gradlab" / "claims" / source / f"{claim.replace('-', '_')}.py").is_file()
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_without_its_counterexample_fails(name: str, tmp_path: Path) -> None:
+    text = PROOFS[name].read_text(encoding="utf-8")
+    counterexample, other = SPOILED[name]
+    assert text.count(counterexample) == 1
+    altered = tmp_path / "altered.py"
+    altered.write_text(text.replace(counterexample, other), encoding="utf-8")
+    done = run(altered)
+    assert done.returncode != 0
+    assert "AssertionError" in done.stderr
