@@ -7,11 +7,11 @@ import pkgutil
 from typing import Any
 
 import pytest
-import worlds
-from worlds import World
 
+import worlds
 from gradlab.claims import catalogue
 from gradlab.claims.judging import SUPPORTED
+from worlds import World
 
 #: The worlds of every claim, from the files of ``tests/worlds``.
 WORLDS: dict[str, tuple[World, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -64,7 +64,9 @@ def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:
 
 def point(problem: Any, vector: np.ndarray, **facts: Any) -> Case:
     """A case without dynamics: one weight vector."""
-    return case(problem, xr.Dataset({"final_weights": ("weight", np.asarray(vector, dtype=np.float64))}), **facts)
+    return case(
+        problem, xr.Dataset({"final_weights": ("weight", np.asarray(vector, dtype=np.float64))}), **facts
+    )
 
 
 def ensemble(
@@ -151,8 +153,3 @@ def _plain(variable: xr.Variable) -> xr.Variable:
         text = [value if isinstance(value, str) else "" for value in values.ravel()]
         return xr.Variable(variable.dims, np.asarray(text, dtype=str).reshape(values.shape))
     return xr.Variable(variable.dims, values.astype(np.float64))
-
-
-def labelled(cases: Sequence[Case], **facts: Any) -> list[Case]:
-    """The cases with more facts."""
-    return [case(one.problem, one.trajectory, **one.facts, **facts) for one in cases]

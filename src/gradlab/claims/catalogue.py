@@ -124,7 +124,9 @@ def _module(claim_id: str) -> str:
         raise UnknownClaim(f"{claim_id!r} is a file, no claim's id; load_file reads it")
     everything = [one.id for one in entries()]
     if claim_id in everything:
-        raise UnknownClaim(f"{claim_id!r} is open: there is no study of it yet; gradlab list shows which are built")
+        raise UnknownClaim(
+            f"{claim_id!r} is open: there is no study of it yet; gradlab list shows which are built"
+        )
     raise UnknownClaim(f"there is no claim {claim_id!r}; {nearest(claim_id, everything)}")
 
 
@@ -134,7 +136,9 @@ def _find(claim_id: str) -> Study:
         if study.claim.id == claim_id:
             return study
     defined = ", ".join(study.claim.id for study in together)
-    raise ValueError(f"{_module(claim_id)} defines {defined}, not {claim_id!r}; its entry in sources/ says it should")
+    raise ValueError(
+        f"{_module(claim_id)} defines {defined}, not {claim_id!r}; its entry in sources/ says it should"
+    )
 
 
 def _import(module_name: str) -> list[Study]:

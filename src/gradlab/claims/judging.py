@@ -120,7 +120,11 @@ class Verdict:
         held = sum(one.verdict == SUPPORTED for one in tested)
         whole = "it holds" if len(tested) == 1 else f"all {held} sentences hold"
         words = whole if held == len(tested) else f"{held} of {len(tested)} sentences hold"
-        for said, word in (("false", REFUTED), ("undecided", INCONCLUSIVE), ("outside its hypotheses", NOT_MET)):
+        for said, word in (
+            ("false", REFUTED),
+            ("undecided", INCONCLUSIVE),
+            ("outside its hypotheses", NOT_MET),
+        ):
             words += "".join(f"; {said}: “{one.text.rstrip('.')}”" for one in tested if one.verdict == word)
         return words + ("; a misprint beside" if self.print == MISPRINT else "")
 
@@ -184,7 +188,7 @@ class Column:
         tolerance = _values(dataset, f"{name}_tolerance", np.full(count, measure.tolerance))
         tolerance = np.where(np.isnan(tolerance), measure.tolerance, tolerance)
         if (error[asked] < 0.0).any():
-            where = dataset["case"].values[asked & (error < 0.0)][0]
+            where = str(dataset["case"].values[asked & (error < 0.0)][0])
             raise ValueError(f"measure {name!r}, case {where!r}: the error bar is negative; it is a size")
         unknown = asked & ~exact & (error == 0.0) & np.isfinite(number)
         others = error[asked & ~exact & np.isfinite(error) & (error > 0.0)]
@@ -314,7 +318,10 @@ def judge(measures: Sequence[Measure], dataset: xr.Dataset, claim: Claim | None 
     verdict = max((one.verdict for one in found), key=DECIDING_ORDER.index)
     substance = [part for part in parts if part.role == "part"]
     if verdict in (UNASKED, NOT_MET):
-        verdict, among = NOT_MET, [part for part in hypotheses if part.verdict != SUPPORTED] or list(substance)
+        verdict, among = (
+            NOT_MET,
+            [part for part in hypotheses if part.verdict != SUPPORTED] or list(substance),
+        )
     else:
         among = [part for part in substance if part.verdict == verdict]
     blind = [part for part in parts if part.role == "control" and part.verdict in (REFUTED, INCONCLUSIVE)]

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ class Result:
         assumes in words (``checked`` false), then what was measured.
         """
         claim, verdict = self.claim, self.verdict
-        hypotheses: list[dict[str, Any]] = [{"statement": words, "checked": False} for words in claim.hypotheses]
+        hypotheses: list[dict[str, Any]] = [
+            {"statement": words, "checked": False} for words in claim.hypotheses
+        ]
         if verdict is not None:
             hypotheses += [{**asdict(part), "checked": True} for part in verdict.hypotheses]
         found = verdict.as_dict() if verdict is not None else {}
@@ -104,7 +106,9 @@ class Result:
         return {**vars(self), "study": study}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        study = None if state["study"] is None else catalogue.resolve(state["study"][0], [state["study"][1]])[0]
+        study = (
+            None if state["study"] is None else catalogue.resolve(state["study"][0], [state["study"][1]])[0]
+        )
         vars(self).update({**state, "study": study})
 
 
@@ -145,13 +149,17 @@ def compare_with(results: Sequence[Result], expected: Sequence[Mapping[str, Any]
             differences.append(f"{now['id']} is {now['verdict']}; it is not among the expected")
             continue
         if before.get("seal", now["seal"]) != now["seal"]:
-            differences.append(f"{now['id']} asks something else than it did: statement, tolerance or settings changed")
+            differences.append(
+                f"{now['id']} asks something else than it did: statement, tolerance or settings changed"
+            )
         if before["verdict"] != now["verdict"]:
             differences.append(f"{now['id']} is {now['verdict']}; expected was {before['verdict']}")
         else:
             differences += _parts_differ(now, before)
         if before.get("print", now["print"]) != now["print"]:
-            differences.append(f"{now['id']}: the print is {now['print']!r}; expected was {before['print']!r}")
+            differences.append(
+                f"{now['id']}: the print is {now['print']!r}; expected was {before['print']!r}"
+            )
     return differences
 
 

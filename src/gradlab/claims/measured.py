@@ -30,8 +30,8 @@ NOT_ASKED = None
 class Number(NamedTuple):
     """What a measure gives: a value, and what two looks cannot see of it.
 
-    ``error`` is added to the difference of the two looks (rounding, an undecided count); ``tolerance`` is the case's own
-    where it depends on the case; ``exact`` says that, if both looks agree, there is no error: a count that was decided.
+    ``error`` is added to the difference of the two looks (rounding, an undecided count); ``tolerance`` is the case's
+    own where it depends on the case; ``exact`` says that, if both looks agree, there is no error: a decided count.
     """
 
     value: float
@@ -106,6 +106,8 @@ def measured(kind: type) -> list[Measured]:
     found: dict[str, Measured] = {}
     for one in reversed(kind.__mro__):
         found |= {name: value for name, value in vars(one).items() if isinstance(value, Measured)}
-        for name in [name for name in vars(one) if name in found and not isinstance(vars(one)[name], Measured)]:
+        for name in [
+            name for name in vars(one) if name in found and not isinstance(vars(one)[name], Measured)
+        ]:
             del found[name]
     return sorted(found.values(), key=lambda one: one.measure.role != "hypothesis")

@@ -18,7 +18,13 @@ def numbers(measures: Iterable[Measure], dataset: xr.Dataset, verdict: Verdict) 
     """Every case's number against its tolerance, one row a part, with the judge's words and deciding cases."""
     judged = columns(tuple(measures), dataset)
     rows = [
-        figures.Row(part, judged[part.id].number, judged[part.id].error, judged[part.id].tolerance, judged[part.id].words)
+        figures.Row(
+            part,
+            judged[part.id].number,
+            judged[part.id].error,
+            judged[part.id].tolerance,
+            judged[part.id].words,
+        )
         for part in verdict.parts
     ]
     return figures.measures(rows, [str(label) for label in dataset["case"].values])
@@ -65,7 +71,9 @@ class Panel:
         if self.lines:
             for name, which in rows.items():
                 both = {f"{name} {i + 1}" if i else name: y[row] for i, row in enumerate(which[:6])}
-                figures.curves(x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options)
+                figures.curves(
+                    x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options
+                )
             return
         pairs = [{name: values[which] for name, which in rows.items()} for values in (x, y)]
         figures.scatter(*pairs, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)
@@ -76,7 +84,9 @@ class Panel:
 
     def _rows(self, dataset: xr.Dataset) -> dict[str, np.ndarray]:
         facts = [[_plain(value) for value in dataset[fact].values] for fact in self.by]
-        names = np.asarray([", ".join(each) for each in zip(*facts, strict=True)] or [""] * dataset.sizes["case"])
+        names = np.asarray(
+            [", ".join(each) for each in zip(*facts, strict=True)] or [""] * dataset.sizes["case"]
+        )
         return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
 

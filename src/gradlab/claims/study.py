@@ -104,7 +104,9 @@ class Study:
         """The study's figure, or every case's number against its tolerance."""
         from gradlab.claims import plots
 
-        return self.figure(dataset, verdict) if self.figure else plots.numbers(self.measures, dataset, verdict)
+        return (
+            self.figure(dataset, verdict) if self.figure else plots.numbers(self.measures, dataset, verdict)
+        )
 
     def measure(self, cases: Iterable[Case]) -> xr.Dataset:
         """Observe every case and collect the numbers along the dim ``case``."""
@@ -113,7 +115,7 @@ class Study:
     def observed(self, case: Case) -> xr.Dataset:
         """The numbers of one case, each from two looks, its facts, and what the figure needs."""
         if not self.look.speaks_of(case.problem):
-            outside = {name: 0.0 for name in (_SETTING,)} | {f"{_SETTING}_error": 0.0}
+            outside = dict.fromkeys((_SETTING,), 0.0) | {f"{_SETTING}_error": 0.0}
             nothing: dict[str, float] = {}
             for one in measured(self.look):
                 nothing |= {one.measure.id: np.nan, f"{one.measure.id}_error": np.inf}

@@ -105,12 +105,12 @@ def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
 
 def report(directory: Path) -> None:
     """Draw again what a run, or a verification, has stored."""
-    from gradlab.claims import verification
+    from gradlab.claims import keeping
     from gradlab.report import page
     from gradlab.store.run import Run
 
     if any(directory.glob("*.result.json")):
-        results = verification.load(directory)
+        results = keeping.load(directory)
         print(page.write(directory / "index.html", results))
         return
     with Run.open(directory, write=True) as kept:

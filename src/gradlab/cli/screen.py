@@ -19,6 +19,7 @@ COLOURS = {
     "inconclusive": "yellow",
     "hypotheses not met": "cyan",
     "error": "bold red",
+    "misprint": "magenta",
 }
 
 
@@ -93,6 +94,18 @@ def verdict(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
 
 
+def said(record: dict[str, Any]) -> Text:
+    """The verdict on the substance, and beside it a print that is not exact: ``supported, misprint``."""
+    line, print_word = verdict(record["verdict"]), record.get("print", "")
+    if print_word not in ("", "exact"):
+        line.append(", ")
+        line.append(
+            print_word if print_word in ("misprint", "text uncertain") else f"print {print_word}",
+            style="magenta",
+        )
+    return line
+
+
 def comparison(record: dict[str, Any]) -> str:
     """The deciding number against its tolerance, ``3.1e-13 ≤ 1e-09``."""
     measured = [*record["parts"], *(one for one in record["hypotheses"] if one.get("checked"))]
@@ -111,7 +124,7 @@ def comparison(record: dict[str, Any]) -> str:
 def result_line(record: dict[str, Any]) -> Text:
     """One claim's result in one line, shown as soon as it is in."""
     line = Text(f"{record['id']:<32} ")
-    line.append_text(verdict(record["verdict"]))
+    line.append_text(said(record))
     line.append(f"  {comparison(record)}  {record['seconds']:.1f} s", style="dim")
     return line
 
@@ -130,7 +143,7 @@ def verdicts(records: Sequence[dict[str, Any]]) -> Table:
     for record in records:
         table.add_row(
             Text(record["id"]),
-            verdict(record["verdict"]),
+            said(record),
             Text(comparison(record)),
             Text(record["part"] or ""),
             f"{record['seconds']:.1f}",
@@ -138,7 +151,7 @@ def verdicts(records: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def tally(records: Iterable[dict[str, Any]]) -> Text:
+def tally(records: Sequence[dict[str, Any]]) -> Text:
     """How many of each verdict."""
     words = [record["verdict"] for record in records]
     line = Text("1 claim: " if len(words) == 1 else f"{len(words)} claims: ")
@@ -146,6 +159,9 @@ def tally(records: Iterable[dict[str, Any]]) -> Text:
     for i, word in enumerate(known):
         line.append(", " if i else "")
         line.append(f"{words.count(word)} {word}", style=COLOURS[word])
+    misprints = sum(record.get("print") == "misprint" for record in records)
+    if misprints:
+        line.append(f"; {misprints} with a misprint", style=COLOURS["misprint"])
     return line
 
 

@@ -14,8 +14,8 @@ from gradlab.cli import screen
 from gradlab.cli.errors import Interrupted, float64, say
 
 if TYPE_CHECKING:
-    from gradlab.claims.claim import Budget, Study
-    from gradlab.claims.verification import Result
+    from gradlab.claims.keeping import Result
+    from gradlab.claims.study import Budget, Study
 
 #: A stored set of verdicts of every claim is some hundred kilobytes.
 _LARGEST = 64 << 20
@@ -53,7 +53,7 @@ def verify(
     expect: Path | None,
 ) -> None:
     """Run the studies, keep the report readable throughout, print the verdicts."""
-    from gradlab.claims import verification
+    from gradlab.claims import keeping
 
     expected = None if expect is None else _stored(expect)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def verify(
         _print_json(records)
     failed = [result for result in results if result.error is not None]
     for result in failed:
-        say(f"\n{result.study.claim.id} raised:\n{result.error}")
-    differences = [] if expected is None else verification.compare_with(results, expected)
+        say(f"\n{result.claim.id} raised:\n{result.error}")
+    differences = [] if expected is None else keeping.compare_with(results, expected)
     if differences:
         say(f"\nThe verdicts differ from {expect}:")
         for line in differences:
@@ -83,7 +83,7 @@ def verify(
 
 def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int) -> list[Result]:
     """Run them; every result is kept, shown and on the page as soon as it is in."""
-    from gradlab.claims import verification
+    from gradlab.claims import keeping, verification
     from gradlab.report import page
     from gradlab.store.run import environment
 
@@ -99,8 +99,8 @@ def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed
     with screen.Bar("claims", len(studies)) as bar:
 
         def on_result(result: Result) -> None:
-            finished[result.study.claim.id] = result
-            verification.save(out, result)
+            finished[result.claim.id] = result
+            keeping.save(out, result)
             bar.advance()
             bar.print(screen.result_line(result.record()))
             write()

@@ -116,7 +116,7 @@ class Drive:
 
     @functools.cached_property
     def second(self) -> Drive:
-        """The constants of the second solve: a coarser solver; an iteration, which has none, on data shaken by rounding."""
+        """The constants of the second solve: a coarser solver; for an iteration, data shaken by rounding."""
         if self.flow.discrete:
             return replace(self, flow=shaken(self.flow), stop=strong(self.stop.never()))
         return replace(self, solver=strong(self.solver.coarser()), stop=strong(self.stop.never()))

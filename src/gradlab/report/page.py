@@ -126,7 +126,7 @@ def _text(value: Any) -> str:
 
 
 def _sources() -> Mapping[str, str]:
-    from gradlab.claims.catalogue import SOURCES
+    from gradlab.claims.entries import SOURCES
 
     return SOURCES
 

@@ -6,11 +6,21 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from gradlab.claims.claim import INCONCLUSIVE, NOT_MET, REFUTED, SUPPORTED
+from gradlab.claims.judging import (
+    EXACT,
+    INCONCLUSIVE,
+    MISPRINT,
+    NOT_MET,
+    REFUTED,
+    SUPPORTED,
+    UNASKED,
+    UNCERTAIN,
+)
 from gradlab.report import mathematics, numbers
 from gradlab.report.drawing import Drawing, drawing
 
@@ -34,11 +44,25 @@ _HYPOTHESIS: Mapping[str, tuple[str, str]] = {
     INCONCLUSIVE: ("undecided", "inconclusive"),
 }
 
+#: What is said of a part that no case asks, and of printed forms.
+_BESIDE: Mapping[str, tuple[str, str]] = {
+    UNASKED: ("not asked", "unmet"),
+    EXACT: ("print exact", "supported"),
+    MISPRINT: ("misprint", "misprint"),
+    UNCERTAIN: ("text uncertain", "unmet"),
+    REFUTED: ("print refuted", "refuted"),
+    INCONCLUSIVE: ("print undecided", "inconclusive"),
+    NOT_MET: ("print not asked", "unmet"),
+}
+
+#: What a number is for, where it is no part of the substance.
+_ROLES: Mapping[str, str] = {"print": "as printed", "control": "control"}
+
 MEANINGS: Mapping[str, str] = {
-    SUPPORTED: "every number, with its whole error bar, satisfies its relation in every case",
-    REFUTED: "some number violates its relation by more than its error",
-    INCONCLUSIVE: "some error bar straddles its tolerance, or a number could not be had",
-    NOT_MET: "some case does not certainly meet the hypotheses, and nothing worse was seen",
+    SUPPORTED: "every number asked of the substance, with its whole error bar, satisfies its relation",
+    REFUTED: "some number violates its relation by more than its error: the statement is false as it stands",
+    INCONCLUSIVE: "some error bar straddles its tolerance, a number could not be had, or a control failed",
+    NOT_MET: "no case meets the hypotheses, so nothing could be asked",
     ERROR: "the study itself failed; nothing is said about the claim",
     PENDING: "not run yet",
 }
@@ -55,8 +79,23 @@ class Row:
     number: Markup
     needed: Markup
     case: str
-    cases: int
+    count: str
     why: Markup
+    role: str = ""
+    changed: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One sentence of the source: what came of it, and of its printed form."""
+
+    text: Markup
+    passage: Markup | None
+    word: str
+    kind: str
+    print_word: str
+    print_kind: str
+    parts: list[Row]
 
 
 @dataclass
@@ -77,7 +116,15 @@ class Entry:
     corrected_by: list[str] = field(default_factory=list)
     deciding: Row | None = None
     sentence: str = ""
-    parts: list[Row] = field(default_factory=list)
+    headline: str = ""
+    print_word: str = ""
+    print_kind: str = ""
+    repair: Markup | None = None
+    repair_kind: str = ""
+    proof: str = ""
+    proof_name: str = ""
+    said: list[Said] = field(default_factory=list)
+    controls: list[Row] = field(default_factory=list)
     measured: list[Row] = field(default_factory=list)
     drawing: Drawing | None = None
     seconds: str = ""
@@ -101,26 +148,52 @@ def waiting(study: Any, sources: Mapping[str, str]) -> Entry:
 
 def entry(result: Any, sources: Mapping[str, str], drawn: dict[str, Drawing]) -> Entry:
     """A claim with its result; the figure is taken from `drawn` or drawn and put there."""
-    claim, verdict = result.study.claim, result.verdict
+    claim, verdict = result.claim, result.verdict
     word = verdict.verdict if verdict is not None else ERROR
     made = _described(claim, claim.id, sources, word)
     made.seconds = numbers.seconds(result.seconds)
-    made.settings = mathematics.prose(result.study.settings) if result.study.settings else None
+    made.settings = mathematics.prose(result.settings) if result.settings else None
     made.provenance = _short_provenance(result)
     if verdict is None:
         made.error = str(result.error or "no verdict and no message").strip()
         made.failure = made.error.splitlines()[-1]
         return made
-    made.parts = [_row(part) for part in verdict.parts]
     made.measured = [_row(part, _HYPOTHESIS) for part in verdict.hypotheses]
-    everything = (*verdict.parts, *verdict.hypotheses)
-    deciding = next((part for part in everything if part.id == verdict.part), None)
-    if deciding is not None:
-        made.deciding, made.sentence = _row(deciding), _sentence(deciding, word)
+    made.said = [_said(one, verdict, claim) for one in verdict.sentences]
+    made.controls = [_row(part) for part in verdict.parts if part.role == "control"]
+    made.headline = verdict.headline
+    made.print_word, made.print_kind = _BESIDE[verdict.print] if verdict.print else ("", "")
+    if verdict.repair is not None:
+        made.repair, made.repair_kind = mathematics.prose(verdict.repair.text), verdict.repair.kind
+    if verdict.verdict == REFUTED or verdict.print == MISPRINT:
+        made.proof_name, made.proof = _proof(claim.id)
+    made.deciding, made.sentence = _row(verdict.deciding), _sentence(verdict.deciding, word)
     if claim.id not in drawn:
         drawn[claim.id] = _figure(result, made.anchor)
     made.drawing = drawn[claim.id]
     return made
+
+
+def _proof(claim_id: str) -> tuple[str, str]:
+    """The name and text of the claim's proof in exact arithmetic, where this is a checkout that has one."""
+    path = Path(__file__).resolve().parents[3] / "docs" / "proofs" / f"{claim_id}.py"
+    return (f"docs/proofs/{path.name}", path.read_text(encoding="utf-8")) if path.is_file() else ("", "")
+
+
+def _said(one: Any, verdict: Any, claim: Any) -> Said:
+    first = claim.sentences[0].id
+    parts = [part for part in verdict.parts if part.role != "control" and (part.sentence or first) == one.id]
+    beside = _BESIDE[one.print] if one.print else ("", "")
+    word = one.verdict if any(part.role == "part" for part in parts) else ""
+    return Said(
+        text=mathematics.prose(one.text),
+        passage=mathematics.prose(one.passage) if one.passage else None,
+        word=word or "not tested",
+        kind=KINDS.get(word, "unmet"),
+        print_word=beside[0],
+        print_kind=beside[1],
+        parts=[_row(part) for part in parts],
+    )
 
 
 def _described(claim: Any, identifier: str, sources: Mapping[str, str], word: str) -> Entry:
@@ -144,7 +217,7 @@ def _described(claim: Any, identifier: str, sources: Mapping[str, str], word: st
 
 def _figure(result: Any, name: str) -> Drawing:
     try:
-        return drawing(result.study.figure(result.dataset), f"figure-{name}")
+        return drawing(result.figure(), f"figure-{name}")
     except Exception as error:  # a study's own drawing must not cost the reader the page
         return Drawing(Markup(""), f"The figure could not be drawn: {type(error).__name__}: {error}")
 
@@ -163,24 +236,32 @@ def _row(part: Any, words: Mapping[str, tuple[str, str]] | None = None) -> Row:
         number=mathematics.superscripts(numbers.measured(part.number, part.error, resolution)),
         needed=mathematics.superscripts(numbers.required(part.relation, part.tolerance, part.target)),
         case=part.case,
-        cases=part.cases,
+        count=part.count,
         why=mathematics.prose(part.why.rstrip(". ")),
+        role=_ROLES.get(part.role, ""),
+        changed=part.changed,
     )
 
 
 def _sentence(part: Any, word: str) -> str:
     """Why the verdict is `word`, in one sentence about the part that decided it."""
     case = f"“{part.case}”" if part.case else "The deciding case"
+    if part.role == "control":
+        return (
+            f"A control failed in {case}: the study could not have seen a violation, so nothing is supported."
+        )
     if word == SUPPORTED:
-        every = f"In all {part.cases} cases" if part.cases > 1 else "In the one case"
+        beside = f", {part.outside} outside the hypotheses" if part.outside else ""
+        every = (
+            f"In all {part.asked} cases asked{beside},"
+            if part.asked > 1
+            else f"In the one case asked{beside}"
+        )
         return f"{every} the whole error bar satisfies the relation; {case} comes closest{_room(part)}."
     if word == REFUTED:
         return f"{case} violates the relation by more than its error{_room(part)}."
     if word == NOT_MET:
-        return (
-            f"{case} does not certainly meet this hypothesis, so its numbers say nothing about the claim; "
-            "in the cases that do meet the hypotheses nothing spoke against it."
-        )
+        return f"No case meets the hypotheses; {case} does not certainly meet this one, so nothing could be asked."
     if part.number is None or part.error is None:
         return f"{case} gave no finite number or no finite error, so nothing can be said."
     return f"The error bar of {case} reaches across the tolerance."
