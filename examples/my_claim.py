@@ -16,7 +16,6 @@ import xarray as xr
 
 import gradlab
 from gradlab import figures
-from gradlab.problem.data import whitened_regression
 
 END = 3.0
 
@@ -57,7 +56,7 @@ def cases(budget, key):
     """Twenty random problems (sixty at the full budget) with two outputs, starts of three sizes: one solve."""
     count = 20 if budget == "quick" else 60
     network, loss = gradlab.Dense((4, 2), "identity"), gradlab.Square("mean")
-    data = [whitened_regression(one, N=12, d=4, C=2, noise=0.3) for one in jax.random.split(key, count)]
+    data = [gradlab.data.whitened_regression(one, N=12, d=4, C=2, noise=0.3) for one in jax.random.split(key, count)]
     problem = gradlab.stack([gradlab.Problem(network, loss, one) for one in data])
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     start = np.stack([10.0 ** (i % 3 - 1) * generator.standard_normal((2, 4)) for i in range(count)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 import pytest
 
 import gradlab
@@ -182,6 +185,22 @@ def test_a_group_lists_its_names_and_says_what_they_are(group: str) -> None:
 def test_an_unknown_name_answers_did_you_mean(path: str, meant: str) -> None:
     with pytest.raises(AttributeError, match=rf"did you mean {re.escape(meant)}\?"):
         public(path)
+
+
+#: No example of these runs without files that are fetched first.
+FETCHED = {"data.cifar10", "data.gas_sensor", "data.mnist"}
+EXAMPLES = [path for path in PUBLIC if path not in FETCHED | {"verify"} and not path.startswith("claims.")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_the_example_of_a_public_name_runs_and_prints_what_it_shows(path: str) -> None:
+    """In JAX's default precision: readers have changed no setting."""
+    text = inspect.getdoc(public(path)) or ""
+    assert "Examples\n--------\n" in text, f"{path} has no example"
+    example = doctest.DocTestParser().get_doctest(text.split("Examples\n--------\n")[1], {}, path, None, None)
+    assert any(one.want for one in example.examples)
+    with jax.enable_x64(False):
+        doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(example)
 
 
 def test_a_name_like_no_other_is_told_where_to_look() -> None:

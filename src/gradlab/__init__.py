@@ -123,7 +123,12 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     ),
     "claims": (
         "Claims, their studies and verdicts.",
-        {"gradlab.claims.claim": ("Case", "Claim", "Measure", "Study", "Verdict", "judge")},
+        {
+            "gradlab.claims.claim": ("Claim", "Measure"),
+            "gradlab.claims.cases": ("Case",),
+            "gradlab.claims.study": ("Study",),
+            "gradlab.claims.judging": ("Verdict", "judge"),
+        },
     ),
 }
 

@@ -375,14 +375,6 @@ def mnist(
     flat : inputs (N, 784), else (N, 1, 28, 28).
 
     Raises :class:`MissingData`, :class:`CorruptData`, or ValueError for what the files do not have.
-
-    Examples
-    --------
-    >>> import gradlab as gl
-    >>> gl.data.mnist(train=10, test=0).inputs.shape
-    Traceback (most recent call last):
-        ...
-    MissingData: https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz could not be downloaded (ConnectionError); check the network, or put the file into a folder and set GRADLAB_DATA to it
     """
     chosen = _classes(classes, labels)
     images, numbers, test_images, test_numbers = (_mnist_file(number) for number in range(4))
@@ -399,7 +391,7 @@ def cifar10(
     seed: int | None = None,
     flat: bool = True,
 ) -> Data:
-    """CIFAR-10 photographs as :class:`gradlab.problem.data.Data`, pixels divided by 255.
+    """This reads CIFAR-10 photographs as :class:`gradlab.problem.data.Data`, pixels divided by 255.
 
     As :func:`mnist`, with inputs (N, 3072) or (N, 3, 32, 32). Training examples come from the fewest leading
     batches that hold ``train`` of them, so that a partial archive gives the same data as the whole one;
@@ -467,7 +459,7 @@ def _ethanol_rows() -> tuple[np.ndarray, np.ndarray]:
 def gas_sensor(
     *, standardise: bool = True, whiten: bool = False, test_fraction: float = 0.0, seed: int = 0
 ) -> Data:
-    """Ethanol rows of UCI 270: 2565 × 128 features, targets (N, 1) the concentration (ppmv).
+    """This reads the ethanol rows of UCI 270: 2565 × 128 features, targets (N, 1) the concentration (ppmv).
 
     Parameters
     ----------

@@ -14,6 +14,9 @@ import pytest
 
 import problems
 from gradlab.problem.data import Data, digits
+from gradlab.problem.ensembles import unchecked
+from gradlab.problem.fused import fused
+from gradlab.problem.initialisation import Gaussian
 from gradlab.problem.losses import CrossEntropy, CustomLoss, Exponential, Logistic, Square
 from gradlab.problem.networks import Convolutional, Dense, Function
 from gradlab.problem.problem import Problem, stack, unstack
@@ -350,6 +353,31 @@ def test_members_that_do_not_fit_together_are_refused() -> None:
 
 
 # Precision -------------------------------------------------------------------------------------------------
+
+
+def test_a_problem_may_be_built_of_traced_data_and_decay() -> None:
+    network, inputs = Dense((2, 1)), jax.random.normal(jax.random.key(0), (5, 3, 2))
+    weights = network.init(jax.random.key(1), Gaussian(1.0))
+
+    def potential(x: Any, decay: Any) -> Any:
+        return Problem(network, Square(), Data(x, x[:, :1]), decay).potential(weights)
+
+    decays = jnp.linspace(0.0, 1.0, 5)
+    one_by_one = [potential(x, decay) for x, decay in zip(inputs, decays, strict=True)]
+    np.testing.assert_allclose(jax.jit(jax.vmap(potential))(inputs, decays), one_by_one, rtol=1e-14)
+    slope = jax.grad(potential, argnums=1)(inputs[0], 0.5)
+    np.testing.assert_allclose(slope, 0.5 * np.sum(np.square(weights[0])), rtol=1e-14)
+
+
+def test_an_unchecked_problem_is_of_the_kind_asked_with_the_fields_exchanged() -> None:
+    problem = Problem(Dense((2, 1)), Square(), Data(np.ones((4, 2)), np.ones((4, 1))), 0.1)
+    other = unchecked(Problem, problem, factor=2.0)
+    assert type(other) is Problem
+    assert (other.factor, other.network, problem.factor) == (2.0, problem.network, 1.0)
+    assert eqx.tree_equal(unchecked(Problem, problem), problem)
+    # a minibatch, and a stack, are problems that the constructor could not check
+    assert type(fused(problem).minibatch(jnp.array([0, 1]))) is Problem
+    assert stack([problem, problem]).decay.shape == (2,)
 
 
 def test_everything_is_float64_without_x64() -> None:

@@ -148,7 +148,9 @@ def uneven_layers(factor: float = 1.01) -> World:
 
     def change(rows: np.ndarray, case: Case) -> np.ndarray:
         first = np.zeros(rows.shape[1])
-        leaves = jax.tree.leaves(case.problem.network.layers(case.problem.unravel(np.arange(rows.shape[1], dtype=float)))[0])
+        leaves = jax.tree.leaves(
+            case.problem.network.layers(case.problem.unravel(np.arange(rows.shape[1], dtype=float)))[0]
+        )
         first[np.concatenate([np.asarray(leaf).ravel() for leaf in leaves]).astype(int)] = 1.0
         return rows + (factor - 1.0) * first * (rows - rows[0])
 
@@ -207,7 +209,11 @@ def other_targets(share: float = 0.01) -> World:
 
     def change(problem: Any) -> Any:
         targets = np.asarray(problem.data.targets)
-        noise = np.random.default_rng(7).standard_normal(targets.shape) * np.linalg.norm(targets) / np.sqrt(targets.size)
+        noise = (
+            np.random.default_rng(7).standard_normal(targets.shape)
+            * np.linalg.norm(targets)
+            / np.sqrt(targets.size)
+        )
         return eqx.tree_at(lambda p: p.data.targets, problem, jax.numpy.asarray(targets + share * noise))
 
     return told(f"targets off by {share:g}", change)

@@ -29,7 +29,9 @@ CONTRACTION = 0.5
 #: Evaluations of the gradient of a batch after which a solve is given up.
 EVALUATIONS = 60_000
 NEWTON, NEWTON_SHIFT = 20, 1e-3
-DIRECTIONS, RADII, BATCH = 32, 24, 48
+DIRECTIONS, RADII = 32, 24
+#: Rows that a compiled program takes: the least that is enough, or several times the most.
+BATCHES = (48, 288)
 #: Parts of a saddle's longest orbit, after each of which it is seen whether all samples have left the cut-off.
 PIECES = 16
 
@@ -58,16 +60,17 @@ def _hessians(structure: Any, leaves: Any, vectors: Any) -> Any:
 
 
 def _batched(function: Callable[[Any, Any, Any], Any]) -> Callable[[Problem, np.ndarray], np.ndarray]:
-    """The function on any number of rows, BATCH at a time: one compiled program a problem, whatever is asked."""
+    """The function on any number of rows: two compiled programs for all problems of one shape, whatever is asked."""
     # jit itself: a solve makes thousands of small calls
     compiled = jax.jit(function, static_argnums=0)
 
     def call(problem: Problem, rows: np.ndarray) -> np.ndarray:
         leaves, structure = jax.tree.flatten(problem)
-        short = -len(rows) % BATCH
+        batch = next((size for size in BATCHES if size >= len(rows)), BATCHES[-1])
+        short = -len(rows) % batch
         padded = np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]) if short else rows
         found = [
-            np.asarray(compiled(structure, leaves, part)) for part in padded.reshape(-1, BATCH, rows.shape[1])
+            np.asarray(compiled(structure, leaves, part)) for part in padded.reshape(-1, batch, rows.shape[1])
         ]
         return np.concatenate(found)[: len(rows)]
 
@@ -261,7 +264,7 @@ class Conjugacy:
 
 @float64
 def conjugacy(problem: Problem, weights: Any, radius: float | None = None) -> Conjugacy:
-    """This is the conjugacy of the gradient flow to dU/dt = −HU at a hyperbolic equilibrium, on the largest ball that passes.
+    """This conjugates the gradient flow to dU/dt = −HU at a hyperbolic equilibrium, on the largest ball that passes.
 
     At sinks and sources a ball passes where ⟨x, ∇L⟩ keeps half of its linear bound λ_min|x|² on samples of all
     smaller spheres (both flows are transversal); at saddles where the Lipschitz constant of N̂, from Hessians at the

@@ -28,7 +28,8 @@ class LinearFlow(eqx.Module):
     """The flow of δ̇ = −g − Hδ, exact at every time: δ(t) = e^{−Ht} δ(0) − (∫_0^t e^{−Hs} ds) g.
 
     At an equilibrium g is (nearly) zero and this is e^{−Ht} (memo90 eqs. 5, 9). In the basis of eigenvectors every
-    component is closed: e^{−λt} and (1 − e^{−λt})/λ, which is t at λ = 0. Eigenvalues of any sign.
+    component is closed: e^{−λt} and (1 − e^{−λt})/λ, which is t at λ = 0. Eigenvalues of any sign. It computes in
+    double precision whatever jax is set to.
 
     centre : the weights (P,) about which L is expanded. values, vectors : of H, ascending, columns.
     drift : g in the basis of the eigenvectors.
@@ -39,6 +40,7 @@ class LinearFlow(eqx.Module):
     vectors: Float[Array, "P P"]
     drift: Float[Array, " P"]
 
+    @float64
     def __call__(self, t: Any, weights: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """Where the weights (…, P), as vectors, are after the time t."""
         exponent = self.values * t
@@ -48,6 +50,7 @@ class LinearFlow(eqx.Module):
         share = jnp.where(still, 1.0, -jnp.expm1(-exponent) / jnp.where(still, 1.0, exponent))
         return self.centre + (moved - self.drift * t * share) @ self.vectors.T
 
+    @float64
     def decay(self, t: Any, displacement: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """e^{−Ht} u for u (…, P)."""
         return ((displacement @ self.vectors) * jnp.exp(-self.values * t)) @ self.vectors.T
@@ -169,23 +172,11 @@ class OneLayerMapping:
     why: str
 
 
-@eqx.filter_jit
-def _values_and_slopes(f: Activation, z: Any) -> tuple[Any, Any, Any]:
-    """f, f' and f'' at every z."""
-    first, second = jax.jvp(jax.grad(lambda s: jnp.sum(f(s))), (z,), (jnp.ones_like(z),))
-    return f(z), first, second
-
-
-@float64
-def slopes(f: Activation, z: Float[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f(z_n), f'(z_n) and f''(z_n), by automatic differentiation."""
-    value, first, second = _values_and_slopes(f, jnp.asarray(z))
-    return np.asarray(value), np.asarray(first), np.asarray(second)
-
-
 @float64
 def one_layer_mapping(problem: Problem, weights: Any, image: Any = None) -> OneLayerMapping:
-    """This makes the linear exponential problem with the Hessian of one unit f(wᵀx) at w (memo90 §12.3.2, after eq. 44).
+    """This makes the linear exponential problem with the Hessian of one unit f(wᵀx) at w.
+
+    Source: memo90 §12.3.2, after eq. 44.
 
     H = Σ_n e^{−y_n f_n} (f'_n² − y_n f''_n) x_n x_nᵀ equals Σ_n e^{−y_n w'ᵀx'_n} x'_n x'_nᵀ if x'_n = c_n x_n with
     c_n e^{−a_n c_n} = s_n, a_n = ½ y_n w'ᵀx_n, s_n = √(f'_n² − y_n f''_n) e^{−½ y_n f_n}. The paper prints f'' without
@@ -221,7 +212,7 @@ def one_layer_mapping(problem: Problem, weights: Any, image: Any = None) -> OneL
     w = np.asarray(weights, dtype=np.float64)
     w_image = w if image is None else np.asarray(image, dtype=np.float64)
     x, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
-    value, first, second = slopes(apply.activation, x @ w)
+    value, first, second = (apply.activation.derivative(x @ w, order) for order in range(3))
     radicand = first**2 - y * second
     real = radicand >= 0.0
     s = np.sqrt(np.where(real, radicand, np.nan)) * np.exp(-0.5 * y * value)

@@ -27,10 +27,10 @@ class Radial(NamedTuple):
 
 
 class HomogeneousFlow(Flow):
-    """This is the gradient flow of an exponential-type loss in the chart W = e^s V, ‖V‖ = 1, once the data are separated.
+    """This is the gradient flow of an exponential-type loss in the chart W = e^s V once the data are separated.
 
-    With K the total degree, G of :func:`~gradlab.problem.homogeneity.pull` and a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the
-    exponential loss, by Euler's identity),
+    There ‖V‖ = 1. With K the total degree, G of :func:`~gradlab.problem.homogeneity.pull` and
+    a = ⟨G, V⟩/⟨V, V⟩ (= K p·m for the exponential loss, by Euler's identity),
 
         dV/dt = L e^{(K−2)s} (G − a V),    ds/dt = L e^{(K−2)s} a,
 

@@ -31,7 +31,7 @@ def _optional(value: Any) -> Any:
 
 
 class Stop(eqx.Module):
-    """These conditions are checked after every step (``still``: at every record); the first that holds ends the solve.
+    """These conditions are checked after every step (``still``: at every record); the first to hold ends it.
 
     Parameters
     ----------

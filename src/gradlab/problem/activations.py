@@ -255,7 +255,7 @@ def smooth_relu(epsilon: float = 0.1) -> Activation:
 
 
 def polynomial(coefficients: Sequence[float]) -> Activation:
-    """A polynomial is c_0 + c_1 z + …; ``polynomial((0, 0, 1))`` is z², of degree 2, ``polynomial((0, 1))`` the identity.
+    """A polynomial is c_0 + c_1 z + …: ``(0, 0, 1)`` is z², of degree 2, and ``(0, 1)`` the identity.
 
     Examples
     --------

@@ -61,7 +61,9 @@ class Gaussian(Scheme):
 
 
 class He(Scheme):
-    """This scheme draws independent entries N(0, 2/fan-in) (He et al. 2015), fan-in the inputs of one unit; biases zero.
+    """This scheme draws independent entries N(0, 2/fan-in) (He et al. 2015); biases are zero.
+
+    Fan-in is the number of inputs of one unit.
 
     Examples
     --------

@@ -89,7 +89,7 @@ class Problem(eqx.Module):
     >>> gl.Problem(gl.Dense((2, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
     Traceback (most recent call last):
         ...
-    ValueError: the network takes inputs of shape (2,); the data have (1,): change the network's first width or the data
+    ValueError: the network takes inputs of shape (2,); the data have (1,): ...
     """
 
     network: Network

@@ -76,7 +76,7 @@ def certify(
     index: int | None = None,
     precision: int = 128,
 ) -> Certificate:
-    """This proves that an equilibrium of gradient flow exists close to ``weights``, with its exact inertia, or refuses.
+    """This proves that an equilibrium exists close to ``weights``, with its exact inertia, or refuses.
 
     Newton–Kantorovich in ball arithmetic for ∇L = 0: existence within r, uniqueness within R, and, as the Hessian is
     nonsingular on the whole box, its inertia at the equilibrium from that at the point. Where the exact symmetries of

@@ -74,7 +74,7 @@ def enclose_flow(
     precision: int = 128,
     steps: int = 10_000,
 ) -> FlowEnclosure:
-    """This encloses the solution of dx/dt = v(x), x(0) = start (a number, or an interval), at ascending times, rigorously.
+    """This proves bounds of the solution of dx/dt = v(x), x(0) = start (a number or interval), at ascending times.
 
     v must be autonomous, scalar and analytic where the solution goes; ``velocity`` evaluates it on balls and on power
     series (see :func:`scalar_velocity` for a problem's own). That it is the v that is meant is the caller's word.

@@ -157,10 +157,11 @@ def distinct(values: np.ndarray, bound: float, *, nonzero: bool = False) -> Coun
 def kernel(values: np.ndarray, bound: float) -> Count:
     """How many eigenvalues are zero: those within the bound, and perhaps those within ``GAP`` times it.
 
-    Without the latter the count is what :func:`inertia` calls decided, and the error is zero.
+    Without the latter the count is what :func:`inertia` calls decided, and the error is zero. With the bound 0 (H = 0,
+    whatever the rounding) it is decided.
     """
     size = np.abs(np.asarray(values, dtype=np.float64))
-    low, high = int(np.sum(size <= bound)), int(np.sum(size < GAP * bound))
+    low, high = int(np.sum(size <= bound)), int(np.sum((size <= bound) | (size < GAP * bound)))
     return Count(0.5 * (low + high), 0.5 * (high - low))
 
 
@@ -188,7 +189,7 @@ def kernel_at_zero(problem: Problem, vector: Any) -> Count:
 def below_zero(values: np.ndarray, bound: float) -> Count:
     """How many eigenvalues are negative: those beyond ``GAP`` times the bound, and perhaps those beyond it."""
     values = np.asarray(values, dtype=np.float64)
-    low, high = int(np.sum(values <= -GAP * bound)), int(np.sum(values < -bound))
+    low, high = int(np.sum((values < -bound) & (values <= -GAP * bound))), int(np.sum(values < -bound))
     return Count(0.5 * (low + high), 0.5 * (high - low))
 
 

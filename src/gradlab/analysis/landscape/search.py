@@ -203,23 +203,19 @@ def _slide(
 
 def critical_to_rounding(
     landscape: Landscape, problem: Problem, vectors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of some points those that are critical to rounding: weights, F, and the error of F there.
-
-    F changes by at most ‖∇F‖ times the way to the true critical point, for which the norm of the weights stands.
-    """
+) -> tuple[Float[np.ndarray, "points P"], Float[np.ndarray, " points"]]:
+    """Of some points those that are critical to rounding, by automatic differentiation: their weights, and F."""
     if not len(vectors):
-        return vectors, np.zeros(0), np.zeros(0)
+        return vectors, np.zeros(0)
     values, gradients = values_and_gradients(problem, vectors, _ROWS)
-    kept, errors = [], []
     unit = float(np.linalg.norm(landscape.singular_values)) ** (1.0 / landscape.depth)
     usual = [
         unit * np.eye(*layer.shape) / np.sqrt(min(layer.shape)) for layer in landscape.layers(vectors[0])
     ]
     least = landscape.gradient_rounding(usual)
-    for number, (vector, gradient) in enumerate(zip(vectors, gradients, strict=True)):
-        layers, norm = landscape.layers(vector), float(np.linalg.norm(gradient))
-        if norm <= _CRITICAL * max(least, landscape.gradient_rounding(layers)):
-            kept.append(number)
-            errors.append(norm * float(np.linalg.norm(vector)) + landscape.value_rounding(layers))
-    return vectors[kept], values[kept], np.asarray(errors)
+    kept = [
+        float(np.linalg.norm(gradient))
+        <= _CRITICAL * max(least, landscape.gradient_rounding(landscape.layers(vector)))
+        for vector, gradient in zip(vectors, gradients, strict=True)
+    ]
+    return vectors[kept], values[kept]

@@ -41,6 +41,18 @@ class OneLayer(Look):
         """W at the end, (C, d)."""
         return self.end.reshape(self.orbit.shape[1:])
 
+    @cached_property
+    def left(self) -> float:
+        """What the time of the run leaves of the way from its start to its limit, by the closed form.
+
+        ‖(W(0) − W(∞)) e^{−∇²L T}‖; descent leaves less. The end does not enter: that it is elsewhere is no excuse.
+        """
+        net, T = self.net, float(self.time[-1])
+        curvature = 2.0 * net.factor * net.singular**2 + net.decay
+        ahead = (self.slope(self.orbit[0]) @ net.span) / curvature * np.exp(-curvature * T)
+        fading = net.beside(self.orbit[0]) * np.exp(-net.decay * T) if net.decay > 0.0 else np.zeros(())
+        return float(np.hypot(np.linalg.norm(ahead), np.linalg.norm(fading)))
+
     def slope(self, W: np.ndarray, loss: Loss | None = None) -> np.ndarray:
         """∇L(W), or that of another loss on the same data, by automatic differentiation."""
         problem = self.problem if loss is None else under(self.problem, loss)
@@ -48,7 +60,9 @@ class OneLayer(Look):
 
     def hessian(self, loss: Loss | None = None) -> np.ndarray:
         """∇²L over all C d weights, or that of another loss; it does not depend on W."""
-        return np.asarray((self.problem if loss is None else under(self.problem, loss)).hessian((self.orbit[0],)))
+        return np.asarray(
+            (self.problem if loss is None else under(self.problem, loss)).hessian((self.orbit[0],))
+        )
 
 
 class NoDecay(OneLayer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import Number, at_least, at_most
 from gradlab.observe import local
 from gradlab.problem.losses import Square
+from gradlab.problem.problem import Problem
 
 
 class Point(Look):
@@ -31,10 +33,27 @@ class Point(Look):
         """Its eigenvalues, ascending."""
         return np.linalg.eigvalsh(self.hessian)
 
+    @property
+    def bound(self) -> float:
+        """What rounding can change of an eigenvalue."""
+        return self.eigen.bound
+
     @cached_property
     def scale(self) -> float:
         """‖∇²L‖, 1 where that is zero."""
         return float(np.linalg.norm(self.hessian)) or 1.0
+
+    def distinct(self, less: float = 0.0, *, nonzero: bool = False) -> Number:
+        """Distinct eigenvalues, less what is expected; ``nonzero``: zero not counted."""
+        return count(counting.distinct(self.values, self.bound, nonzero=nonzero), less)
+
+    def zeros_of_hessian(self, less: float = 0.0) -> Number:
+        """Eigenvalues that are zero, less what is expected."""
+        return count(counting.kernel(self.values, self.bound), less)
+
+    def below_zero(self) -> Number:
+        """Eigenvalues that are negative."""
+        return count(counting.below_zero(self.values, self.bound))
 
     @property
     def examples(self) -> int:
@@ -85,9 +104,14 @@ class SquareZero(PlainPoint):
     setting = "the square loss"
 
     @classmethod
-    def speaks_of(cls, problem: object) -> bool:
+    def speaks_of(cls, problem: Any) -> bool:
         """Whether the loss is square."""
-        return isinstance(getattr(problem, "loss", None), Square)
+        return isinstance(problem.loss, Square)
+
+    @property
+    def bound(self) -> float:
+        """What rounding and residuals can change of an eigenvalue."""
+        return self.eigen.bound_at_zero
 
     @at_most(1e-13, role="hypothesis")
     def residual(self) -> Number:
@@ -95,9 +119,13 @@ class SquareZero(PlainPoint):
 
         f is a chain of sums, right to some dozens of eps of its size; a residual above that would show in the Hessian.
         """
-        f = self.eigen.here.f
-        size, gap = np.linalg.norm(f), np.linalg.norm(np.asarray(self.problem.data.targets) - f)
-        return Number(float(gap / size) if size else (0.0 if gap == 0.0 else float("inf")), exact=True)
+        return Number(residual(self.problem, self.eigen.here.f), exact=True)
+
+
+def residual(problem: Problem, f: np.ndarray) -> float:
+    """‖y − f‖/‖f‖."""
+    size, gap = np.linalg.norm(f), np.linalg.norm(np.asarray(problem.data.targets) - f)
+    return float(gap / size) if size else (0.0 if gap == 0.0 else float("inf"))
 
 
 def count(found: counting.Count, less: float = 0.0) -> Number:

@@ -15,9 +15,8 @@ factor of a thousand.
 
 import numpy as np
 
-from gradlab.analysis.equilibria import counting
 from gradlab.claims.cases import generator, point
-from gradlab.claims.looks.points import OverparametrisedPoint, SquareZero, count
+from gradlab.claims.looks.points import OverparametrisedPoint, SquareZero
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import teachers
@@ -35,11 +34,6 @@ class Shared(OverparametrisedPoint, SquareZero):
         """N C, the outer products that are summed."""
         return self.examples * self.problem.network.outputs
 
-    @property
-    def bound(self) -> float:
-        """What rounding and residuals can change of an eigenvalue."""
-        return self.eigen.bound_at_zero
-
     @at_most(1e-10, sentence="formula")
     def formula(self) -> Number:
         """‖∇²L − 2 Σ ∇f∇fᵀ‖/‖∇²L‖ (all outputs, the loss's own factor).
@@ -55,11 +49,11 @@ class Shared(OverparametrisedPoint, SquareZero):
 
         A whole number; its error are eigenvalues that are neither rounding nor clear of it.
         """
-        return count(counting.below_zero(self.values, self.bound))
+        return self.below_zero()
 
     def shown(self):
-        every, some = (counting.distinct(self.values, self.bound, nonzero=one) for one in (False, True))
-        return {"outer": self.outer, "all_distinct": every.number, "some_distinct": some.number}
+        every, some = self.distinct(), self.distinct(nonzero=True)
+        return {"outer": self.outer, "all_distinct": every.value, "some_distinct": some.value}
 
 
 class Printed(Shared):
@@ -69,7 +63,7 @@ class Printed(Shared):
 
         A whole number; its error are gaps that are neither rounding nor clear of it.
         """
-        return self._distinct(nonzero=True)
+        return self.asked(nonzero=True)
 
     @at_most(0.5, sentence="distinct", role="print", repaired="besides_zero")
     def beyond(self) -> Number | None:
@@ -77,12 +71,11 @@ class Printed(Shared):
 
         A whole number, as above.
         """
-        return self._distinct(nonzero=False)
+        return self.asked(nonzero=False)
 
-    def _distinct(self, *, nonzero: bool) -> Number | None:
-        if self.problem.network.outputs > 1:
-            return NOT_ASKED
-        return count(counting.distinct(self.values, self.bound, nonzero=nonzero), self.examples)
+    def asked(self, *, nonzero: bool) -> Number | None:
+        """Distinct eigenvalues less N; not asked of several outputs."""
+        return NOT_ASKED if self.problem.network.outputs > 1 else self.distinct(self.examples, nonzero=nonzero)
 
 
 class Corrected(Shared):
@@ -92,8 +85,8 @@ class Corrected(Shared):
 
         A whole number.
         """
-        null = counting.kernel(self.values, self.bound)
-        return count(counting.Count(self.size - null.number, null.error), self.outer)
+        null = self.zeros_of_hessian()
+        return null._replace(value=self.size - null.value - self.outer)
 
     @at_most(0.5, sentence="rank")
     def distinct_rank(self) -> Number:
@@ -101,7 +94,7 @@ class Corrected(Shared):
 
         A whole number.
         """
-        return count(counting.distinct(self.values, self.bound, nonzero=True), self.outer)
+        return self.distinct(self.outer, nonzero=True)
 
     @at_least(-0.5, sentence="rank")
     def kernel(self) -> Number:
@@ -109,7 +102,7 @@ class Corrected(Shared):
 
         A whole number.
         """
-        return count(counting.kernel(self.values, self.bound), max(self.size - self.outer, 0))
+        return self.zeros_of_hessian(max(self.size - self.outer, 0))
 
 
 #: Name, network, examples.

@@ -36,7 +36,7 @@ class Course(eqx.Module):
 
 
 class Filippov(Solver):
-    """This gives Filippov's solution of the gradient flow of a two-layer (leaky) ReLU net: event-driven modes with sliding.
+    """This gives Filippov's solution of the gradient flow of a two-layer (leaky) ReLU net, by events, with sliding.
 
     Runs on the host, in u = log(1 + t), so that any time can be reached; clocks Time() and LogTime(). Its error
     bar is not a coarser tolerance but the distance from an independent second road (:class:`Smoothing`).

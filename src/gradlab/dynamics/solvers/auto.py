@@ -84,7 +84,7 @@ class Journal(eqx.Module):
 
 
 class Auto(Solver):
-    """Auto is explicit to begin with, stabilised or implicit once stability and not accuracy limits the step, and back.
+    """Auto begins explicit, turns stabilised or implicit once stability limits the step, and turns back.
 
     Parameters
     ----------

@@ -195,7 +195,9 @@ class Multistep(Stabilised):
 
 
 class MRKC3(Multistep):
-    """MRKC3 is RKC2 on the deviation from the cubic through the last four points: order three for the work of order two.
+    """MRKC3 is RKC2 on the deviation from the cubic through the last four points.
+
+    It has order three for the work of order two.
 
     The error estimate is RKC2's, of the deviation: of order h⁴, like the error of a step.
 
@@ -231,7 +233,9 @@ class MRKC3(Multistep):
 
 
 class MRKC5(Multistep):
-    """MRKC5 is RKC3 on the deviation from the quintic through the last six points: order five for the work of order three.
+    """MRKC5 is RKC3 on the deviation from the quintic through the last six points.
+
+    It has order five for the work of order three.
 
     The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step. At least four stages a
     leg: with fewer, steps could not grow.
