@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
@@ -32,7 +33,7 @@ class Case:
     @cached_property
     def second(self) -> Case:
         """The case as the coarser solve gave it, its data shaken by rounding; where there was none, the weights too."""
-        problem, coarse = shaken(self.problem), second(self.trajectory)
+        problem, coarse = _shaken(self.problem), second(self.trajectory)
         if coarse is not None:
             return replace(self, problem=problem, trajectory=coarse)
         moved = {
@@ -54,6 +55,14 @@ class Case:
         shared.update({name: value for name, value in vars(look).items() if name not in shared})
         look.__dict__ = shared
         return look
+
+
+def _shaken(problem: Any) -> Any:
+    """The problem with its numbers rounded otherwise; labels are names, and stay."""
+    moved = shaken(problem)
+    if getattr(getattr(problem, "loss", None), "labels", "real") == "real":
+        return moved
+    return eqx.tree_at(lambda one: one.data.targets, moved, problem.data.targets)
 
 
 def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:

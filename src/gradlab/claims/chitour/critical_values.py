@@ -69,11 +69,13 @@ class Shared(CriticalPoints):
         return _distance(self.values, self.sums)
 
     @at_most(TOLERANCE, sentence="attained")
-    def attained(self) -> float:
+    def attained(self) -> float | None:
         """Distance of a listed value from the nearest critical value constructed or found; the worst.
 
-        Rounding and the search leave 1e-12, see the module's docstring.
+        Rounding and the search leave 1e-12, see the module's docstring; not asked where points were left out.
         """
+        if len(self.values) < len(self.weights):
+            return NOT_ASKED
         return _distance(self.sums, self.values)
 
     def shown(self):
@@ -92,7 +94,7 @@ class Printed(Shared, WidePoints):
         return self.landscape.factor
 
     @at_most(1e-10, role="hypothesis")
-    def identity(self) -> float:
+    def reduced(self) -> float:
         """‖XXᵀ − 1‖ (only the bases of the inputs differ from X = 1).
 
         X is the identity or a rotation, to rounding.
@@ -109,11 +111,13 @@ class Printed(Shared, WidePoints):
         return _distance(self.values, self.half_sums)
 
     @at_most(TOLERANCE, sentence="attained", role="print", repaired="attained")
-    def half_attained(self) -> float:
+    def half_attained(self) -> float | None:
         """Distance of a half sum from the nearest critical value that was constructed or found; the worst.
 
         As for the sums; a factor ½ moves values by 1e-1 and more.
         """
+        if len(self.values) < len(self.weights):
+            return NOT_ASKED
         return _distance(self.half_sums, self.values)
 
 
@@ -186,8 +190,8 @@ FIGURE = Figure(
         by=("loss",),
         diagonal=True,
     ),
-    caption="Critical values, constructed and found by search, against the nearest value of the printed list (left) and "
-    "of the corrected one (right); the grey line is equality. With ½ in front of the loss both lists are one.",
+    caption="Critical values, constructed and found by search, against the nearest value of the printed list (left) "
+    "and of the corrected one (right). The grey line is equality. With ½ in front of the loss both lists are one.",
 )
 BUDGETS = {
     "quick": {"widths": WIDTHS, "starts": 6, "rounds": 1},

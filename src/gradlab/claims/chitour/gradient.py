@@ -22,7 +22,7 @@ from gradlab.analysis.landscape import of_problem
 from gradlab.analysis.linear_nets import end_to_end, flat
 from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import LinearNet, ratio
-from gradlab.claims.measured import NOT_ASKED, at_least, at_most
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
 from gradlab.claims.study import section, study
@@ -65,9 +65,9 @@ class Shared(LinearNet):
         return found
 
     def worst(self, gap):
-        """The largest of a distance of the field with transposes from −∇F."""
+        """The largest of a distance of the field with transposes from −∇F, and the rounding of a quotient."""
         gaps = [gap(field, descent) for descent, field, _ in self.fields]
-        return max(gaps) if gaps else NOT_ASKED
+        return Number(max(gaps), EPS) if gaps else NOT_ASKED
 
     @at_most(1e-12, role="hypothesis")
     def loss(self) -> float:
@@ -83,7 +83,7 @@ class Shared(LinearNet):
         return max(gaps)
 
     @at_most(TOLERANCE, sentence="field")
-    def direction(self) -> float | None:
+    def direction(self) -> Number | None:
         """The printed field is parallel to −∇F: what is left of it across −∇F, relative to its norm.
 
         Rounding, see the module's docstring.
@@ -91,7 +91,7 @@ class Shared(LinearNet):
         return self.worst(_across)
 
     @at_most(TOLERANCE, sentence="factor")
-    def doubled(self) -> float | None:
+    def doubled(self) -> Number | None:
         """‖2 × printed field + ∇F‖/‖∇F‖, F without ½, over all layers.
 
         Rounding, see the module's docstring.
@@ -99,18 +99,22 @@ class Shared(LinearNet):
         return self.worst(lambda field, descent: _norm(2.0 * field - descent) / _norm(descent))
 
     @at_least(0.1, sentence="field", role="control")
-    def transposes(self) -> float | None:
+    def transposes(self) -> Number | None:
         """Without transposes the products are not parallel to −∇F: what is left across; 1 where they do not fit.
 
         The two readings of a random square product are unrelated, so O(1) is left; nothing is asked where the two
         readings are one.
         """
-        gaps = [
-            1.0 if bare is None else _across(bare, descent)
+        other = [
+            (bare, descent)
             for descent, field, bare in self.fields
             if bare is None or not np.allclose(bare, field)
         ]
-        return max(gaps, default=NOT_ASKED)
+        if not other:
+            return NOT_ASKED
+        if any(bare is None for bare, _ in other):
+            return Number(1.0, exact=True)
+        return Number(max(_across(*pair) for pair in other), EPS)
 
     def shown(self):
         if not self.fields:
@@ -124,7 +128,7 @@ class Shared(LinearNet):
 
 class Printed(Shared):
     @at_most(TOLERANCE, sentence="factor", role="print", repaired="doubled")
-    def printed(self) -> float | None:
+    def printed(self) -> Number | None:
         """‖printed field + ∇F‖/‖∇F‖, F without ½, over all layers.
 
         Rounding, see the module's docstring; a factor of two gives ½.

@@ -78,7 +78,7 @@ def _moved_apart(
 ) -> Points:
     direction = direction / np.linalg.norm(direction)
     labels = np.where(inputs @ direction >= 0.0, 1.0, -1.0)
-    inputs = inputs + np.outer(labels * random.uniform(0.2, 1.0, len(inputs)), direction)
+    inputs = inputs + np.outer(labels * random.uniform(0.2, 1.0), direction)
     if repeats:
         inputs[-repeats:], labels[-repeats:] = inputs[:repeats], labels[:repeats]
     return inputs, labels
@@ -99,7 +99,9 @@ def idle(count: int) -> Points:
 
     These are e₁ + e₃ and e₁ + e₄: ŵ has no component along e₃ or e₄ that they could carry. The rest is beyond it.
     """
-    on = [[1.0, 1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]][: 2 + count]
+    on = [[1.0, 1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]][
+        : 2 + count
+    ]
     turn = 2.0 * np.pi * np.arange(12 - len(on)) / (12 - len(on))
     beyond = np.stack([2.5 + np.cos(turn), np.sin(turn), np.cos(2.0 * turn), np.sin(2.0 * turn)], axis=1)
     signs = np.where(np.arange(12) % 2 == 0, 1.0, -1.0)
