@@ -29,6 +29,7 @@ descent (500 steps) on 12; 40 random splits a pair for the errors.
 
 from functools import cached_property, partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -169,7 +170,7 @@ class Classifier(NoDecay):
 def learning_curve(X, Y, rank, splits=SPLITS):
     """Residuals and errors of least squares, training and new, of shape (size, split)."""
     random, (vectors, classes) = np.random.default_rng(0), _classes(Y)
-    found = {name: [] for name in ("train", "new", "train_wrong", "new_wrong")}
+    found: dict[str, list[Any]] = {name: [] for name in ("train", "new", "train_wrong", "new_wrong")}
     for size in SIZES:
         n = max(2, round(size * rank))
         order = random.permuted(np.tile(np.arange(len(X)), (splits, 1)), axis=1)
@@ -251,7 +252,12 @@ def figure(dataset, verdict):
             seen = (low > 1e-12) | bool(suffix)  # a perfect fit has no place on a logarithmic axis
             lines[label] = np.where(seen, middle, np.nan)
             bands[label] = (np.where(seen, low, np.nan), np.where(seen, high, np.nan))
-        options = {"bands": bands, "markers": True, "log": "x" if suffix else "xy", "reference": reference}
+        options: Any = {
+            "bands": bands,
+            "markers": True,
+            "log": "x" if suffix else "xy",
+            "reference": reference,
+        }
         figures.curves(SIZES, lines, "training images over rank of the pixels", ylabel, axes=axes, **options)
     return figures.with_caption(
         drawn,

@@ -15,6 +15,7 @@ exactly, over a fixed time 1 + O(η), with 0.15 as everywhere in gradlab.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -182,7 +183,7 @@ def _sweeps(drawn):
     flow = GradientDescent(stack([problem for problem in problems for _ in halvings]), np.concatenate(etas))
     seen = run(flow, weights, records, observables=(), keep="all", members=len(weights[0]), refine=True)
     for i, eta in enumerate(etas):
-        found = {"sweep_eta": ("eta", eta)}
+        found: dict[str, Any] = {"sweep_eta": ("eta", eta)}
         for side in ("", "_coarse"):
             kept = seen[f"weights{side}"].values.reshape(len(records) + 1, len(problems), SWEEP, -1)[:, i]
             found[f"sweep_once{side}"] = (("eta", "weight"), kept[1])

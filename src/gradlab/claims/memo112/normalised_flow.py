@@ -215,12 +215,14 @@ class PolarFlow(Layers):
         return float(np.min(self.lengths))
 
     @at_most(1e-8, role="hypothesis")
-    def degree_one(self) -> float:
+    def degree_one(self) -> Number:
         """max_{k,n} |⟨V_k, ∂f_n/∂V_k⟩ − f_n| relative to max_n ‖∂f_n/∂V_k‖.
 
         Euler's identity holds to rounding, or fails by O(1).
         """
-        return max(point.euler for points in self.points for point in points)
+        every = [point for points in self.points for point in points]
+        rounding = max(point.rounding["eq2"] for point in every)
+        return Number(max(point.euler for point in every), rounding)
 
     @at_most(1e-9, sentence="mean")
     def eq2(self) -> Number:
@@ -286,14 +288,17 @@ class PolarFlow(Layers):
         )
 
     @at_least(1e-2, sentence="product", role="control")
-    def unequal(self) -> float | None:
+    def unequal(self) -> Number | None:
         """The least |lhs − rhs|/|lhs| of eqs. 3, 5 and 7 where the norms differ, at the worst record.
 
         For eq. 5 it is 1 − (geometric over arithmetic mean of ρ_k^{−2}) ≥ 0.03 for 2 to 5 layers of which two differ
         by half.
         """
-        found = [point.miss() for point in self.points[0] if spread(point.norms) >= UNEQUAL]
-        return max(found, default=NOT_ASKED)
+        found = [point for point in self.points[0] if spread(point.norms) >= UNEQUAL]
+        if not found:
+            return NOT_ASKED
+        worst = max(found, key=Equations.miss)
+        return Number(worst.miss(), max(worst.rounding.values()))
 
     def shown(self):
         if self.printed is None:
@@ -320,9 +325,7 @@ def cases(key, *, draws, rounds, still):
         drawn = polar.starts(rng, name, draws)
         equal = jnp.asarray([facts["norms"] == "equal" for *_, facts in drawn])
         solver = polar.GROUPS[name].solver
-        yield from polar.side_by_side(
-            lambda problem, equal=equal: PrintedFlow(problem, equal), drawn, RECORDS, solver
-        )
+        yield from polar.side_by_side(partial(PrintedFlow, equal=equal), drawn, RECORDS, solver)
     for name in still:
         network, count, loss = STILL[name]
         depth = len(network.layers(network.shapes()))

@@ -85,9 +85,10 @@ class Shared(Look):
         return found
 
     @cached_property
-    def slopes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def slopes(self) -> tuple[np.ndarray, ...]:
         """f, f', f'' of one unit at every z_n = wᵀx_n."""
-        sigma, z = _activation(self.problem.network), np.asarray(self.problem.data.inputs) @ self.end
+        sigma: Any = _activation(self.problem.network)
+        z = np.asarray(self.problem.data.inputs) @ self.end
         return tuple(sigma.derivative(z, order) for order in range(3))
 
     @cached_property

@@ -3,13 +3,13 @@
 The theorem is classical (Hartman 1960); a conjugacy is built for each problem (:mod:`gradlab.analysis.conjugacy`) and
 tested where it could fail. That h∘φ_t = e^{−Ht}h holds by construction for any H, a saddle's and a sink's alike, so it
 is one part among others: the index of H and e^{−Ht} against Dφ_t(W*), taken from orbits of the nonlinear flow alone
-(:mod:`gradlab.analysis.flow_map`); both invariant manifolds, found by shooting with these orbits; one-to-one, continuous and
-without folds on some hundred points; h → 0 with W → W*, within its a-priori bound.
+(:mod:`gradlab.analysis.flow_map`); both invariant manifolds, found by shooting with these orbits; one-to-one,
+continuous and without folds on some hundred points; h → 0 with W → W*, within its a-priori bound.
 
 Settings, before any run. Sinks: minima of nets with weight decay (tanh, deep linear, one layer; square, logistic and
 exponential loss) and origins of two-layer nets under much decay. Saddles: the same origins with a decay of 0.4 of
-the largest eigenvalue c without it, so that H has λ − c < 0 < λ < λ + c and |λ|_max/|λ|_min = 3.5. One minimum without
-decay, not hyperbolic, on which the theorem is silent. 100 points at radii from a tenth to 0.9 of the ball (0.4 of it at
+the largest eigenvalue c without it, so that H has λ − c < 0 < λ < λ + c and |λ|_max/|λ|_min = 3.5. One origin without
+decay, where 0 is an eigenvalue and the theorem is silent. 100 points at radii from a tenth to 0.9 of the ball (0.4 of it at
 saddles, where orbits leave); times 1/λ_max and 3/λ_max (a quarter of that at saddles).
 
 Tolerances. On its ball h is exact, so only integration is left: relative tolerance 1e-12 a step (1e-10 in the second
@@ -21,10 +21,11 @@ known to (1e-8)^α of the bound of |h − id|, the tolerance there.
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.conjugacy import FINE, Conjugacy, hyperbolicity
+from gradlab.analysis.conjugacy import FINE, hyperbolicity
 from gradlab.analysis.equilibria.minimising import descend
 from gradlab.analysis.flow_map import FlowMap, invariant_manifold
 from gradlab.analysis.linearisation import LinearFlow, linearise
@@ -64,8 +65,8 @@ class HartmanGrobman(Solved):
         return linearise(self.problem, self.tree(self.end))
 
     @cached_property
-    def built(self) -> Conjugacy | None:
-        """The conjugacy."""
+    def built(self) -> Any:
+        """The conjugacy (:class:`Conjugacy`), None where there is none."""
         return conjugated(self.problem, self.end, RATE)
 
     @cached_property
@@ -85,7 +86,7 @@ class HartmanGrobman(Solved):
 
     @cached_property
     def points(self) -> list[np.ndarray]:
-        """Samples, frames at some of them, where the flow takes some, and points of the stable and unstable manifold."""
+        """Samples, frames at some of them, where the flow takes some, points of the stable and unstable manifold."""
         radius, size = self.built.radius, self.size
         aside = np.random.default_rng(0).standard_normal((SAMPLES, size)) @ self.built.vectors
         reach = radius * (0.4 if self.saddle else 0.9) * np.geomspace(0.1, 1.0, SAMPLES)[:, None]
@@ -140,13 +141,13 @@ class HartmanGrobman(Solved):
         return Number(float(np.linalg.norm(self.linear.drift)) / size, 1e-16)
 
     @at_least(1.0, role="hypothesis")
-    def hyperbolic(self) -> float:
+    def hyperbolic(self) -> Number:
         """min|λ| over the size below which λ is zero to rounding.
 
         That size is 1e3 P eps ‖H‖, three decades above the rounding of an eigenvalue.
         """
         least, zero = hyperbolicity(np.asarray(self.linear.values))
-        return least / zero
+        return Number(least / zero, 1e-3)
 
     @equals(0.0, within=0.0, sentence="conjugate")
     @where_built
@@ -244,7 +245,7 @@ class HartmanGrobman(Solved):
 
     @at_most(1.0, sentence="homeomorphism")
     @where_built
-    def origin(self) -> float:
+    def origin(self) -> Number:
         """‖h(W)‖ over an a-priori bound that tends to 0 with |W − W*|; at saddles ‖h(W) − W‖ over its bound.
 
         Rates of ⟨x, ∇L⟩/|x|² up to K bring x to the sphere in log(r/|x|)/K or more: |h| ≤ r (|x|/r)^{λ_min/K}, K twice
@@ -253,9 +254,10 @@ class HartmanGrobman(Solved):
         x, h = (np.linalg.norm(part[0], axis=1) for part in (self.points, self.images))
         built = self.built
         if self.saddle:
-            return float(np.max(np.linalg.norm(self.images[0] - self.points[0], axis=1)) / built.drift)
+            moved = np.linalg.norm(self.images[0] - self.points[0], axis=1)
+            return Number(float(np.max(moved)) / built.drift, EPS)
         power = float(np.min(built.values)) / (2.0 * built.steepest)
-        return float(np.max(h / built.radius * (built.radius / x) ** power))
+        return Number(float(np.max(h / built.radius * (built.radius / x) ** power)), EPS)
 
     @at_most(
         1e-2,
@@ -313,7 +315,7 @@ QUICK = (
     ("origin, deep linear, more decay", LINEAR, Square("mean", half=True), 3.0),
     ("one layer", Dense((3, 1)), Exponential("mean"), 0.05),
 )
-FLAT = ("no decay", LINEAR, Square("mean", half=True), 0.0)
+FLAT = ("origin, no decay", LINEAR, Square("mean", half=True), 0.0)
 FULL = (
     ("smooth ReLU", Dense((2, 2, 1), smooth_relu(0.5)), Square("mean", half=True), 0.05),
     ("sigmoid, biases", Dense((2, 2, 1), "sigmoid", bias=True), Square("mean", half=True), 0.02),
