@@ -18,7 +18,7 @@ import worlds
 from gradlab.claims import catalogue
 from gradlab.claims.cases import Case, case, point
 from gradlab.claims.judging import NOT_MET, REFUTED, SUPPORTED, Verdict
-from gradlab.claims.looks.flows import Orbit
+from gradlab.claims.looks.flows import FlowRecords
 from gradlab.claims.memo112.normalised_flow import Equations, PolarFlow, PrintedFlow
 from gradlab.claims.problems import polar
 from gradlab.dynamics.charts import NormalisedFlow, Polar
@@ -110,9 +110,9 @@ def test_another_pace_is_none(pace: float) -> None:
         observables=(),
         keep="all",
     )
-    look = Orbit(problem, seen.assign(log_t=seen["log_t"] + np.log(pace)), {})
+    look = FlowRecords(problem, seen.assign(log_t=seen["log_t"] + np.log(pace)), {})
     assert look.gradient_flow.value > 0.05 + look.gradient_flow.error
-    assert Orbit(problem, seen, {}).gradient_flow.value < 1e-3
+    assert FlowRecords(problem, seen, {}).gradient_flow.value < 1e-3
 
 
 # memo112, Lemma 1 ---------------------------------------------------------------------------------------------

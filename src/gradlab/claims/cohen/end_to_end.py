@@ -205,20 +205,18 @@ STUDY = study(
         Panel(
             "balanced layers",
             "t",
-            "balanced: distance to the end-to-end flow",
+            "distance, balanced layers",
             "t",
             by=("depth",),
             log="y",
-            lines=True,
         ),
         Panel(
             "unbalanced layers",
             "t",
-            "unbalanced: distance to the end-to-end flow",
+            "distance, unbalanced layers",
             "t",
             by=("depth",),
             log="y",
-            lines=True,
         ),
         caption="The product of the layers against dW/dt = −P_W[∇ℓ(W)]: balanced layers follow it, unbalanced ones of "
         "the same product do not (some cases of each depth, relative to the largest ‖W‖).",

@@ -84,7 +84,7 @@ class Unit(Observable):
         return jnp.max(jnp.abs(jnp.stack(norms) - 1.0))
 
 
-class Orbit(Look):
+class FlowRecords(Look):
     """A trajectory, or points without dynamics, of which nothing is asked that a flow would have to show."""
 
     @cached_property

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import case, ensemble, generator
-from gradlab.claims.looks.polar import Layers, operations, relative
+from gradlab.claims.looks.polar import LayerRecords, additions, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
@@ -72,7 +72,7 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
 _at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
 
 
-class Shared(Layers):
+class Shared(LayerRecords):
     """dρ_k²/dt = −2⟨W_k, ∂L/∂W_k⟩ at every record, (records, K), every ρ_k² over the degree of its layer."""
 
     @cached_property
@@ -106,7 +106,7 @@ class Shared(Layers):
     def euler_rounding(self) -> float:
         """Rounding of f and ⟨W_k, ∂f/∂W_k⟩, some eps of f(|W|, |x|), over max |f| of the record; none of f = 0."""
         sizes, f = np.max(self.local["size"], axis=(1, 2)), np.max(np.abs(self.local["f"]), axis=(1, 2))
-        return operations(self.problem.network) * EPS * relative(sizes * (f > 0.0), f)
+        return additions(self.problem.network) * EPS * relative(sizes * (f > 0.0), f)
 
     @property
     def defect(self) -> Number:
@@ -133,7 +133,7 @@ class Shared(Layers):
         seen, sizes = self.local, self.sizes
         lost = np.sum(np.abs(seen["slope"]) * np.abs(seen["size"]), axis=(-2, -1))[:, None]
         # a net that is dead on all inputs has no rate, and no rounding either
-        lost = operations(self.problem.network) * EPS * 2.0 * np.max(self.fitted) * lost * (sizes > 0.0)
+        lost = additions(self.problem.network) * EPS * 2.0 * np.max(self.fitted) * lost * (sizes > 0.0)
         rounding = relative(lost, sizes)
         gap = relative(np.ptp(self.rates / self.degrees, axis=1)[:, None], sizes)
         return Number(gap, 2.0 * rounding, float(np.clip(100.0 * rounding, 1e-8, 1e-3)))
@@ -158,7 +158,7 @@ class Shared(Layers):
         terms = 2.0 * self.lengths**2 * (np.arange(count) + 1) / count / self.degrees
         rates = -2.0 * layer_inner(self.layer, self.weights, self.local["decayed"])
         worst = np.max(np.ptp(rates / self.degrees, axis=1) / np.max(terms, axis=1))
-        return Number(float(worst), operations(self.problem.network) * EPS)
+        return Number(float(worst), additions(self.problem.network) * EPS)
 
     def shown(self):
         start = np.abs(self.rates[0])
@@ -313,7 +313,7 @@ def _figure(rates: str, caption: str) -> Figure:
     against = (r"$|d\rho_L^2/dt|$ of the last layer", r"$|d\rho_k^2/dt|$" + r"$/d_k$" * (rates == "divided"))
     return Figure(
         Panel("first_change", "last_change", axis[1], axis[0], by=("net",), diagonal=True),
-        Panel(rates, "last", against[1], against[0], by=("net",), log="xy", diagonal=True),
+        Panel(rates, "last", against[1], against[0], log="xy", diagonal=True),
         caption=caption,
     )
 

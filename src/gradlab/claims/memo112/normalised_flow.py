@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.flows import Beside
-from gradlab.claims.looks.polar import Layers, operations, relative
+from gradlab.claims.looks.polar import LayerRecords, additions, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
@@ -149,7 +149,7 @@ class Equations:
             self.sides[name] = of(left - printed), of(left), size
         # Rounding of ρf_n − y_n, of some eps (ρ‖x_n‖ + |y_n|).
         lengths = np.linalg.norm(np.asarray(problem.data.inputs).reshape(N, -1), axis=1)
-        lost = operations(problem.network) * EPS * (rho * lengths + np.abs(y)) @ slopes
+        lost = additions(problem.network) * EPS * (rho * lengths + np.abs(y)) @ slopes
         whole, scalar = relative(lost, terms), relative(np.max(lost), terms_of_f)
         self.rounding = {name: scalar if name in _SCALAR else whole for name in right}
         euler = layer_inner(layer, jacobian, seen["v"]) - f[:, None]
@@ -166,7 +166,7 @@ class Equations:
         return min(relative(gap, np.maximum(left, 1e-6 * size)) for gap, left, size in sides)
 
 
-class PolarFlow(Layers):
+class PolarFlow(LayerRecords):
     """The equations at every record, there and at equal norms, and the orbit of the printed system beside the given."""
 
     setting = "one output, the square loss, no decay"

@@ -269,7 +269,7 @@ STUDY = study(
             log="xy",
             diagonal=True,
         ),
-        caption="Left: eigenvalues at the two equilibria of every pair; on the line they match. Right: how eq. 47 goes to "
-        "0 with x: flat where ν > μ, with a vertical tangent where ν < μ, a diffeomorphism at 1 only.",
+        caption="Left: eigenvalues at the two equilibria of every pair; on the line they match. Right: how eq. 47 goes "
+        "to 0 with x: flat where ν > μ, with a vertical tangent where ν < μ, a diffeomorphism at 1 only.",
     ),
 )

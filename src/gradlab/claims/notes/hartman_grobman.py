@@ -9,8 +9,8 @@ continuous and without folds on some hundred points; h → 0 with W → W*, with
 Settings, before any run. Sinks: minima of nets with weight decay (tanh, deep linear, one layer; square, logistic and
 exponential loss) and origins of two-layer nets under much decay. Saddles: the same origins with a decay of 0.4 of
 the largest eigenvalue c without it, so that H has λ − c < 0 < λ < λ + c and |λ|_max/|λ|_min = 3.5. One origin without
-decay, where 0 is an eigenvalue and the theorem is silent. 100 points at radii from a tenth to 0.9 of the ball (0.4 of it at
-saddles, where orbits leave); times 1/λ_max and 3/λ_max (a quarter of that at saddles).
+decay, where 0 is an eigenvalue and the theorem is silent. 100 points at radii from a tenth to 0.9 of the ball
+(0.4 of it at saddles, where orbits leave); times 1/λ_max and 3/λ_max (a quarter of that at saddles).
 
 Tolerances. On its ball h is exact, so only integration is left: relative tolerance 1e-12 a step (1e-10 in the second
 look; at origins, where saddles blow up nothing on the way, 1e-10 and 1e-8), some hundred steps, errors of the fast
