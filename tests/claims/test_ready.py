@@ -13,7 +13,7 @@ from gradlab.claims.claim import Claim
 from gradlab.claims.judging import INCONCLUSIVE, REFUTED, SUPPORTED, compare
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import at_most
-from gradlab.claims.study import study
+from gradlab.claims.studies import study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Square
 from gradlab.problem.networks import Dense

@@ -73,7 +73,9 @@ def _shaken(problem: Any) -> Any:
 
 def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:
     """A case that says its facts: they are its label, and variables by which a figure groups."""
-    words = [value if isinstance(value, str) else f"{name} = {_short(value)}" for name, value in facts.items()]
+    words = [
+        value if isinstance(value, str) else f"{name} = {_short(value)}" for name, value in facts.items()
+    ]
     return Case(", ".join(words), problem, trajectory, facts)
 
 

@@ -26,7 +26,7 @@ from gradlab.claims.looks.linear_net import LinearNet, ratio
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense

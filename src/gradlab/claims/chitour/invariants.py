@@ -25,7 +25,7 @@ from gradlab.claims.cases import ensemble, generator
 from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import Number, at_least, at_most, equals
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.descent import GradientDescent
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import run

@@ -34,7 +34,7 @@ from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import WidePoints
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 
 #: Radius of the ball in which lower and higher values are sought, and how far beyond rounding they must be.
 RADIUS, MARGIN = 0.1, 1e3

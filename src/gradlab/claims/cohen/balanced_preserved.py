@@ -24,7 +24,7 @@ from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.problem.losses import Square
 

@@ -31,7 +31,7 @@ from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.end_to_end import EndToEndFlow
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive

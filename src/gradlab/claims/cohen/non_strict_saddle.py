@@ -26,7 +26,7 @@ from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Logistic, Square

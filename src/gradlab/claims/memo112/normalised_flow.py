@@ -34,7 +34,7 @@ from gradlab.claims.looks.polar import LayerRecords, additions, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.charts import NormalisedFlow, Polar
 from gradlab.dynamics.flow import Flow
 from gradlab.laboratory import at

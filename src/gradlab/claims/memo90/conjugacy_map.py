@@ -37,7 +37,7 @@ from gradlab.claims.looks.linearisation import (
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems.linear_net import rotation
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic
 from gradlab.problem.networks import Dense

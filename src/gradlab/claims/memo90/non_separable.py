@@ -40,7 +40,7 @@ from gradlab.claims.problems.exponential import (
     partly_separable,
     span_basis,
 )
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 

@@ -32,7 +32,7 @@ from gradlab.claims.looks import Look
 from gradlab.claims.looks.points import count
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe.layers import layer_of
 from gradlab.observe.local import automatic_hessian
 from gradlab.problem.activations import Activation, Standard, polynomial, smooth_relu

@@ -26,7 +26,7 @@ from gradlab.claims.looks.exponential import DecayedNet, DecayPrinted
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 

@@ -30,7 +30,7 @@ from gradlab.claims.cases import case, ensemble, generator
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import second

@@ -33,7 +33,7 @@ from gradlab.claims.cases import case, generator
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import leaky_relu, polynomial

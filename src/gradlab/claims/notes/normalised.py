@@ -33,7 +33,7 @@ from gradlab.claims.looks.polar import LayerRecords, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net, polar
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at

@@ -32,7 +32,7 @@ from gradlab.claims.looks.exponential import DecayedNet, DecayPrinted, angle, du
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 

@@ -27,7 +27,7 @@ from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.clocks import LogLoss
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
