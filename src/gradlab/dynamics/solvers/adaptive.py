@@ -92,8 +92,11 @@ def adaptive(
         state, inner, previous, attempts = carry
         before = (state.y, state.u)
         remaining = end - state.tau
-        last = remaining <= 1.01 * state.h
-        h = jnp.where(last, remaining, state.h)
+        # The first step from a record leaves room for another.
+        longest = jnp.where(attempts == 0, remaining / solver.least, remaining)
+        last = remaining <= 1.01 * jnp.minimum(state.h, longest)
+        cut = last | (state.h > longest)
+        h = jnp.where(last, remaining, jnp.minimum(state.h, longest))
         tau = jnp.where(last, end, state.tau + h)
         after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
         after = landed(clock, tau, after)
@@ -106,7 +109,7 @@ def adaptive(
         factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
         factor = jnp.clip(factor, SMALLEST, jnp.where(keep, method.largest, SAFETY))
         # A step cut short by a record says nothing against the longer one planned before it.
-        longer = jnp.where(keep & last, jnp.maximum(state.h, h * factor), h * factor)
+        longer = jnp.where(keep & cut, jnp.maximum(state.h, h * factor), h * factor)
         underflow = (~keep) & (state.tau + SMALLEST * h == state.tau)
         steps = state.steps + keep
         kept = tree.where(keep, after, before)

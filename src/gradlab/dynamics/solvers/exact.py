@@ -53,7 +53,7 @@ class Exact(Solver):
     mirrored: bool = eqx.field(static=True, default=False)
 
     def coarser(self) -> Exact:
-        """The same step rounded otherwise: the difference estimates (and does not bound) the rounding error."""
+        """The same step by another factorisation; a run shakes data and weights by rounding as well."""
         return Exact(not self.mirrored)
 
     def refuse(self, flow: Flow, clock: Clock) -> str | None:
@@ -74,7 +74,7 @@ class Exact(Solver):
                 f"exact steps need the clock Time() or LogTime(); {type(clock).__name__} was given: "
                 "change the clock, or use Adaptive()"
             )
-        return quadratic(flow.problem)
+        return quadratic(flow.problem) or overflow(flow.problem)
 
 
 def quadratic(problem: Problem) -> str | None:
@@ -89,6 +89,25 @@ def quadratic(problem: Problem) -> str | None:
     if not isinstance(loss, Square):
         return f"exact steps need the square loss; {type(loss).__name__} was given: use Square(), or another solver"
     return None
+
+
+def overflow(problem: Problem) -> str | None:
+    """A sentence where the curvature or the pull of a quadratic potential is beyond the largest number, else None."""
+
+    def size(values: Any) -> Any:
+        values = np.abs(np.asarray(values, dtype=np.float64))
+        largest = np.max(values, initial=0.0)
+        return largest * np.sqrt(np.sum((values / largest) ** 2)) if largest > 0.0 else largest
+
+    inputs, targets = size(problem.data.inputs), size(problem.data.targets)
+    with np.errstate(over="ignore"):
+        sizes = 2.0 * np.array([inputs * inputs, inputs * targets, targets * targets])
+    if np.all(np.isfinite(sizes)):
+        return None
+    return (
+        f"the Hessian of this problem overflows: its inputs have norm {inputs:.2g}, its targets {targets:.2g}, and "
+        "products of two are beyond 1.8e308: divide inputs or targets by a constant"
+    )
 
 
 class _Spectrum(eqx.Module):

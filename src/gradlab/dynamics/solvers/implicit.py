@@ -73,6 +73,8 @@ def implicit(
             state.scratch,
             solver.tolerance,
             unknowns.ratio,
+            # The first step from a record leaves room for another.
+            longest=jnp.where(attempts == 0, (end - state.tau) / solver.least, jnp.inf),
         )
         y, u = landed(clock, outcome.tau, unknowns.pair(outcome.y))
         steps = state.steps + outcome.accepted
