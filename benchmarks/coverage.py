@@ -178,8 +178,8 @@ def markdown(found: Sequence[Row], said: str = "") -> str:
     lines = [
         "# Are errors within their bars?", "", f"{len(found)} runs. {said}", "",
         "Flows with known answers (`benchmarks/closed_forms.py`, in ball arithmetic), solved by every method in every",
-        "clock in which the answer is known. Every weight, the loss and, where the clock does not say it, log t, at every",
-        "record after the first, is one number. *Within*: the error is no larger than the bar. *Unknown*: the bar is NaN.",
+        "clock in which the answer is known. Every weight, the loss and, where the clock does not say it, log t,",
+        "at every record after the first, is one number. *Within*: the error is not above the bar; *unknown*: NaN.",
         "`python -m benchmarks --part coverage --budget full --docs docs/benchmarks` writes this page.", "",
     ]  # fmt: skip
     for name, key in BY.items():

@@ -24,12 +24,15 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.exact import Exact
 from gradlab.dynamics.solvers.methods import Solver
-from gradlab.dynamics.state import State, watch
+from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
-from gradlab.laboratory.second import COARSE, Noise, bar, bars, rounding, shaken
+from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
 from gradlab.observe.observables import Observable, Weights
+
+#: Stops met at a moment inside a step.
+LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
 
 
 class Store(Protocol):
@@ -72,6 +75,21 @@ _kick_members = eqx.filter_jit(
 def _look(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
     """The stop code at a state, and the observables there."""
     return watch(flow, stop, (state.y, state.u), state.steps), observe(flow, observables, state)
+
+
+def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
+    """The margin of the stop at a state, its rate in the clock, and log dt/dτ."""
+    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
+    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
+    velocity = (rhs(state.tau, (state.y, state.u), (flow, clock))[0], jnp.exp(-log_rate - state.u))
+    gap, rate = jax.jvp(lambda pair: margin(flow, stop, pair), ((state.y, state.u),), (velocity,))
+    return gap, rate, -log_rate
+
+
+_crossing_one = eqx.filter_jit(_crossing)
+_crossing_members = eqx.filter_jit(
+    eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
+)
 
 
 @dataclass(frozen=True)
@@ -345,7 +363,26 @@ def _record(
     coarse, other = drive.second.across(running, fine.tau, share, noise)
     known = drive.clock.known(0.0) is not None or drive.flow.discrete
     rows = [*before, row]
-    return [fine, coarse], row | bars(rows, other, drive.observables, drive.flow.discrete, known)
+    errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
+    return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
+
+
+def _timed(
+    drive: Drive, states: list[State], before: State, row: dict[str, Any], errors: dict[str, Any]
+) -> dict[str, Any]:
+    """The bars, with that on the time of a located stop: how far it is off its level, and how the solves differ."""
+    status = np.asarray(states[0].status)
+    now = np.isin(status, LOCATED) & (np.asarray(before.status) == stops.RUNNING)
+    if drive.flow.discrete or not np.any(now):
+        return errors
+    look = _crossing_one if drive.members is None else _crossing_members
+    (gap, rate, pace), (other, *_) = (look(drive.flow, drive.clock, drive.stop, state) for state in states)
+    with np.errstate(all="ignore"):
+        off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
+        late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
+        late = late + rounding(row["step"])
+        added = {"log_t_error": late, "t_error": late * row["t"]}
+    return errors | {name: errors[name] + np.where(now, more, 0.0) for name, more in added.items()}
 
 
 def _flat(flow: Flow, y: Any) -> Any:

@@ -160,7 +160,12 @@ def bars(
             else rounding(steps) * np.maximum(np.abs(np.where(finite, ours, 0.0)), name == "log_t")
         )
         off = FACTOR * np.abs(np.where(finite, ours, 0.0) - np.where(finite, theirs, 0.0)) + floor
-        errors[f"{name}_error"] = np.where(finite | (ours == theirs), off, np.inf)
+        error = np.where(finite | (ours == theirs), off, np.inf)
+        if len(rows) > 1 and f"{name}_error" in rows[-2]:
+            # A member that has stopped keeps the error of the time at which it did.
+            stands = np.asarray(seen["tau"]) == np.asarray(rows[-2]["tau"])
+            error = np.where(stands, rows[-2][f"{name}_error"], error)
+        errors[f"{name}_error"] = error
     if len(rows) == 1:
         errors = {name: np.zeros_like(error) for name, error in errors.items()}
     if any(item.name == "weights" for item in observables):
