@@ -14,6 +14,7 @@ import gradlab as gl
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.methods import METHODS, UNEVEN
 from gradlab.laboratory import second
+from gradlab.observe import observables
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -117,7 +118,7 @@ def test_closed_forms_begin_at_their_start_and_follow_the_gradient(closed: Any) 
 
 
 def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
-    loss, error = gl.observables.Loss(), gl.observables.Error()
+    loss, error = observables.Loss(), observables.Error()
     zero, steps = np.zeros(()), np.asarray(5)
     assert np.isnan(second.bar(zero, zero, steps, loss))
     assert second.bar(zero, zero, steps, error) == 0.0
