@@ -21,23 +21,25 @@ from gradlab.store.run import Run
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 CLAIMS = """
-import numpy as np, xarray as xr
-from gradlab.claims import Case, Claim, Measure, Study
+import xarray as xr
+from gradlab.claims import Case, Claim, Look, Number, at_most, study
 
-def cases(budget, key):
+class Seen(Look):
+    @at_most(1.0)
+    def size(self):
+        'The size.\\n\\nBy definition.'
+        if self.problem < 0:
+            raise ArithmeticError("the study is at fault [/w]")
+        return Number(float(self.problem), 0.25)
+
+def cases(key):
     for number in ({numbers}):
         yield Case(f"case {{number}}", number, xr.Dataset())
 
-def observe(problem, trajectory):
-    if problem < 0:
-        raise ArithmeticError("the study is at fault [/w]")
-    return xr.Dataset({{"size": np.float64(problem), "size_error": np.float64(0.25)}})
-
-STUDY = Study(
-    Claim("mine.{name}", "mine", "Sizes are at most [/w] one.", "x \\\\le 1", "nowhere", ("sizes are numbers",)),
-    (Measure("size", "the size", "<=", 1.0, "by definition"),),
+STUDY = study(
+    Claim("mine.{name}", "Sizes are at most [/w] one.", "x \\\\le 1", "nowhere", hypotheses=("sizes are numbers",)),
+    Seen,
     cases,
-    observe,
 )
 """
 
@@ -189,17 +191,18 @@ def test_a_piped_list_has_one_whole_line_a_claim() -> None:
     head, *lines = invoke("list", "--source", "cohen").stdout.splitlines()
     assert head.split() == ["claim", "status", "passage", "statement"]
     for line, one in zip(lines, entries.entries("cohen"), strict=True):
-        assert line.split()[:2] == [one.id, one.status]
+        assert line.split()[:2] == [one.id, entries.status(one)]
         assert line.endswith(one.statement)
         assert "\x1b" not in line
 
 
 def test_at_a_terminal_open_claims_are_dim() -> None:
     shown = listing.table(entries.entries("cohen"))
-    assert [row.style == "dim" for row in shown.rows] == [not one.built for one in entries.entries("cohen")]
+    assert [row.style == "dim" for row in shown.rows] == [not entries.built(one) for one in entries.entries("cohen")]
 
 
 FIELDS = {"id", "source", "statement", "verdict", "number", "tolerance", "hypotheses", "parts", "seconds"}
+FIELDS |= {"print", "repair", "sentences", "asked", "headline", "seal", "seed"}
 
 
 def test_json_stands_alone_on_standard_output_and_verdicts_do_not_change_the_exit_code() -> None:
@@ -229,7 +232,7 @@ def test_a_study_that_raises_is_an_error_and_the_others_are_judged() -> None:
 
 
 def test_a_number_that_is_not_finite_is_null() -> None:
-    text = claim("odd", 0.5).read_text().replace("np.float64(problem)", "np.float64('nan')")
+    text = claim("odd", 0.5).read_text().replace("float(self.problem)", "float('nan')")
     Path("odd.py").write_text(text)
     (record,) = json.loads(invoke("verify", "odd.py", "--json").stdout, parse_constant=pytest.fail)
     assert record["verdict"] == "inconclusive"
@@ -263,7 +266,7 @@ def test_a_verification_is_drawn_again_from_what_it_stored() -> None:
 
 def test_ctrl_c_says_where_the_finished_claims_are() -> None:
     text = claim("second", 0.5).read_text().replace("raise ArithmeticError", "raise KeyboardInterrupt")
-    Path("second.py").write_text(text.replace("if problem < 0", "if True"))
+    Path("second.py").write_text(text.replace("if self.problem < 0", "if True"))
     result = invoke("verify", claim("first", 0.5), "second.py", code=errors.INTERRUPTED)
     assert "1 of 2 claims are in report/index.html" in result.stderr
     assert "mine.second" in Path("report/index.html").read_text()

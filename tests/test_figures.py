@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import sys
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,7 +15,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from gradlab import figures
-from gradlab.claims.claim import DECIDING_ORDER, NOT_MET, REFUTED, SUPPORTED, Measure, compare, judge
+from gradlab.claims.claim import Measure
+from gradlab.claims.judging import DECIDING_ORDER, NOT_MET, REFUTED, SUPPORTED, compare, judge
+from gradlab.claims.plots import numbers as drawn_numbers
 
 LABELS = [f"case {i}" for i in range(6)]
 
@@ -27,7 +28,11 @@ def measured(**columns: Any) -> xr.Dataset:
 
 
 def part(relation: Any, tolerance: float, target: float = 0.0, name: str = "number") -> Measure:
-    return Measure(name, f"the {name} of a case", relation, tolerance, "fabricated", target)
+    return Measure(name, f"the {name} of a case", relation, tolerance, "fabricated", target, exact=True)
+
+
+def judged_figure(dataset: xr.Dataset, measures: list[Measure]) -> Figure:
+    return drawn_numbers(measures, dataset, judge(measures, dataset))
 
 
 def lines_of(figure: Figure) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -105,8 +110,8 @@ def test_abscissae_and_values_of_different_length_are_refused() -> None:
 def test_every_kind_of_number_finds_an_axis(
     relation: Any, numbers: list[float], tolerance: float, target: float, scale: str
 ) -> None:
-    dataset = measured(number=numbers, number_error=[0.0, np.nan, np.inf])
-    figure = figures.measures(dataset, [part(relation, tolerance, target)])
+    dataset = measured(number=numbers, number_error=[0.0, np.nan, np.inf])  # the first exact
+    figure = judged_figure(dataset, [part(relation, tolerance, target)])
     assert figure.axes[0].get_xscale() == scale
     low, high = figure.axes[0].get_xlim()
     assert np.isfinite([low, high]).all()
@@ -126,10 +131,10 @@ def test_the_named_case_and_its_colours_are_the_judges() -> None:
             }
             columns["number"][rng.integers(6)] = rng.choice([np.nan, 0.0, 1.0])
             dataset = measured(**columns)
-            hypothesis = Measure("given", "is given", ">=", 0.0, "fabricated", role="hypothesis")
+            hypothesis = Measure("given", "is given", ">=", 0.0, "fabricated", role="hypothesis", exact=True)
             both = [part(relation, 1.0, 0.5), hypothesis]
             judged = judge(both, dataset).parts[0]
-            figure = figures.measures(dataset, both)
+            figure = judged_figure(dataset, both)
             assert f"deciding case: {judged.case}" in figure.axes[0].get_xlabel()
             names = {figures.COLOURS["supported"]: SUPPORTED, figures.COLOURS["refuted"]: REFUTED}
             names |= {figures.COLOURS["inconclusive"]: "inconclusive", figures.COLOURS["unmet"]: NOT_MET}
@@ -147,26 +152,19 @@ def test_the_named_case_and_its_colours_are_the_judges() -> None:
 
 
 def test_words_that_are_no_mathtext_are_drawn_as_they_are() -> None:
-    odd = SimpleNamespace(
-        id="a",
-        statement=r"costs $5 and $\nonsense{$ & <b>",
-        relation="<=",
-        tolerance=1.0,
-        target=0,
-        role="part",
-    )
+    odd = Measure("a", r"costs $5 and $\nonsense{$ & <b>", "<=", 1.0, "fabricated", exact=True)
     dataset = measured(a=[0.1, 0.2]).assign_coords(case=["$", r"$\frac{$"])
-    assert "<b>" not in figures.svg(figures.measures(dataset, [odd]))
+    assert "<b>" not in figures.svg(judged_figure(dataset, [odd]))
 
 
 def test_nothing_to_judge_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="at least one part"):
-        figures.measures(measured(a=[1.0]), [part("<=", 1.0, name="b")])
+        figures.measures([], [])
 
 
 def test_a_caption_travels_with_its_figure() -> None:
     assert figures.curves([1], {"": [1]}, "x", "y", caption="what it shows").get_label() == "what it shows"
-    assert "6 cases" in figures.measures(measured(number=np.ones(6)), [part("<=", 2.0)]).get_label()
+    assert "6 cases" in judged_figure(measured(number=np.ones(6)), [part("<=", 2.0)]).get_label()
 
 
 def test_png_is_an_image_without_a_trace_of_the_machine() -> None:

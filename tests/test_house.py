@@ -152,6 +152,8 @@ def test_about_25_names_stand_at_the_top_and_none_in_two_places() -> None:
 @pytest.mark.parametrize("path", PUBLIC)
 def test_public_names_exist_and_have_docstrings(path: str) -> None:
     thing = public(path)
+    if thing is None:  # NOT_ASKED is a value
+        return
     assert thing.__doc__, f"{path} has no docstring"
     assert thing.__module__.startswith("gradlab."), path
     assert thing.__name__ == path.rsplit(".", 1)[-1]

@@ -124,10 +124,25 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "claims": (
         "Claims, their studies and verdicts.",
         {
-            "gradlab.claims.claim": ("Claim", "Measure"),
-            "gradlab.claims.cases": ("Case",),
-            "gradlab.claims.study": ("Study",),
+            "gradlab.claims.claim": ("Claim", "Measure", "Repair", "Sentence"),
+            "gradlab.claims.cases": ("Case", "case", "ensemble", "generator", "point"),
+            "gradlab.claims.looks": ("Look",),
+            "gradlab.claims.measured": ("NOT_ASKED", "Number", "at_least", "at_most", "equals"),
+            "gradlab.claims.study": ("Study", "study"),
+            "gradlab.claims.plots": ("Figure", "Panel"),
             "gradlab.claims.judging": ("Verdict", "judge"),
+            "gradlab.claims.ready": (
+                "along",
+                "angle_to",
+                "approach_of",
+                "approaches_like",
+                "distance_to",
+                "drift",
+                "eigenvalue_signs",
+                "limit_of",
+                "rate_of",
+            ),
+            "gradlab.analysis.limits": ("fit_limit",),
         },
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,12 @@ import xarray as xr
 from pydantic import BaseModel
 
 from gradlab import figures
-from gradlab.claims.claim import Claim, Measure, Study
+from gradlab.claims.claim import Claim, Repair, Sentence
+from gradlab.claims.keeping import Result
+from gradlab.claims.looks import Look
+from gradlab.claims.measured import at_least, at_most
+from gradlab.claims.study import Study
+from gradlab.claims.study import study as made
 from gradlab.report import drawing, mathematics, numbers, page
 
 EVIL = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'
@@ -22,15 +27,22 @@ SOURCES = {"mine": "Somebody, “A source”"}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
-@dataclass
-class Result:
-    study: Study
-    verdict: Any
-    dataset: Any
-    seconds: float = 1.25
-    error: str | None = None
-    seed: int = 7
-    provenance: dict[str, Any] = field(default_factory=dict)
+class Seen(Look):
+    @at_most(1e-9)
+    def distance(self) -> float:
+        """Distance to the limit.
+
+        Error analysis.
+        """
+        return 0.0
+
+    @at_least(1e-3, role="hypothesis", exact=True)
+    def rank(self) -> float:
+        """Smallest singular value.
+
+        Rounding.
+        """
+        return 1.0
 
 
 def study(name: str, draw: Any = None, **claim: Any) -> Study:
@@ -39,16 +51,12 @@ def study(name: str, draw: Any = None, **claim: Any) -> Study:
         "formula": r"\dot W = -\nabla L",
         "passage": "eq. (1)",
     }
-    return Study(
-        claim=Claim(id=name, source="mine", **{**described, **claim}),
-        measures=(
-            Measure("distance", "distance to the limit", "<=", 1e-9, "error analysis."),
-            Measure("rank", "smallest singular value", ">=", 1e-3, "rounding", role="hypothesis"),
-        ),
-        cases=lambda budget, key: (),
-        observe=lambda problem, trajectory: xr.Dataset(),
-        draw=draw,
-    )
+    return made(Claim(id=name, **{**described, **claim}), Seen, lambda key: (), figure=draw)
+
+
+def outcome(own: Study, **given: Any) -> Result:
+    rest = {"verdict": None, "dataset": None, "error": None, "seconds": 1.25, "seed": 7} | given
+    return Result(own, own.claim, own.measures, own.settings, **rest)
 
 
 def result(name: str, worst: float = 1e-11, rank: float = 1.0, **options: Any) -> Result:
@@ -56,17 +64,17 @@ def result(name: str, worst: float = 1e-11, rank: float = 1.0, **options: Any) -
     dataset = xr.Dataset(
         {
             "distance": ("case", numbers_),
-            "distance_error": ("case", np.array([1e-14, 2e-12, 0.0])),
-            "rank": ("case", np.array([1.0, rank, 1.0])),
+            "distance_error": ("case", np.array([1e-14, 2e-12, 1e-14])),
+            "rank": ("case", np.full(3, rank)),
         },
         coords={"case": ["N < d", "repeated points", "the zero problem"]},
     )
     own = study(name, **options)
-    return Result(own, own.judge(dataset), dataset)
+    return outcome(own, verdict=own.judge(dataset), dataset=dataset)
 
 
 def failed(name: str, error: str | None, **options: Any) -> Result:
-    return Result(study(name, **options), None, None, error=error)
+    return outcome(study(name, **options), error=error)
 
 
 class Outline(HTMLParser):
@@ -160,10 +168,61 @@ def test_every_verdict_is_counted_and_its_number_shown_with_error_and_tolerance(
     assert "“repeated points” comes closest, a factor 100 inside the tolerance." in text
     assert "“repeated points” violates the relation by more than its error" in text
     assert "gave no finite number" in text
-    assert "does not certainly meet this hypothesis" in text
-    assert "Why this tolerance: error analysis." in text
+    assert "No case meets the hypotheses; “N < d” does not certainly meet this one" in text
+    assert "Why this tolerance: Error analysis." in text
     assert "Somebody, “A source”" in text
     assert "Corrected by mine.refuted-corrected" in text
+
+
+def test_the_page_says_each_sentence_its_print_and_its_repair() -> None:
+    class Printed(Seen):
+        @at_most(1e-9, sentence="two")
+        def repaired(self) -> float:
+            """The repaired formula.
+
+            Rounding.
+            """
+            return 0.0
+
+        @at_most(1e-9, sentence="two", role="print", repaired="repaired")
+        def printed(self) -> float:
+            """The printed formula.
+
+            Rounding.
+            """
+            return 0.0
+
+        @at_least(0.5, role="control")
+        def seen(self) -> float:
+            """What must be seen.
+
+            Half of one.
+            """
+            return 1.0
+
+    sentences = (Sentence("one", "The first holds."), Sentence("two", "The second is misprinted.", "eq. (2)"))
+    said = Claim(
+        "mine.print", "Both.", "x", "p. 1", sentences=sentences, repair=Repair("constant", "Put a 2.")
+    )
+    own = made(said, Printed, lambda key: ())
+    names = {"distance": 0.0, "repaired": 0.0, "printed": 1.0, "seen": 1.0, "rank": 1.0}
+    columns = {name: ("case", np.full(2, value)) for name, value in names.items()}
+    columns |= {f"{name}_error": ("case", np.full(2, 1e-14)) for name in names}
+    columns["distance_asked"] = ("case", np.asarray([1.0, 0.0]))
+    dataset = xr.Dataset(columns, coords={"case": ["a", "b"]})
+    text = Outline(
+        page.render([outcome(own, verdict=own.judge(dataset), dataset=dataset)], sources=SOURCES)
+    ).text
+    for words in (
+        "supported misprint all 2 sentences hold; a misprint beside.",
+        "Repair (constant): Put a 2.",
+        "“The second is misprinted.” eq. (2)",
+        "as printed The printed formula",
+        "Controls: what must be seen",
+        "holds in 1 of 1 asked",
+        "holds in 0 of 2 asked",
+    ):
+        assert words in text, words
 
 
 def test_an_error_is_shown_with_its_last_line_and_stops_nothing() -> None:
@@ -183,11 +242,17 @@ def test_everything_from_outside_is_escaped() -> None:
         passage=EVIL,
         hypotheses=(EVIL, f"${EVIL}$", f"`{EVIL}`"),
         convention=EVIL,
-        draw=lambda dataset: figures.curves([0, 1], {EVIL: [0, 1]}, EVIL, EVIL, title=EVIL, caption=EVIL),
+        sentences=(Sentence("one", EVIL, EVIL),),
+        repair=Repair("constant", EVIL),
+        draw=lambda dataset, verdict: figures.curves(
+            [0, 1], {EVIL: [0, 1]}, EVIL, EVIL, title=EVIL, caption=EVIL
+        ),
     )
-    own.provenance = {"budget": EVIL, "versions": {EVIL: EVIL}}
-    own.dataset = own.dataset.assign_coords(case=[EVIL, EVIL, EVIL])
-    own.verdict = own.study.judge(own.dataset)
+    dataset = own.dataset.assign_coords(case=[EVIL, EVIL, EVIL])
+    provenance = {"budget": EVIL, "versions": {EVIL: EVIL}}
+    own = replace(
+        own, provenance=provenance, dataset=dataset, verdict=own.study.judge(dataset), settings=EVIL
+    )
     broken = failed("mine.failed", EVIL, formula=rf"\frac{{{EVIL}")
     text = page.render([own, broken], title=EVIL, provenance={EVIL: EVIL}, sources={"mine": EVIL})
     outline = Outline(text)
@@ -198,7 +263,7 @@ def test_everything_from_outside_is_escaped() -> None:
 
 
 def test_a_figure_that_fails_costs_its_picture_and_not_the_page() -> None:
-    def draw(dataset: xr.Dataset) -> Any:
+    def draw(dataset: xr.Dataset, verdict: Any) -> Any:
         raise RuntimeError("no ink")
 
     text = Outline(page.render([result("mine.a", draw=draw)], sources=SOURCES)).text
@@ -208,7 +273,7 @@ def test_a_figure_that_fails_costs_its_picture_and_not_the_page() -> None:
 def test_a_growing_page_draws_each_figure_once() -> None:
     calls: list[int] = []
 
-    def draw(dataset: xr.Dataset) -> Any:
+    def draw(dataset: xr.Dataset, verdict: Any) -> Any:
         calls.append(1)
         return figures.curves([0, 1], {"": [0, 1]}, "x", "y")
 

@@ -1,12 +1,35 @@
-"""Worlds of the studies of one linear layer under the square loss."""
+"""Worlds of the studies of one linear layer under the square loss, and of those that grew out of them."""
 
 from __future__ import annotations
 
-import numpy as np
-from worlds import World, noisy, orbit, shifted_hessian
+from dataclasses import replace
+from typing import Any
 
+import equinox as eqx
+import numpy as np
+import xarray as xr
+
+from gradlab.analysis.equilibria import minimising
 from gradlab.analysis.one_layer import one_layer
 from gradlab.claims.cases import Case
+from gradlab.observe import local
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Square
+from gradlab.problem.problem import Problem
+from worlds import (
+    World,
+    cut_short,
+    doubled_decay,
+    doubled_ends,
+    drift,
+    moved_ends,
+    noisy,
+    orbit,
+    other_targets,
+    seen,
+    shifted_hessian,
+    told,
+)
 
 
 def leak(size: float = 1e-6) -> World:
@@ -23,6 +46,97 @@ def leak(size: float = 1e-6) -> World:
     return orbit(f"a leak of {size:g} into the null space", change)
 
 
+def forgotten_start() -> World:
+    """Ends without what the start has in the null space: as if a decay had been on for long."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        net = one_layer(case.problem)
+        assert net is not None
+        rows = rows.copy()
+        rows[-1] -= net.beside(net.matrix(rows[-1])).ravel()
+        return rows
+
+    return orbit("the null-space part of the start forgotten", change)
+
+
+def printed_loss() -> World:
+    """The study is told of Σ where ½Σ ran, and of ½Σ where Σ did."""
+    return told(
+        "½Σ and Σ exchanged",
+        lambda problem: eqx.tree_at(lambda p: p.loss, problem, Square(half=not problem.loss.half)),
+    )
+
+
+def scaled(name: str, factor: float) -> World:
+    """A variable of the trajectory, of both solves, times a factor."""
+
+    def changed(case: Case) -> Case:
+        kept = [one for one in (name, f"{name}_coarse") if one in case.trajectory]
+        return replace(
+            case, trajectory=case.trajectory.assign({one: factor * case.trajectory[one] for one in kept})
+        )
+
+    return World(f"{name} times {factor:g}", changed)
+
+
+def shifted(name: str, shift: Any) -> World:
+    """Eigenvalues at the point, each shifted; ``shift(eigenvalues, λ)``."""
+
+    def moved(eigen: Any, look: Any) -> Any:
+        least = float(np.min(np.asarray(look.problem.decay)))
+        return eigen._replace(values=eigen.values + shift(eigen.values, least))
+
+    return seen(name, eigen=moved)
+
+
+def many_examples() -> World:
+    """As many examples as weights and more, fitted by the same zero; the regularised minimum found anew."""
+
+    def changed(case: Case) -> Case:
+        problem, zero = case.problem, case.trajectory["zero"].values
+        x = np.random.default_rng(4).standard_normal((3 * problem.size, *problem.network.input_shape))
+        bare = Problem(problem.network, problem.loss, Data(x, np.zeros((len(x), problem.network.outputs))))
+        told_of = Problem(problem.network, problem.loss, Data(x, local.outputs(bare, zero)), problem.decay)
+        points = xr.Dataset(
+            {"final_weights": ("weight", minimising.minimum(told_of, zero)), "zero": ("weight", zero)}
+        )
+        return replace(case, problem=told_of, trajectory=points)
+
+    return World("more examples than weights", changed)
+
+
+MIN_NORM = (leak(), leak(1e-7), forgotten_start(), doubled_ends(), moved_ends(1e-6), other_targets(1e-4))
+MIN_NORM += (scaled("ridge_weights", 1.01), noisy(), noisy(1e-9))
+
 WORLDS = {
     "notes.span": (leak(), leak(1e-8), shifted_hessian(), noisy(1e-11)),
+    "notes.ridge": (
+        doubled_ends(),
+        moved_ends(),
+        doubled_decay(),
+        other_targets(),
+        printed_loss(),
+        shifted_hessian(),
+        noisy(),
+        noisy(1e-11),
+    ),
+    "notes.min-norm": MIN_NORM,
+    "notes.min-norm-corrected": MIN_NORM,
+    "notes.norm-control": (
+        doubled_ends(),
+        moved_ends(),
+        doubled_decay(),
+        cut_short(),
+        drift(),
+        scaled("kick", 2.0),
+        noisy(),
+        noisy(1e-4),
+    ),
+    "notes.regularise-to-hyperbolic": (
+        shifted("the Hessian without its decay", lambda values, least: -least),
+        shifted("the Hessian with the printed −λ", lambda values, least: -2.0 * least),
+        shifted("a zero that stays", lambda values, least: -values * (values == values[0])),
+        many_examples(),
+        noisy(3e-16),
+    ),
 }

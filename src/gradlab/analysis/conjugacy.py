@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -118,6 +119,22 @@ class Conjugacy:
         """∇L in the basis of the eigenvectors; the linear flow is followed where Λx itself is the answer."""
         return _gradient_batch(self.problem, self.weights(x)) @ self.vectors
 
+    @property
+    def drift(self) -> float:
+        """At a saddle, a bound of |h(x) − x|: √2 sup|N̂|/min|λ|, N̂ bounded by its Lipschitz constant times 2r."""
+        return 2.0 * (1.0 - self.margin) * self.radius
+
+    @cached_property
+    def steepest(self) -> float:
+        """The largest |∇L|/|x| on samples of the ball, which bounds local rates."""
+        x = self.samples(DIRECTIONS * 8, 1.0)
+        x = np.concatenate(
+            [x, self.radius * np.eye(self.values.size), -self.radius * np.eye(self.values.size)]
+        )
+        with np.errstate(all="ignore"):
+            found = np.linalg.norm(self._slope(x), axis=1) / np.linalg.norm(x, axis=1)
+        return float(np.max(np.where(np.isfinite(found), found, np.inf)))
+
     # The map and its inverse -------------------------------------------------------------------------------
 
     @float64
@@ -153,7 +170,8 @@ class Conjugacy:
 
     def _bounded(self, x: np.ndarray, tolerance: float) -> np.ndarray:
         slowest = float(np.min(np.abs(self.values)))
-        span, outer = -np.log(np.finfo(np.float64).eps) / slowest, 2.0 * self.radius
+        # what comes later is below the tolerance
+        span, outer = -np.log(tolerance) / slowest, 2.0 * self.radius
         size, shift = x.shape[1], np.zeros_like(x)
         for direction, stable in ((1.0, False), (-1.0, True)):
             mine = (self.values > 0.0) == stable

@@ -71,14 +71,19 @@ def invariant_manifold(
 
     Shooting: the coordinates along decaying directions are drawn at random, and those along growing ones are corrected
     until the orbit has none of them left at a time T, which grows by rounds. The error at the end is e^{−18} of the
-    manifold's distance from its tangent space. Rates and directions are those of ``seen``.
+    manifold's distance from its tangent space. Rates and directions are those of ``seen``. No points where no direction
+    decays; all around where none grows.
     """
     sign = 1.0 if stable else -1.0
     mine = sign * seen.rates > 0.0
     along, across = seen.directions[:, mine], seen.directions[:, ~mine]
+    if not mine.any():
+        return np.zeros((0, seen.rates.size))
     drawn = np.random.default_rng(seed).standard_normal((count, seen.rates.size))[:, mine]
     x = reach * (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)) @ along.T
     growth = np.abs(seen.rates[~mine])
+    if not growth.size:
+        return x
     last = _LEFT / (np.min(np.abs(seen.rates[mine])) + growth.min())
     rounds = int(np.ceil(growth.max() * last / _ROUND))
     for time in np.linspace(last / rounds, last, rounds):

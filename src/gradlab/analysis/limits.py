@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 #: Kinds of approach: x = a + b u + c u², with u = e^{−rt}, t^{−r} or 1/log(t/τ).
-KINDS = ("exponential", "power", "logarithm")
+APPROACHES = ("exponential", "power", "logarithm")
 #: Records below which nothing is said.
 FEWEST = 12
 #: Durbin and Watson's Σ(r_{i+1} − r_i)²/Σ r_i² is 2 for noise, with standard deviation 2/√n, and near 0 for residuals
@@ -61,18 +61,20 @@ class _Fit:
     rate_error: float
 
 
-def fit_limit(times: Any, values: Any, errors: Any = 0.0) -> Limit:
+def fit_limit(times: Any, values: Any, errors: Any = 0.0, *, logarithmic: bool = False) -> Limit:
     """This fits x = a + b u + c u², u = e^{−rt}, t^{−r} or 1/log(t/τ), and says which of the three it is.
 
     Each kind is tried with c = 0 and, where that leaves a curve, with a correction of at most half the leading term.
-    A kind fits if its residuals are below the errors that are given (or rounding), or cannot be told from noise.
-    One is named if it fits and the others leave three times as much. The window is the widest of all records, the last three quarters and the last half
-    of log t in which some kind fits.
+    A kind fits if its residuals are below the errors that are given (or rounding), or cannot be told from noise. One is
+    named if it fits and the others leave three times as much. The window is the widest of all records, the last three
+    quarters and the last half of log t in which some kind fits.
 
     Parameters
     ----------
     times : (n,), increasing; those ≤ 0 are left out. Records at equal distances of log t tell most.
-    values : (n,). errors : of the values, one or (n,): what of them is smooth and no noise, as a solver's error is.
+    values : (n,).
+    errors : of the values, one or (n,): what of them is smooth and no noise, as a solver's error is.
+    logarithmic : ``times`` are log t, of times beyond every float.
 
     Raises
     ------
@@ -92,36 +94,37 @@ def fit_limit(times: Any, values: Any, errors: Any = 0.0) -> Limit:
     >>> found.kind, round(found.value, 6), round(found.rate, 6)
     ('power', 2.0, 0.05)
     """
-    t, x, e = _checked(times, values, errors)
+    s, x, e = _checked(times, values, errors, logarithmic)
     floor = max(_ROUNDING * float(np.abs(x).max()), float(np.sqrt(np.mean(e**2))))
     centred = x - x.mean()
     if _noise(centred, floor):
         spread = max(2.0 * float(np.std(x, ddof=1)), floor)
         said = "no motion is seen beyond noise"
         return Limit("constant", float(x.mean()), spread, math.nan, math.nan, {}, said)
-    s = np.log(t)
     found: dict[str, _Fit] = {}
     for share in (1.0, 0.75, 0.5):
         window = s >= s[-1] - share * (s[-1] - s[0])
         if window.sum() < FEWEST:
             break
-        found = {kind: _fitted(kind, t[window], x[window], floor) for kind in KINDS}
+        found = {kind: _fitted(kind, s[window], x[window], floor) for kind in APPROACHES}
         if any(fit.fits for fit in found.values()):
             late = s >= s[-1] - 0.5 * share * (s[-1] - s[0])
-            return _said(found, t[late], x[late], floor)
-    return _said(found, t[:0], x[:0], floor)
+            return _said(found, s[late], x[late], floor)
+    return _said(found, s[:0], x[:0], floor)
 
 
-def _said(found: Mapping[str, _Fit], t: np.ndarray, x: np.ndarray, floor: float) -> Limit:
-    """The limit from the fits of one window; ``t``, ``x`` are its later half."""
+def _said(found: Mapping[str, _Fit], s: np.ndarray, x: np.ndarray, floor: float) -> Limit:
+    """The limit from the fits of one window; ``s``, ``x`` are log t and x of its later half."""
     residuals = {kind: fit.residual for kind, fit in found.items()}
     least = max(min(residuals.values(), default=math.inf), floor)
     near = {kind: fit for kind, fit in found.items() if fit.fits or fit.residual <= _CLEAR * least}
     fits = [kind for kind, fit in near.items() if fit.fits]
     if not fits:
-        why = "none of the three kinds fits: what they leave follows a curve, or too few records see the motion"
+        why = (
+            "none of the three kinds fits: what they leave follows a curve, or too few records see the motion"
+        )
         return Limit("undecided", math.nan, math.inf, math.nan, math.nan, residuals, why)
-    shifts = {kind: _shift(kind, fit, t, x, floor) for kind, fit in near.items()}
+    shifts = {kind: _shift(kind, fit, s, x, floor) for kind, fit in near.items()}
     if len(near) == 1 and math.isfinite(near[fits[0]].error):
         fit, (moved, faster) = near[fits[0]], shifts[fits[0]]
         why = f"{fits[0]} leaves noise, the others at least {_CLEAR:g} times as much"
@@ -129,18 +132,24 @@ def _said(found: Mapping[str, _Fit], t: np.ndarray, x: np.ndarray, floor: float)
         return Limit(fits[0], fit.value, error, fit.rate, rate_error, residuals, why)
     low = min(fit.value - fit.error - shifts[kind][0] for kind, fit in near.items())
     high = max(fit.value + fit.error + shifts[kind][0] for kind, fit in near.items())
-    why = f"not told apart: {', '.join(near)}" if len(near) > 1 else f"{fits[0]} fits, at the border of its rates"
+    why = (
+        f"not told apart: {', '.join(near)}"
+        if len(near) > 1
+        else f"{fits[0]} fits, at the border of its rates"
+    )
     if not math.isfinite(high - low):
         return Limit("undecided", math.nan, math.inf, math.nan, math.nan, residuals, why)
     return Limit("undecided", (low + high) / 2.0, (high - low) / 2.0, math.nan, math.nan, residuals, why)
 
 
-def _shift(kind: str, fit: _Fit, t: np.ndarray, x: np.ndarray, floor: float) -> tuple[float, float]:
+def _shift(kind: str, fit: _Fit, s: np.ndarray, x: np.ndarray, floor: float) -> tuple[float, float]:
     """How far limit and rate move if only the later half is fitted."""
-    if len(t) < FEWEST:
+    if len(s) < FEWEST:
         return 0.0, 0.0
-    late = _fitted(kind, t, x, floor)
-    return (abs(late.value - fit.value), abs(late.rate - fit.rate)) if math.isfinite(late.error) else (0.0, 0.0)
+    late = _fitted(kind, s, x, floor)
+    return (
+        (abs(late.value - fit.value), abs(late.rate - fit.rate)) if math.isfinite(late.error) else (0.0, 0.0)
+    )
 
 
 def _noise(residuals: np.ndarray, floor: float) -> bool:
@@ -151,18 +160,19 @@ def _noise(residuals: np.ndarray, floor: float) -> bool:
     return float(np.sum(np.diff(residuals) ** 2)) >= _NOISE * square
 
 
-def _fitted(kind: str, t: np.ndarray, x: np.ndarray, floor: float) -> _Fit:
+def _fitted(kind: str, s: np.ndarray, x: np.ndarray, floor: float) -> _Fit:
     """The kind with as few terms as leave noise."""
-    plain = _with_terms(kind, 1, t, x, floor)
+    plain = _with_terms(kind, 1, s, x, floor)
     if plain.fits:
         return plain
-    mended = _with_terms(kind, 2, t, x, floor)
+    mended = _with_terms(kind, 2, s, x, floor)
     # a correction that is needed moves the limit: by how much, its bar should know
     return replace(mended, error=mended.error + abs(mended.value - plain.value)) if mended.fits else plain
 
 
-def _clock(kind: str, t: np.ndarray) -> np.ndarray:
-    return t - t[0] if kind == "exponential" else np.log(t / t[0])
+def _clock(kind: str, s: np.ndarray) -> np.ndarray:
+    """What u decreases in: t in units of the last one for an exponential, else log t; zero at the first record."""
+    return np.exp(s - s[-1]) - np.exp(s[0] - s[-1]) if kind == "exponential" else s - s[0]
 
 
 def _basis(kind: str, z: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray]:
@@ -174,12 +184,12 @@ def _basis(kind: str, z: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarr
     return u, -scale * z * u
 
 
-def _with_terms(kind: str, terms: int, t: np.ndarray, x: np.ndarray, floor: float) -> _Fit:
-    z = _clock(kind, t)
+def _with_terms(kind: str, terms: int, s: np.ndarray, x: np.ndarray, floor: float) -> _Fit:
+    z = _clock(kind, s)
     # between a straight line and a jump after the first record
-    ends = (-math.log(50.0 * z[-1]), math.log(3.0 / z[1]))
+    ends = (-math.log(50.0 * z[-1]), math.log(3.0 / max(z[1], 1e-12 * z[-1])))
     if kind == "logarithm":
-        ends = (-ends[1], -ends[0])
+        ends = (math.log(z[1] / 100.0), math.log(50.0 * z[-1]))
     grid = np.linspace(*ends, 60)
     theta = min(grid, key=lambda one: float(np.sum(_projected(kind, terms, z, x, one)[1] ** 2)))
     for _ in range(40):
@@ -195,7 +205,8 @@ def _with_terms(kind: str, terms: int, t: np.ndarray, x: np.ndarray, floor: floa
     along = slope * (weights[1] + (2.0 * weights[2] * u if terms == 2 else 0.0))
     columns = np.column_stack([*(u**power for power in range(terms + 1)), along])
     bars = 2.0 * sigma * np.linalg.norm(np.linalg.pinv(columns, rcond=1e-15), axis=1)
-    rate = math.nan if kind == "logarithm" else math.exp(theta)
+    unit = -float(s[-1]) if kind == "exponential" else 0.0
+    rate = math.nan if kind == "logarithm" else math.exp(theta + unit)
     rms = float(np.sqrt(np.mean(residuals**2)))
     return _Fit(
         rms,
@@ -207,7 +218,9 @@ def _with_terms(kind: str, terms: int, t: np.ndarray, x: np.ndarray, floor: floa
     )
 
 
-def _projected(kind: str, terms: int, z: np.ndarray, x: np.ndarray, theta: float) -> tuple[np.ndarray, np.ndarray]:
+def _projected(
+    kind: str, terms: int, z: np.ndarray, x: np.ndarray, theta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The best a, b (and c) for one θ, and what they leave."""
     u, _ = _basis(kind, z, theta)
     columns = np.column_stack([u**power for power in range(terms + 1)])
@@ -231,15 +244,23 @@ def _improved(kind: str, terms: int, z: np.ndarray, x: np.ndarray, theta: float)
     return theta, 0.0
 
 
-def _checked(times: Any, values: Any, errors: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(
+    times: Any, values: Any, errors: Any, logarithmic: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log t, values and errors, of the times after zero."""
     t, x = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if t.ndim != 1 or x.shape != t.shape:
         raise ValueError(f"times have shape {t.shape} and values {x.shape}; give one value a time, both (n,)")
     e = np.broadcast_to(np.asarray(errors, dtype=np.float64), x.shape)
-    after = t > 0.0
+    after = t > (-np.inf if logarithmic else 0.0)
     t, x, e = t[after], x[after], e[after]
-    if not (np.isfinite(t).all() and np.isfinite(x).all() and np.isfinite(e).all() and (np.diff(t) > 0.0).all()):
-        raise ValueError("times, values and errors must be finite, and times increase")
+    if not (
+        np.isfinite(t).all() and np.isfinite(x).all() and np.isfinite(e).all() and (np.diff(t) > 0.0).all()
+    ):
+        raise ValueError(
+            "times, values and errors must be finite, and times increase; where t is beyond every float give log t "
+            "and logarithmic=True"
+        )
     if len(t) < FEWEST:
         raise ValueError(f"{len(t)} records after t = 0; give at least {FEWEST}, at equal distances of log t")
-    return t, x, e
+    return (t if logarithmic else np.log(t)), x, e

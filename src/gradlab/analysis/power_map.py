@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gradlab.analysis.conjugacy import COARSE, FINE, Conjugacy, Defect
+from gradlab.analysis.conjugacy import FINE, Conjugacy
 
 
 @dataclass(frozen=True)
@@ -93,24 +93,20 @@ class Between:
         image = self.scale * self.power(self.first.image(x, tolerance))
         return self.second.preimage(image, tolerance)
 
-    def defect(self, x: Float[np.ndarray, "B P"], times: Any) -> Defect:
-        """max ‖k(φ_t(x)) − ψ_t(k(x))‖/‖ψ_t(k(x))‖ over samples and times, its error from a coarser repetition."""
-        fine, size = self._mismatch(x, times, FINE)
-        coarse, _ = self._mismatch(x, times, COARSE)
-        bar = np.linalg.norm(fine - coarse, axis=1) / size
-        return Defect(float(np.max(np.linalg.norm(fine, axis=1) / size)), float(np.max(bar)))
-
-    def _mismatch(self, x: np.ndarray, times: Any, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    def mismatch(self, x: Float[np.ndarray, "B P"], times: Any, tolerance: float = FINE) -> float:
+        """max ‖k(φ_t(x)) − ψ_t(k(x))‖/‖ψ_t(k(x))‖ over samples and times; ask a second tolerance for its error."""
         each = np.atleast_1d(np.asarray(times, dtype=np.float64))
         when = np.repeat(each, len(x))
         moved = self.first.flow(np.tile(x, (each.size, 1)), when, tolerance)
         images = self(np.concatenate([x, moved]), tolerance)
         expected = self.second.flow(np.tile(images[: len(x)], (each.size, 1)), when, tolerance)
-        return images[len(x) :] - expected, np.linalg.norm(expected, axis=1)
+        return float(
+            np.max(np.linalg.norm(images[len(x) :] - expected, axis=1) / np.linalg.norm(expected, axis=1))
+        )
 
 
-def between(first: Conjugacy, second: Conjugacy) -> Between:
-    """The conjugacy of the flows at two equilibria, eigenvalues paired in ascending order.
+def between(first: Conjugacy, second: Conjugacy, power: PowerMap | None = None) -> Between:
+    """The conjugacy of the flows at two equilibria, eigenvalues paired in ascending order unless ``power`` is given.
 
     Raises
     ------
@@ -121,6 +117,6 @@ def between(first: Conjugacy, second: Conjugacy) -> Between:
         raise ValueError(
             "one of the equilibria is a saddle, where the inverse is not built: give two sinks or sources"
         )
-    power = power_map(first.values, second.values)
+    power = power_map(first.values, second.values) if power is None else power
     reach = float(np.sqrt(np.sum(first.radius ** (2.0 * power.exponents))))
     return Between(first, second, power, SHARE * second.radius / reach if reach else 0.0)

@@ -49,13 +49,8 @@ class Result:
 
     @property
     def seal(self) -> str:
-        """A digest of what was asked: claim, measures, tolerances and settings; no number that was found enters it."""
-        asked = {
-            "claim": asdict(self.claim),
-            "measures": [asdict(one) for one in self.measures],
-            "settings": self.settings,
-        }
-        return _digest(asked)[:16]
+        """A digest of what was asked; see :func:`seal`."""
+        return seal(self)
 
     def figure(self) -> Any:
         """The study's figure, or every case's number against its tolerance."""
@@ -110,6 +105,12 @@ class Result:
             None if state["study"] is None else catalogue.resolve(state["study"][0], [state["study"][1]])[0]
         )
         vars(self).update({**state, "study": study})
+
+
+def seal(asked: Result | Study) -> str:
+    """A digest of what is asked: claim, measures, tolerances and settings; no number that was found enters it."""
+    measures = [asdict(one) for one in asked.measures]
+    return _digest({"claim": asdict(asked.claim), "measures": measures, "settings": asked.settings})[:16]
 
 
 def origin(study: Study) -> str:

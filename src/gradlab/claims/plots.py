@@ -75,7 +75,7 @@ class Panel:
                     x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options
                 )
             return
-        pairs = [{name: values[which] for name, which in rows.items()} for values in (x, y)]
+        pairs = [{name: values[which].ravel() for name, which in rows.items()} for values in (x, y)]
         figures.scatter(*pairs, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)
         deciding = {part.id: part.case for part in verdict.parts}.get(self.y)
         if deciding is not None and y.ndim == 1 and np.ndim(x) == 1:

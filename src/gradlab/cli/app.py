@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,8 +49,14 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
+    no_compile_cache: Annotated[
+        bool,
+        typer.Option("--no-compile-cache", help="Keep no compiled programs and use none that were kept."),
+    ] = False,
 ) -> None:
     """A laboratory for the gradient dynamics of deep networks."""
+    if no_compile_cache:
+        os.environ["GRADLAB_COMPILE_CACHE"] = "off"
 
 
 @app.command("list")
@@ -74,7 +81,9 @@ def verify(
     budget: Annotated[Budget, typer.Option(help="How many cases, how large, how far.")] = Budget.quick,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     json: Json = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at a time; as many as there are cores unless given.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random problems.")] = 0,
     expect: Annotated[
         Path | None, typer.Option(help="Verdicts stored by --json; exit code 1 where they differ.")

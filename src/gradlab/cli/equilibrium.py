@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab.cli import runs, screen
-from gradlab.cli.errors import float64, say
+from gradlab.cli.computing import begin
+from gradlab.cli.errors import say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +27,7 @@ def equilibrium(
 
     if kink is not None and not 0.0 < kink < 1.0:
         raise ValueError(f"--kink was {kink}; give a number between 0 and 1, e.g. 1e-6")
-    float64()
+    begin()
     module = None if code is None else specification.load_code(code)
     directory = where
     if where.is_file():

@@ -26,13 +26,6 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def float64() -> None:
-    """Turn double precision on, as every command that computes does."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-
-
 def plainly(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """Turn what a person can put right into a message: ValueErrors of our own, and files that will not do.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab.cli import screen
-from gradlab.cli.errors import Interrupted, float64, say
+from gradlab.cli.computing import begin
+from gradlab.cli.errors import Interrupted, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,7 +32,7 @@ _COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
 
 def run(path: Path, *, code: Path | None, out: Path) -> None:
     """Run a specification, or say that this was done, or go on where it was cut short."""
-    float64()
+    begin()
     print(carried_out(path, _module(code), out)[1])
 
 
@@ -86,7 +87,7 @@ def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
             return
         from gradlab import specification
 
-        float64()
+        begin()
         spec = _specification(kept)
         experiment = specification.build(spec, directory, _module(code), _stored_data(kept, spec))
         identity = _identity(experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gradlab.cli import screen
-from gradlab.cli.errors import Interrupted, float64, say
+from gradlab.cli.computing import begin
+from gradlab.cli.errors import Interrupted, say
 
 if TYPE_CHECKING:
     from gradlab.claims.keeping import Result
@@ -48,7 +50,7 @@ def verify(
     budget: Budget,
     out: Path,
     json: bool,
-    jobs: int,
+    jobs: int | None,
     seed: int,
     expect: Path | None,
 ) -> None:
@@ -57,9 +59,10 @@ def verify(
 
     expected = None if expect is None else _stored(expect)
     out.mkdir(parents=True, exist_ok=True)
-    float64()
+    begin()
     studies = _studies(what, source)
-    results = _run(studies, budget=budget, out=out, jobs=jobs, seed=seed)
+    at_once = jobs or _cores()
+    results = _run(studies, budget=budget, out=out, jobs=at_once, seed=seed)
     records = [result.record() for result in results]
     console = screen.console(stderr=json)
     console.print()
@@ -79,6 +82,11 @@ def verify(
             say(f"  {line}")
     if failed or differences:
         raise typer.Exit(1)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int) -> list[Result]:

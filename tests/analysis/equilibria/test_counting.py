@@ -78,3 +78,15 @@ def test_smooth_units_and_single_layers_have_no_kink() -> None:
     data = Data([[1.0, 1.0]], [[1.0]])
     assert near_kink(Problem(Dense((2, 1, 1), "tanh"), Square(), data), np.array([1.0, -1.0, 1.0])) == 0.0
     assert near_kink(Problem(Dense((2, 1), "relu"), Square(), data), np.array([1.0, -1.0])) == 0.0
+
+
+def test_at_h_equal_to_zero_every_count_is_decided() -> None:
+    nothing = np.zeros(5)
+    assert kernel(nothing, 0.0) == (5.0, 0.0)
+    assert below_zero(nothing, 0.0) == (0.0, 0.0)
+    assert distinct(nothing, 0.0) == (1.0, 0.0)
+    assert distinct(nothing, 0.0, nonzero=True) == (0.0, 0.0)
+    # a ReLU net whose units are all off
+    dead = Problem(Dense((1, 2, 1), "relu"), Square(), Data([[1.0]], [[0.0]]))
+    found = eigenvalues(dead, np.array([-1.0, -2.0, 0.5, 0.5]))
+    assert kernel(found.values, found.bound) == (4.0, 0.0)

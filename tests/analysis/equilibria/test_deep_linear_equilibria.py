@@ -57,7 +57,8 @@ def test_the_origin_is_a_strict_saddle_at_depth_two_and_a_non_strict_one_at_dept
     # the Hessian is I₃ ⊗ [[0, M], [Mᵀ, 0]], M (2, 3) of rank 2: eigenvalues ±σ and one 0 a hidden unit
     assert two.inertia is not None
     assert (two.inertia.negative, two.inertia.zero, two.inertia.positive) == (6, 3, 6)
-    assert (two.kind, two.normally_hyperbolic) == ("strict saddle", False)
+    # and the critical points near it are W₂ = 0, M W₁ᵀ = 0: a space of that dimension
+    assert (two.kind, two.normally_hyperbolic) == ("strict saddle", True)
     problem, near = deep((3, 3, 3, 2), 0.0)
     three = classify(problem, jax.tree.map(np.zeros_like, near))
     assert three.inertia is not None

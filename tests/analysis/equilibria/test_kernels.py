@@ -34,3 +34,14 @@ def test_softmax_has_a_shift_beside_what_the_data_do_not_see() -> None:
     # a shift of all outputs by v·x, v in three dimensions, one of them unseen; and the other two unseen columns
     assert (found.kernel.symmetry, found.kernel.deficiency, found.kernel.unexplained) == (3, 2, 0)
     assert (found.kind, found.normally_hyperbolic) == ("minimum", True)
+
+
+def test_units_that_are_on_for_the_same_examples_rotate() -> None:
+    # both units see every example: f = a·W x is linear there, and decay holds the norms
+    data = Data([[1.0, 0.5], [0.5, 1.0], [1.0, 1.0]], [[1.0], [2.0], [2.0]])
+    problem = Problem(Dense((2, 2, 1), "relu"), Square(half=True), data, 0.1)
+    start = (np.array([[0.9, 0.4], [0.5, 0.8]]), np.array([[0.7, 0.6]]))
+    found = classify(problem, start)
+    assert found.kernel is not None
+    assert (found.kind, found.hyperbolic, found.normally_hyperbolic) == ("minimum", False, True)
+    assert (found.kernel.symmetry, found.kernel.deficiency, found.kernel.unexplained) == (1, 0, 0)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from gradlab.analysis.equilibria.rank import rank
 from gradlab.analysis.equilibria.rounding import EPS, operations
 from gradlab.analysis.equilibria.symmetry import symmetry_orbit
+from gradlab.analysis.landscape import critical_dimension
 from gradlab.problem.problem import Problem
 
 #: Entries of the Jacobian of the constraints (N C + decayed weights, P) beyond which it is not formed (0.4 GB).
@@ -57,6 +58,10 @@ def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], wi
     neighbour, where the rank of an analytic F is generic: equal ranks mean constant rank. Where they differ (a
     critical point of F itself), directions with J v = 0 need not be flat, and stay unexplained unless a symmetry moves
     along them.
+
+    At the saddles of a deep linear net they do, along manifolds on which the product stays what it is: where the
+    dimension of the critical set is known in closed form and is that of the kernel, nothing is left (the set lies in a
+    manifold of that dimension, and is analytic).
     """
     P, n = kernel.shape
     orbit = symmetry_orbit(problem, weights, within=within)
@@ -64,6 +69,9 @@ def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], wi
     tangents = np.concatenate([orbit.tangent, fibre], axis=1)
     # both blocks are orthonormal, each up to the angle its own rank reports
     joint = rank(tangents, orbit.angle + error + P * EPS)
+    if orbit.decided and joint.rank < n == critical_dimension(problem, ravel_pytree(weights)[0]):
+        why = f"the critical points of the deep linear net form a manifold of dimension {n} here"
+        return Kernel(n, orbit.dimension, n - orbit.dimension, 0, n, True, why, np.zeros((P, 0)))
     outside = joint.range - kernel @ (kernel.T @ joint.range)
     angle = float(np.linalg.norm(outside, 2)) if joint.range.size and n else float(joint.rank > 0)
     decided = orbit.decided and known and joint.decided and angle <= ANGLE

@@ -10,6 +10,9 @@ the potential, does not change. Between two layers (out of k, into k + 1), with 
 * z² with one output: w_i → w_i + ε a_j w_j, w_j → w_j − ε a_i w_i keeps Σ a_i (w_i·x)²: *mixing*;
 * cross-entropy: a common shift of all outputs, W_K → W_K + 1 vᵀ, changes f and not L: *shift*.
 
+* (leaky) ReLU: units that are on for the same examples are linear ones there: they rotate among themselves, which
+  leaves f on the data, near W, and every norm. Taken where decay holds the weights; elsewhere data explain more.
+
 Decay leaves L only the rotations (‖A W‖_F is the same for orthogonal A), and the others where the layers concerned
 have none. Permutations and signs are discrete: they add no dimension. Of a Function no symmetry is known.
 """
@@ -138,6 +141,9 @@ def _generators(problem: Problem, weights: Any, of: str) -> dict[str, list[np.nd
     )
     for name, change in changes:
         families.setdefault(name, []).append(_flat(network, weights, change))
+    if of == "potential" and not np.all(free) and not _is_linear_dense(network):
+        for row in rotations(problem, np.asarray(ravel_pytree(weights)[0])):
+            families.setdefault("rotation", []).append(row)
     if of == "potential" and isinstance(problem.loss, CrossEntropy) and free[-1]:
         for change in _shifts(layers):
             families.setdefault("shift", []).append(_flat(network, weights, change))
@@ -179,6 +185,10 @@ def _is_linear(activation: Activation) -> bool:
     if activation.name == "identity" or (isinstance(activation, LeakyReLU) and activation.slope == 1.0):
         return True
     return isinstance(activation, Polynomial) and activation.degree == 1
+
+
+def _is_linear_dense(network: Any) -> bool:
+    return isinstance(network, Dense) and _is_linear(network.activation)
 
 
 def _units(size: int, kind: str) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from gradlab.analysis.landscape.dimension import (
     Dimension,
+    critical_dimension,
     local_dimension,
     orbit_dimension,
     pattern_dimension,
@@ -43,6 +44,7 @@ __all__ = [
     "balanced_inertia",
     "balanced_point",
     "balanced_spectrum",
+    "critical_dimension",
     "critical_to_rounding",
     "critical_values",
     "extremes",

@@ -18,20 +18,22 @@ lies in a manifold of the kernel's dimension, and an analytic subset of full dim
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradlab.analysis.landscape.potential import Landscape, Matrix
+from gradlab.analysis.landscape.potential import Landscape, Matrix, of_problem
 from gradlab.analysis.landscape.search import approach
 from gradlab.analysis.landscape.strata import (
     Pattern,
     _checked,
     end_algebra,
     fits,
+    pattern_of,
     patterns,
     trivial_pattern,
 )
@@ -40,6 +42,10 @@ from gradlab.analysis.landscape.strata import (
 CUT = 1e-8
 #: A rank is decided if the singular values on either side of it differ by this factor.
 GAP = 1e2
+#: Singular values are distinct where neighbours differ by this share of the largest.
+DISTINCT = 1e-6
+#: Patterns of a stratum that are gone through at most.
+MOST = 20_000
 
 
 class Dimension(NamedTuple):
@@ -175,6 +181,36 @@ def local_dimension(landscape: Landscape, learnt: Sequence[int], pattern: Patter
     own = _path_ranks(landscape, subset, pattern)
     tables, dimensions = _families(landscape, len(subset))
     return int(dimensions[(tables >= own).all(axis=(1, 2))].max())
+
+
+def critical_dimension(problem: Any, vector: Any) -> int | None:
+    """The dimension of the critical set at an equilibrium of a problem, where theory knows it: exact.
+
+    None for other than deep linear nets under the square loss without decay, for equal singular values of YX⁺X, where
+    ranks at the point are unclear, and beyond :data:`MOST` patterns.
+    """
+    landscape = of_problem(problem)
+    if landscape is None or not len(sigma := landscape.singular_values):
+        return None
+    if np.min(-np.diff(sigma), initial=np.inf) <= DISTINCT * sigma[0]:
+        return None
+    try:
+        learnt, pattern = pattern_of(landscape, landscape.layers(vector))
+    except ValueError:
+        return None
+    return local_dimension(landscape, learnt, pattern) if _few(landscape, len(learnt)) else None
+
+
+def _few(landscape: Landscape, rank: int) -> bool:
+    """Whether a stratum of this rank surely has no more than MOST patterns."""
+    depth, known = landscape.depth, len(landscape.singular_values)
+    kinds = (
+        (depth * (depth - 1) // 2, known - rank),
+        (depth, landscape.widths[-1] - known),
+        (depth, landscape.rank - known),
+    )
+    hidden = (max(landscape.widths) - rank + 1) ** ((depth - 1) * (depth - 2) // 2)
+    return math.prod(math.comb(many + times - 1, times) for many, times in kinds) * hidden <= MOST
 
 
 @lru_cache(maxsize=64)

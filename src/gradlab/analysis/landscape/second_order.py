@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradlab.analysis.landscape.potential import EPS, Landscape, Matrix
-from gradlab.analysis.landscape.strata import _checked, ranks
+from gradlab.analysis.landscape.strata import _checked, ranks, sizes
 
 
 def hessian_values(landscape: Landscape, layers: Sequence[Matrix]) -> tuple[Float[np.ndarray, " P"], float]:
@@ -61,7 +61,7 @@ def is_strict(landscape: Landscape, layers: Sequence[Matrix], tolerance: float =
     for i in range(2, depth + 1):
         for j in range(1, i):
             above, below = landscape.path(layers, i, depth), landscape.path(layers, 0, j - 1)
-            reach = np.prod([np.linalg.norm(layer, 2) for layer in (*layers[i:], *layers[: j - 1])])
+            reach = np.prod([*sizes(layers)[i:], *sizes(layers)[: j - 1]])
             around = float(np.linalg.norm(below @ moment @ above, 2))
             if around > tolerance * size * reach and ranks(landscape, layers, j, i - 1, tolerance) > rank:
                 return True

@@ -188,12 +188,18 @@ def rank_of_path(landscape: Landscape, learnt: Sequence[int], pattern: Pattern, 
     return len(learnt) + sum(s <= first and last <= e for s, e in pattern.segments(landscape.depth))
 
 
+def sizes(layers: Sequence[Matrix]) -> list[float]:
+    """Spectral norms, none below 1e-6 of the largest: what is 1e-9 of that again is rounding of the point."""
+    norms = [float(np.linalg.norm(layer, 2)) for layer in layers]
+    return [max(norm, 1e-6 * max(norms)) for norm in norms]
+
+
 def ranks(
     landscape: Landscape, layers: Sequence[Matrix], first: int, last: int, tolerance: float = 1e-9
 ) -> int:
-    """The rank of W_last ⋯ W_{first+1} at given layers, singular values counted above tolerance · Π‖W_j‖."""
+    """The rank of W_last ⋯ W_{first+1} at given layers, singular values counted above tolerance · Π :func:`sizes`."""
     product = landscape.path(layers, first, last)
-    scale = float(np.prod([np.linalg.norm(layer, 2) for layer in layers[first:last]]))
+    scale = float(np.prod(sizes(layers)[first:last]))
     return int(np.sum(np.linalg.svd(product, compute_uv=False) > tolerance * scale)) if scale > 0.0 else 0
 
 
@@ -217,15 +223,15 @@ def pattern_of(landscape: Landscape, layers: Sequence[Matrix]) -> tuple[tuple[in
         back[i, i] = 0.0 if i in subset else sigma[i]
     cycle = (*inner, back)
     # Ŵ_1 is rounded like W_1, whose part beside the inputs may be all there is
-    sizes = [float(np.linalg.norm(arrow, 2)) for arrow in cycle]
-    sizes[0] = max(sizes[0], float(np.linalg.norm(landscape.inputs, 2) * np.linalg.norm(layers[0], 2)))
+    reach = [*sizes(inner), float(np.linalg.norm(back, 2))]
+    reach[0] = max(reach[0], float(np.linalg.norm(landscape.inputs, 2)) * sizes(layers)[0])
     counts = {}
     for start in range(depth + 1):
         counts[start, 0] = [landscape.rank, *landscape.widths[1:]][start] - len(subset)
         whole, scale = np.eye(cycle[start].shape[1]), 1.0
         for length in range(1, depth):
             arrow = (start + length - 1) % (depth + 1)
-            whole, scale = cycle[arrow] @ whole, scale * sizes[arrow]
+            whole, scale = cycle[arrow] @ whole, scale * reach[arrow]
             values = np.linalg.svd(whole, compute_uv=False)
             through = start + length <= depth
             rank = int(np.sum(values > 1e-9 * scale)) if scale > 0.0 else 0

@@ -16,10 +16,11 @@ so that a value in no list would not be near one by chance.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.landscape import critical_values, of_problem, search
+from gradlab.analysis.landscape import critical_values, search
 from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import CriticalPoints, WidePoints
 from gradlab.claims.measured import NOT_ASKED, at_least, at_most, equals
@@ -69,11 +70,13 @@ class Shared(CriticalPoints):
         return _distance(self.values, self.sums)
 
     @at_most(TOLERANCE, sentence="attained")
-    def attained(self) -> float:
+    def attained(self) -> float | None:
         """Distance of a listed value from the nearest critical value constructed or found; the worst.
 
-        Rounding and the search leave 1e-12, see the module's docstring.
+        Rounding and the search leave 1e-12, see the module's docstring; not asked where points were left out.
         """
+        if len(self.values) < len(self.weights):
+            return NOT_ASKED
         return _distance(self.sums, self.values)
 
     def shown(self):
@@ -92,7 +95,7 @@ class Printed(Shared, WidePoints):
         return self.landscape.factor
 
     @at_most(1e-10, role="hypothesis")
-    def identity(self) -> float:
+    def reduced(self) -> float:
         """‖XXᵀ − 1‖ (only the bases of the inputs differ from X = 1).
 
         X is the identity or a rotation, to rounding.
@@ -109,11 +112,13 @@ class Printed(Shared, WidePoints):
         return _distance(self.values, self.half_sums)
 
     @at_most(TOLERANCE, sentence="attained", role="print", repaired="attained")
-    def half_attained(self) -> float:
+    def half_attained(self) -> float | None:
         """Distance of a half sum from the nearest critical value that was constructed or found; the worst.
 
         As for the sums; a factor ½ moves values by 1e-1 and more.
         """
+        if len(self.values) < len(self.weights):
+            return NOT_ASKED
         return _distance(self.half_sums, self.values)
 
 
@@ -160,7 +165,7 @@ def cases(key, *, widths, starts, rounds):
     rng = generator(key)
     for draw in range(rounds):
         for name, problem in _problems(rng, widths):
-            net = of_problem(problem)
+            net = linear_net.landscape_of(problem)
             searched = [net.flat(one.layers) for one in search(net, rng, starts)]
             constructed = linear_net.stratum_points(net, np.random.default_rng(0))
             vectors = np.concatenate([constructed, *(one[None] for one in searched), np.zeros((1, net.size))])
@@ -186,10 +191,10 @@ FIGURE = Figure(
         by=("loss",),
         diagonal=True,
     ),
-    caption="Critical values, constructed and found by search, against the nearest value of the printed list (left) and "
-    "of the corrected one (right); the grey line is equality. With ½ in front of the loss both lists are one.",
+    caption="Critical values, constructed and found by search, against the nearest value of the printed list (left) "
+    "and of the corrected one (right). The grey line is equality. With ½ in front of the loss both lists are one.",
 )
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"widths": WIDTHS, "starts": 6, "rounds": 1},
     "full": {"starts": 24, "rounds": 3},
     "few": {"widths": WIDTHS[:1], "starts": 2},

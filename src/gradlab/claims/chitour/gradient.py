@@ -15,6 +15,7 @@ Points so near a critical one that rounding is more than a tenth of the toleranc
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from gradlab.analysis.landscape import of_problem
 from gradlab.analysis.linear_nets import end_to_end, flat
 from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import LinearNet, ratio
-from gradlab.claims.measured import NOT_ASKED, at_least, at_most
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
 from gradlab.claims.study import section, study
@@ -52,7 +53,7 @@ class Shared(LinearNet):
 
         None instead of the last where the shapes do not fit.
         """
-        net, found = of_problem(self.problem), []
+        net, found = linear_net.landscape_of(self.problem), []
         for layers, gradient in zip(self.matrices, self.slopes[1], strict=True):
             if net.gradient_rounding(layers) < 0.1 * TOLERANCE * np.linalg.norm(gradient):
                 M = (self.targets - self.inputs @ end_to_end(layers).T).T @ self.inputs
@@ -60,14 +61,14 @@ class Shared(LinearNet):
                     (net.path(layers, j + 1, self.depth), net.path(layers, 0, j)) for j in range(self.depth)
                 ]
                 fits = all(path.shape[0] == path.shape[1] for pair in paths for path in pair)
-                bare = flat([above @ M @ below for above, below in paths]) if fits else None
-                found.append((-gradient, flat([above.T @ M @ below.T for above, below in paths]), bare))
+                bare = flat(tuple(above @ M @ below for above, below in paths)) if fits else None
+                found.append((-gradient, flat(tuple(above.T @ M @ below.T for above, below in paths)), bare))
         return found
 
     def worst(self, gap):
-        """The largest of a distance of the field with transposes from −∇F."""
+        """The largest of a distance of the field with transposes from −∇F, and the rounding of a quotient."""
         gaps = [gap(field, descent) for descent, field, _ in self.fields]
-        return max(gaps) if gaps else NOT_ASKED
+        return Number(max(gaps), EPS) if gaps else NOT_ASKED
 
     @at_most(1e-12, role="hypothesis")
     def loss(self) -> float:
@@ -83,7 +84,7 @@ class Shared(LinearNet):
         return max(gaps)
 
     @at_most(TOLERANCE, sentence="field")
-    def direction(self) -> float | None:
+    def direction(self) -> Number | None:
         """The printed field is parallel to −∇F: what is left of it across −∇F, relative to its norm.
 
         Rounding, see the module's docstring.
@@ -91,7 +92,7 @@ class Shared(LinearNet):
         return self.worst(_across)
 
     @at_most(TOLERANCE, sentence="factor")
-    def doubled(self) -> float | None:
+    def doubled(self) -> Number | None:
         """‖2 × printed field + ∇F‖/‖∇F‖, F without ½, over all layers.
 
         Rounding, see the module's docstring.
@@ -99,18 +100,22 @@ class Shared(LinearNet):
         return self.worst(lambda field, descent: _norm(2.0 * field - descent) / _norm(descent))
 
     @at_least(0.1, sentence="field", role="control")
-    def transposes(self) -> float | None:
+    def transposes(self) -> Number | None:
         """Without transposes the products are not parallel to −∇F: what is left across; 1 where they do not fit.
 
         The two readings of a random square product are unrelated, so O(1) is left; nothing is asked where the two
         readings are one.
         """
-        gaps = [
-            1.0 if bare is None else _across(bare, descent)
+        other = [
+            (bare, descent)
             for descent, field, bare in self.fields
             if bare is None or not np.allclose(bare, field)
         ]
-        return max(gaps, default=NOT_ASKED)
+        if not other:
+            return NOT_ASKED
+        if any(bare is None for bare, _ in other):
+            return Number(1.0, exact=True)
+        return Number(max(_across(*pair) for pair in other), EPS)
 
     def shown(self):
         if not self.fields:
@@ -124,7 +129,7 @@ class Shared(LinearNet):
 
 class Printed(Shared):
     @at_most(TOLERANCE, sentence="factor", role="print", repaired="doubled")
-    def printed(self) -> float | None:
+    def printed(self) -> Number | None:
         """‖printed field + ∇F‖/‖∇F‖, F without ½, over all layers.
 
         Rounding, see the module's docstring; a factor of two gives ½.
@@ -205,7 +210,7 @@ FIGURE = Figure(
     caption="Entries of the printed gradient against automatic differentiation of F = ‖Y − WX‖², each problem in units "
     "of its largest entry; the grey line is equality.",
 )
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"plans": PLANS, "rounds": 1},
     "full": {"rounds": 8},
     "few": {"plans": (*PLANS[::6], PLANS[16])},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from gradlab.analysis.one_layer import LinearExponential, linear_exponential
@@ -12,7 +13,7 @@ from gradlab.analysis.paths import RegularisedExponential
 from gradlab.analysis.solutions import HardMargin, LimitConstants, soudry_constants
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
-from gradlab.problem.problem import Problem
+from gradlab.laboratory.second import COARSE
 
 
 class ExponentialNet(Look):
@@ -31,6 +32,16 @@ class ExponentialNet(Look):
         found = linear_exponential(self.problem)
         assert found is not None  # speaks_of
         return found
+
+    @property
+    def apart(self) -> float:
+        """How far the ends of the two solves lie apart: a distance may be alike in both, in different directions."""
+        name = f"weights{COARSE}"
+        return (
+            float(np.linalg.norm(self.end - self.trajectory[name].values[-1]))
+            if name in self.trajectory
+            else 0.0
+        )
 
     @cached_property
     def second_derivatives(self) -> np.ndarray:
@@ -70,14 +81,15 @@ class DecayedNet(ExponentialNet):
         away = float(np.linalg.norm(self.weights[0] - self.solution.weights)) / self.solution.norm
         return float(np.exp(-self.net.decay * self.time[-1])) * away
 
-    def off(self, problem: Problem) -> Number:
+    def off(self, problem: Any) -> Number:
         """‖−∇L(w) − (Σ x_n e^{−w·x_n} − λw)‖ at the end, over the sizes of the terms."""
-        pulls = self.net.factor * np.exp(-self.net.rows @ self.end)[:, None] * self.net.rows
-        faded = self.net.decay * self.end
-        velocity = -np.asarray(problem.ravel(problem.gradient(problem.unravel(self.end))))
-        scale = float(np.sum(np.linalg.norm(pulls, axis=1)) + np.linalg.norm(faded))
-        rounding = EPS * (len(pulls) + float(np.max(np.abs(self.net.rows @ self.end))))
-        return Number(float(np.linalg.norm(velocity - pulls.sum(axis=0) + faded)) / scale, rounding)
+        # in units of λ, beside which squares of 1e-290 are no numbers
+        rows, w, decay = self.net.rows, self.end, self.net.decay
+        pulls = np.exp(-rows @ w - np.log(self.net.ratio))[:, None] * rows
+        velocity = -np.asarray(problem.ravel(problem.gradient(problem.unravel(w)))) / decay
+        scale = float(np.sum(np.linalg.norm(pulls, axis=1)) + np.linalg.norm(w))
+        rounding = EPS * (len(pulls) + float(np.max(np.abs(rows @ w))))
+        return Number(float(np.linalg.norm(velocity - pulls.sum(axis=0) + w)) / scale, rounding)
 
     @at_most(1e-11, sentence="equilibrium")
     def velocity(self) -> Number:
@@ -88,14 +100,15 @@ class DecayedNet(ExponentialNet):
         return self.off(self.problem)
 
     @at_most(1e-6, sentence="equilibrium")
-    def limit(self) -> float | None:
+    def limit(self) -> Number | None:
         """Distance of a run's end from the solution of λw = Σ x_n e^{−w·x_n} by Newton's method, over ‖w‖.
 
         Runs of 40/λ at 1e-10 leave about 1e-9.
         """
         if not self.ran:
             return NOT_ASKED
-        return float(np.linalg.norm(self.end - self.solution.weights)) / self.solution.norm
+        away = float(np.linalg.norm(self.end - self.solution.weights))
+        return Number(away / self.solution.norm, self.apart / self.solution.norm)
 
     @at_least(0.5, sentence="stable")
     def positive(self) -> Number:
@@ -116,8 +129,7 @@ class DecayPrinted(DecayedNet):
 
         As for velocity; a factor of two in λ is about a half at the equilibrium.
         """
-        given = self.problem
-        return self.off(Problem(given.network, given.loss, given.data, 2.0 * np.asarray(given.decay)))
+        return self.off(eqx.tree_at(lambda problem: problem.decay, self.problem, 2.0 * self.problem.decay))
 
 
 def dual_constants(rows: np.ndarray, svm: HardMargin) -> LimitConstants | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 
-def ratio(number: float, scale: float) -> float:
+def ratio(number: Any, scale: Any) -> float:
     """number/scale, and zero where both are zero: an inequality between them that holds with any factor."""
     if scale:
         return float(number / scale)
@@ -123,6 +124,10 @@ class CriticalPoints(Look):
         """The layers at the critical points."""
         return [self.landscape.layers(vector) for vector in self.critical[0]]
 
+    def spectrum(self, layers: Matrices) -> tuple[np.ndarray, float]:
+        """All eigenvalues of ∇²F, ascending, and a bound of their rounding."""
+        return landscape.hessian_values(self.landscape, layers)
+
     @at_least(1.0, role="hypothesis", exact=True)
     def critical_points(self) -> float:
         """How many of the points are critical to rounding, by automatic differentiation; the others are left out.
@@ -135,8 +140,10 @@ class CriticalPoints(Look):
 class ReducedPoints(CriticalPoints):
     """In the setting of the source: X and Y of full rank, distinct singular values."""
 
-    #: A case without full rank that shows what fails there; the rank is not asked of it.
-    control = False
+    @property
+    def excused(self) -> bool:
+        """Whether the statement is not made of the case, which shows what fails there: no rank is asked of it."""
+        return False
 
     @at_least(1e-6, role="hypothesis")
     def full_rank(self) -> float | None:
@@ -144,7 +151,7 @@ class ReducedPoints(CriticalPoints):
 
         Rounding leaves 1e-15 of a deficient rank; the problems of the study have 0.1.
         """
-        if self.control:
+        if self.excused:
             return NOT_ASKED
         sigma, widths = self.landscape.singular_values, self.landscape.widths
         if self.landscape.rank < widths[0] or len(sigma) < widths[-1]:

@@ -66,16 +66,8 @@ class Point(Look):
         return counting.decided_rank(np.asarray(self.problem.data.inputs).reshape(self.examples, -1))
 
 
-class PlainPoint(Point):
-    """Without weight decay, off the kinks of the activation."""
-
-    @at_most(0.0, role="hypothesis", exact=True)
-    def decay(self) -> float:
-        """The largest decay.
-
-        The passage has none here.
-        """
-        return float(np.max(np.asarray(self.problem.decay)))
+class SmoothPoint(Point):
+    """Off the kinks of the activation."""
 
     @at_most(0.5, role="hypothesis", exact=True)
     def kink(self) -> float:
@@ -84,6 +76,18 @@ class PlainPoint(Point):
         Second derivatives exist only off the kinks.
         """
         return self.eigen.kink
+
+
+class PlainPoint(SmoothPoint):
+    """Without weight decay, off the kinks."""
+
+    @at_most(0.0, role="hypothesis", exact=True)
+    def decay(self) -> float:
+        """The largest decay.
+
+        The passage has none here.
+        """
+        return float(np.max(np.asarray(self.problem.decay)))
 
 
 class OverparametrisedPoint(PlainPoint):
@@ -98,8 +102,8 @@ class OverparametrisedPoint(PlainPoint):
         return self.size - self.examples
 
 
-class SquareZero(PlainPoint):
-    """A zero of the square loss."""
+class SquarePoint(SmoothPoint):
+    """Under the square loss."""
 
     setting = "the square loss"
 
@@ -107,6 +111,10 @@ class SquareZero(PlainPoint):
     def speaks_of(cls, problem: Any) -> bool:
         """Whether the loss is square."""
         return isinstance(problem.loss, Square)
+
+
+class SquareZero(PlainPoint, SquarePoint):
+    """A zero of the square loss."""
 
     @property
     def bound(self) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gradlab.analysis.equilibria import counting, symmetry
-from gradlab.claims.looks.points import Point
+from gradlab.claims.looks.points import SmoothPoint
 from gradlab.claims.measured import at_least, at_most
 
 
-class RegularisedPoint(Point):
+class RegularisedPoint(SmoothPoint):
     """An equilibrium under weight decay, off the kinks of the activation."""
 
     @cached_property
@@ -66,14 +66,6 @@ class RegularisedPoint(Point):
         At one, what is left of the gradient means nothing in float64.
         """
         return self.eigen.at_rest
-
-    @at_most(0.5, role="hypothesis", exact=True)
-    def kink(self) -> float:
-        """One where the point lies on a kink of the activation, within 1e-6 of its size.
-
-        Second derivatives exist only off the kinks.
-        """
-        return self.eigen.kink
 
     def shown(self) -> dict[str, Any]:
         """λ, the least eigenvalue in units of λ, and the dimension of the orbit of rotations."""

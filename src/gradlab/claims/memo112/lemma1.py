@@ -4,13 +4,14 @@ What is judged. The passage speaks of "GD on a deep net with RELUs", and uses �
 degree one in every layer. That is the hypothesis here (measured by Euler's identity), without which the lemma is
 false: a layer of degree d_k has dρ_k²/dt = −2 d_k Σ_n ℓ'_n g_n (docs/notes/memo112.lemma1.md). The corrected lemma,
 that (1/d_k) dρ_k²/dt does not depend on k, is tested on the same nets and on squared ReLU, z² and z³, with degrees
-measured; that the printed one fails there is one of its parts.
+measured. That records are those of a gradient flow is measured too (looks/flows.py).
 
 Settings. Inputs of unit norm and y_n = ±1 as in section 2.2: random, repeated (with contradicting labels), of rank
 two; half of the starts with equal norms, half with factors 2, 1, ½ between the layers. Flows to t = 1 of deep linear
-(10, 4, 3, 1) and ReLU (5, 6, 4, 1) nets, and for the corrected lemma of squared ReLU ones. Single points, layer
-norms between ½ and 2, of five leaky ReLU layers under the exponential loss and of a convolutional net under
-cross-entropy (the lemma sees no loss); for the corrected lemma also of such nets with z², and of three layers of z³.
+(10, 4, 3, 1) nets at 1e-9 and ReLU (5, 6, 4, 1) ones by Heun steps of 5e-4, and for the corrected lemma of squared
+ReLU ones. Nine points each, layer norms between ½ and 2, of five leaky ReLU layers under the exponential loss and of a
+convolutional net under cross-entropy (the lemma sees no loss); for the corrected lemma also of such nets with z², and
+of three layers of z³.
 
 Tolerances. The rates are AD's gradient times the weights: rounding, some hundred operations of 1e-16, on numbers up to
 1e4 times their sum: 1e-8, or a hundred times the rounding bar where they cancel further (at most 1e-3; a violation is
@@ -20,258 +21,326 @@ steps, one decade for amplification: 1e-6 of Σρ². For ReLU a step h of Heun's
 t = 1, |ΔẆ| ≤ 2, on Σρ² ≥ 1.5: 1e-3.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
-from gradlab import figures
-from gradlab.claims import deep_linear, polar
-from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.memo112._rates import Rates, drawn
+from gradlab.claims.cases import case, ensemble, generator
+from gradlab.claims.looks.polar import LayerRecords, additions, relative
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
+from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.problems import polar
+from gradlab.claims.study import section, study
+from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import at
+from gradlab.observe.layers import layer_inner
 from gradlab.problem.activations import leaky_relu, polynomial
-from gradlab.problem.losses import CrossEntropy, Exponential, Loss, Square
-from gradlab.problem.networks import Convolutional, Dense, Network
+from gradlab.problem.losses import CrossEntropy, Exponential, Square
+from gradlab.problem.networks import Convolutional, Dense
 from gradlab.problem.problem import Problem
 
 RECORDS = np.linspace(0.0, 1.0, 9)
-SMOOTH, KINKED = 1e-6, 1e-3
-
-CLAIM = Claim(
-    id="memo112.lemma1",
-    source="memo112",
-    statement="Along gradient flow dρ_k²/dt, ρ_k = ‖W_k‖, is the same for every layer k, so that layers of equal norm "
-    "keep equal norms.",
-    formula=r"\frac{\partial\rho_k^2}{\partial t}\ \text{is independent of}\ k",
-    passage="section 2.3, Lemma 1",
-    hypotheses=(
-        "a net “with RELUs”: f is of degree one in each layer (no biases, no residual blocks)",
-        "no weight decay",
-        "gradient flow, in continuous time",
-    ),
-    convention="Any loss, any constant in front of it: the rate is −2 Σ_n ℓ'_n g_n.",
-)
-
-CORRECTED = Claim(
-    id="memo112.lemma1-corrected",
-    source="memo112",
-    statement="Where f is homogeneous of degree d_k > 0 in layer k, (1/d_k) dρ_k²/dt is the same for every layer, and "
-    "ρ_k²/d_k − ρ_j²/d_j is conserved; equal norms stay equal only where the degrees are equal.",
-    formula=r"\frac{1}{d_k}\frac{\partial\rho_k^2}{\partial t}=-2\sum_n\ell'_n\,g_n\quad\forall k,"
-    r"\qquad g(\dots,aW_k,\dots)=a^{d_k}g",
-    passage="section 2.3, Lemma 1, for nets that are homogeneous but not of degree one (σ of degree p: d_k = p^{L−k})",
-    hypotheses=("f is homogeneous in each layer", "no weight decay", "gradient flow, in continuous time"),
-    convention="Any loss, any constant in front of it.",
-    corrects="memo112.lemma1",
-)
-
-NO_DECAY = Measure(
-    "decay",
-    "the weight decay",
-    "<=",
-    0.0,
-    "memo112 has none (section 2.1); λ_k adds −2λ_kρ_k²",
-    role="hypothesis",
-)
-EULER = "Euler's identity holds to rounding or fails by O(1)"
-RATE_WHY = "rounding, see the module's docstring"
-DRIFT_WHY = "the solver's error, see the module's docstring; 1e-3 for a field with kinks"
-CONTROL = Measure(
-    "decayed",
-    "control: the same difference with weight decay λ_k = k/K in addition, relative to its largest term",
-    ">=",
-    0.05,
-    "the terms 2λ_kρ_k²/d_k are equal only if ρ_k² is proportional to d_k/λ_k; nothing is asked of one layer",
-)
-MEASURES = (
-    NO_DECAY,
-    Measure(
-        "degree_one", "max |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|", "<=", 1e-8, EULER, role="hypothesis"
-    ),
-    Measure(
-        "rate",
-        "max_{j,k} |dρ_k²/dt − dρ_j²/dt| relative to 2 Σ_n |ℓ'_n g_n|, worst record",
-        "<=",
-        1e-8,
-        RATE_WHY,
-    ),
-    Measure("drift", "max_t |(ρ_{k+1}² − ρ_k²)(t) − (…)(0)|/max_t Σρ²", "<=", SMOOTH, DRIFT_WHY),
-    CONTROL,
-)
-MEASURES_CORRECTED = (
-    NO_DECAY,
-    Measure(
-        "homogeneous",
-        "max |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to max |f|, d_k > 0 fitted to all records",
-        "<=",
-        1e-8,
-        EULER,
-        role="hypothesis",
-    ),
-    Measure(
-        "degrees",
-        "max_k |d_k fitted − d_k of the architecture|",
-        "<=",
-        1e-8,
-        "rounding, as for Euler's identity",
-    ),
-    Measure(
-        "rate",
-        "max_{j,k} |dρ_k²/dt/d_k − dρ_j²/dt/d_j| relative to 2 Σ_n |ℓ'_n g_n|, worst record",
-        "<=",
-        1e-8,
-        RATE_WHY,
-    ),
-    Measure("drift", "max_t |(ρ_{k+1}²/d_{k+1} − ρ_k²/d_k)(t) − (…)(0)|/max_t Σρ²", "<=", SMOOTH, DRIFT_WHY),
-    CONTROL,
-    Measure(
-        "as_printed",
-        "where degrees differ: (max_k − min_k)/max_k of |dρ_k²/dt| itself, at the record with the largest rate",
-        ">=",
-        0.25,
-        "it is 1 − d_min/d_max ≥ ½, of which half is asked; nothing where the degrees are one",
-    ),
-    Measure(
-        "parts_ways",
-        "where degrees differ, along a flow: (max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)|, at the largest change",
-        ">=",
-        0.25,
-        "as for the rates, whose integrals these are; equal norms do not stay equal",
-    ),
-)
 
 
-# Measuring ------------------------------------------------------------------------------------------------
-
-
-def _seen(rates: Rates, degrees: np.ndarray) -> dict[str, Any]:
-    """What both lemmas measure, and what is drawn: rates at the start, and ρ_k² along the way."""
-    tolerance = SMOOTH if rates.problem.network.smooth else KINKED
-    flows = rates.flows()
-    return {
-        **rates.numbers(degrees),
-        "drift_tolerance": tolerance,
-        "fitted": ("layer", degrees),
-        "start": ("layer", rates.rates[0]),
-        "squares": (("moment", "layer"), rates.rho**2 if flows else np.full_like(rates.rho, np.nan)),
-        "time": ("moment", rates.trajectory["t"].values if flows else np.full(len(rates.rho), np.nan)),
-    }
-
-
-def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
-    """Lemma 1 as printed, of a net of degree one in every layer."""
-    rates = Rates(problem, trajectory)
-    one = np.ones(rates.degrees.size)
-    return xr.Dataset({**_seen(rates, one), "degree_one": rates.defect(one)})
-
-
-def observe_corrected(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
-    """The lemma with every ρ_k² divided by the degree of its layer, and how the printed one fails."""
-    rates = Rates(problem, trajectory)
-    if not np.all(rates.degrees > 1e-3):
-        return deep_linear.nothing(MEASURES_CORRECTED).assign(homogeneous=1.0)
-    numbers = {"homogeneous": rates.defect(rates.degrees), "degrees": 0.0}
-    known = problem.network.degrees or ()
-    if known and None not in known:
-        numbers["degrees"] = float(np.max(np.abs(rates.degrees - np.asarray(known, dtype=np.float64))))
-    differ = np.ptp(rates.degrees) > 0.5
-    moved, bar = rates.moved_unlike() if differ and rates.flows() else (None, 0.0)
-    numbers |= polar.asked("as_printed", rates.unlike() if differ else None, 0.25)
-    numbers |= polar.asked("parts_ways", moved, 0.25, bar)
-    return xr.Dataset({**_seen(rates, rates.degrees), **numbers})
-
-
-# Running --------------------------------------------------------------------------------------------------
-
-
-def _flows(rng: np.random.Generator, name: str, count: int) -> Iterator[Case]:
-    (group,) = polar.groups((name,))
-    labels, problems, starts = polar.draws(rng, group, count)
-    seen = polar.gradient_flow(problems, starts, group, RECORDS)
-    for i, (label, problem) in enumerate(zip(labels, problems, strict=True)):
-        yield Case(label, problem, seen.isel(member=i))
-
-
-def _points(rng: np.random.Generator, name: str, network: Network, loss: Loss, rounds: int) -> Iterator[Case]:
+def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
+    """f, ∂L/∂f, ⟨W_k, ∂f/∂W_k⟩, ∇L without and with decay λ_k = k/K, and f(|W|, |x|)."""
+    network, x, weights = problem.network, problem.data.inputs, problem.unravel(vector)
     depth = len(network.layers(network.shapes()))
-    for kind in polar.KINDS * rounds:
-        problem = polar.classified(rng, network, 6, kind, loss)
-        points = [polar.weights_of(rng, network, rng.uniform(0.5, 2.0, depth)) for _ in RECORDS]
-        yield Case(f"{name}, inputs {kind}", problem, at(problem, points, ()))
+    masks = jnp.asarray(polar.masks(network), dtype=jnp.float64)
+
+    # One program for f with its K derivatives and for f(|W|, |x|): compiling is what costs.
+    def along(vector: Any, x: Any, tangent: Any) -> Any:
+        return jax.jvp(lambda v: network(problem.unravel(v), x), (vector,), (tangent,))
+
+    points = jnp.concatenate([jnp.broadcast_to(vector, masks.shape), jnp.abs(vector)[None]])
+    inputs = jnp.concatenate([jnp.broadcast_to(x, (depth, *x.shape)), jnp.abs(x)[None]])
+    outputs, derivatives = jax.vmap(along)(points, inputs, points * jnp.concatenate([masks, masks[:1]]))
+
+    def descent(decay: Any) -> Any:
+        return problem.ravel(eqx.tree_at(lambda p: p.decay, problem, decay).gradient(weights))
+
+    plain, decayed = jax.vmap(descent)(jnp.stack([jnp.zeros(depth), jnp.arange(1.0, depth + 1) / depth]))
+    slope = jax.grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs[0])
+    seen = {"f": outputs[0], "slope": slope, "euler": derivatives[:-1], "size": outputs[-1]}
+    return seen | {"gradient": plain, "decayed": decayed}
 
 
-def cases(budget: Budget, key: Any) -> Iterator[Case]:
+_at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
+
+
+class Shared(LayerRecords):
+    """dρ_k²/dt = −2⟨W_k, ∂L/∂W_k⟩ at every record, (records, K), every ρ_k² over the degree of its layer."""
+
+    @cached_property
+    def local(self) -> dict[str, np.ndarray]:
+        """The network and its gradients at every record, by automatic differentiation."""
+        return {name: np.asarray(value) for name, value in _at_all(self.problem, self.weights).items()}
+
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """dρ_k²/dt, as they are."""
+        return -2.0 * layer_inner(self.layer, self.weights, self.local["gradient"])
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """⟨e_k, f⟩/⟨f, f⟩ over all records, e_k = ⟨W_k, ∂f/∂W_k⟩; one where f vanishes."""
+        f = self.local["f"]
+        square, found = float(np.sum(f**2)), np.einsum("rknc,rnc->k", self.local["euler"], f)
+        return found / square if square > 0.0 else np.ones(found.size)
+
+    @property
+    def degrees(self) -> np.ndarray:
+        """The degrees that the claim divides by."""
+        return np.ones(self.fitted.size)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """2 Σ_n |∂L/∂f_n · f_n|, the sizes of the terms of a rate of degree one; (records, 1)."""
+        return 2.0 * np.sum(np.abs(np.sum(self.local["slope"] * self.local["f"], axis=-1)), axis=-1)[:, None]
+
+    @property
+    def euler_rounding(self) -> float:
+        """Rounding of f and ⟨W_k, ∂f/∂W_k⟩, some eps of f(|W|, |x|), over max |f| of the record; none of f = 0."""
+        sizes, f = np.max(self.local["size"], axis=(1, 2)), np.max(np.abs(self.local["f"]), axis=(1, 2))
+        return additions(self.problem.network) * EPS * relative(sizes * (f > 0.0), f)
+
+    @property
+    def defect(self) -> Number:
+        """max |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to max |f| of the record."""
+        f, euler = self.local["f"], self.local["euler"]
+        gaps = np.abs(euler - self.degrees[:, None, None] * f[:, None])
+        worst = relative(np.max(gaps, axis=(1, 2, 3)), np.max(np.abs(f), axis=(1, 2)))
+        return Number(worst, self.euler_rounding)
+
+    @at_most(0.0, role="hypothesis", exact=True)
+    def decay(self) -> float:
+        """The weight decay.
+
+        memo112 has none (section 2.1); λ_k adds −2λ_kρ_k².
+        """
+        return float(np.max(np.asarray(self.problem.decay)))
+
+    @at_most(1e-8, sentence="rate")
+    def rate(self) -> Number:
+        """max_{j,k} |dρ_k²/dt/d_k − dρ_j²/dt/d_j| relative to 2 Σ_n |ℓ'_n g_n|, worst record (d_k = 1 as printed).
+
+        Rounding, see the module's docstring.
+        """
+        seen, sizes = self.local, self.sizes
+        lost = np.sum(np.abs(seen["slope"]) * np.abs(seen["size"]), axis=(-2, -1))[:, None]
+        # a net that is dead on all inputs has no rate, and no rounding either
+        lost = additions(self.problem.network) * EPS * 2.0 * np.max(self.fitted) * lost * (sizes > 0.0)
+        rounding = relative(lost, sizes)
+        gap = relative(np.ptp(self.rates / self.degrees, axis=1)[:, None], sizes)
+        return Number(gap, 2.0 * rounding, float(np.clip(100.0 * rounding, 1e-8, 1e-3)))
+
+    def moved(self) -> Number | None:
+        """max_t of the change of ρ_{k+1}²/d_{k+1} − ρ_k²/d_k, over max_t Σρ²; of one layer nothing is asked."""
+        if not self.flows or self.degrees.size < 2:
+            return NOT_ASKED
+        differences = np.diff(self.lengths**2 / self.degrees, axis=1)
+        moved = np.max(np.abs(differences - differences[0])) / np.max(np.sum(self.lengths**2, axis=1))
+        return Number(float(moved), 2.0 * EPS, 1e-6 if self.problem.network.smooth else 1e-3)
+
+    @at_least(0.05, sentence="rate", role="control")
+    def decayed(self) -> Number | None:
+        """The same difference with weight decay λ_k = k/K in addition, relative to its largest term.
+
+        The terms 2λ_kρ_k²/d_k are equal only if ρ_k² is proportional to d_k/λ_k; of one layer nothing is asked.
+        """
+        count = self.degrees.size
+        if count < 2:
+            return NOT_ASKED
+        terms = 2.0 * self.lengths**2 * (np.arange(count) + 1) / count / self.degrees
+        rates = -2.0 * layer_inner(self.layer, self.weights, self.local["decayed"])
+        worst = np.max(np.ptp(rates / self.degrees, axis=1) / np.max(terms, axis=1))
+        return Number(float(worst), additions(self.problem.network) * EPS)
+
+    def shown(self):
+        start = np.abs(self.rates[0])
+        numbers = {"start": ("layer", start), "divided": ("layer", start / self.degrees)}
+        numbers["last"] = ("layer", np.full(start.size, start[-1]))
+        if self.flows:
+            change = self.lengths**2 - self.lengths[0] ** 2
+            numbers |= {"first_change": ("record", change[:, 0]), "last_change": ("record", change[:, -1])}
+        return numbers
+
+
+class Printed(Shared):
+    @at_most(1e-8, role="hypothesis")
+    def degree_one(self) -> Number:
+        """max |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|.
+
+        Euler's identity holds to rounding or fails by O(1).
+        """
+        return self.defect
+
+    @at_most(1e-6, sentence="equal")
+    def drift(self) -> Number | None:
+        """max_t |(ρ_{k+1}² − ρ_k²)(t) − (…)(0)|/max_t Σρ².
+
+        The solver's error, see the module's docstring; 1e-3 for a field with kinks.
+        """
+        return self.moved()
+
+
+class Corrected(Shared):
+    @property
+    def degrees(self) -> np.ndarray:
+        return self.fitted
+
+    @property
+    def differ(self) -> bool:
+        """Whether the layers' degrees differ."""
+        return bool(np.ptp(self.fitted) > 0.5)
+
+    @at_least(1e-3, role="hypothesis")
+    def positive(self) -> Number:
+        """The least degree d_k fitted to all records.
+
+        The lemma divides by it; a degree is a whole number.
+        """
+        return Number(float(np.min(self.fitted)), self.euler_rounding)
+
+    @at_most(1e-8, role="hypothesis")
+    def homogeneous(self) -> Number:
+        """max |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to max |f|, d_k fitted to all records.
+
+        Euler's identity holds to rounding or fails by O(1).
+        """
+        return self.defect
+
+    @at_most(1e-8, sentence="rate")
+    def known(self) -> Number | None:
+        """max_k |d_k fitted − d_k of the architecture|.
+
+        Rounding, as for Euler's identity; of a net whose degrees are not known nothing is asked.
+        """
+        known = self.problem.network.degrees
+        if not known or None in known:
+            return NOT_ASKED
+        return Number(float(np.max(np.abs(self.fitted - np.asarray(known)))), self.euler_rounding)
+
+    @at_most(1e-6, sentence="conserved")
+    def drift(self) -> Number | None:
+        """max_t |(ρ_{k+1}²/d_{k+1} − ρ_k²/d_k)(t) − (…)(0)|/max_t Σρ².
+
+        The solver's error, see the module's docstring; 1e-3 for a field with kinks.
+        """
+        return self.moved()
+
+    @at_least(0.25, sentence="equal")
+    def as_printed(self) -> Number | None:
+        """Where degrees differ: (max_k − min_k)/max_k of |dρ_k²/dt| itself, at the record where its terms cancel least.
+
+        It is 1 − d_min/d_max ≥ ½, of which half is asked.
+        """
+        if not self.differ:
+            return NOT_ASKED
+        sizes, terms = np.abs(self.rates), self.sizes[:, 0]
+        most = int(np.argmax(np.max(sizes, axis=1) / np.where(terms > 0.0, terms, np.inf)))
+        return Number(relative(np.ptp(sizes[most]), np.max(sizes[most])), self.rate.error)
+
+    @at_least(0.25, sentence="equal")
+    def parts_ways(self) -> Number | None:
+        """Where degrees differ, along a flow: (max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)|, at the largest change.
+
+        As for the rates, whose integrals these are; equal norms do not stay equal.
+        """
+        if not self.differ or not self.flows:
+            return NOT_ASKED
+        moved = np.abs(self.lengths**2 - self.lengths[0] ** 2)
+        most = int(np.argmax(np.max(moved, axis=1)))
+        largest = float(np.max(moved[most]))
+        rounding = relative(4.0 * EPS * np.max(self.lengths[most] ** 2), largest)
+        return Number(relative(np.ptp(moved[most]), largest), rounding)
+
+
+IMAGE, Z2 = (1, 4, 4), polynomial((0, 0, 1))
+#: Points without dynamics: network, loss.
+ONE = {
+    "leaky ReLU, exponential loss": (Dense((5, 6, 4, 7, 3, 1), leaky_relu(0.2)), Exponential()),
+    "convolutional ReLU, cross-entropy": (Convolutional(IMAGE, (2, 3), outputs=3), CrossEntropy()),
+}
+HIGHER = {
+    "convolutional z², cross-entropy": (
+        Convolutional(IMAGE, (2, 3), outputs=3, activation=Z2),
+        CrossEntropy(),
+    ),
+    "z², exponential loss": (Dense((10, 4, 3, 1), Z2), Exponential()),
+    "z³, 3 layers": (Dense((4, 3, 2, 1), polynomial((0, 0, 0, 0.5))), Square("mean")),
+}
+
+
+def _family(rng, flows, still, draws, rounds):
+    """Flows of so many nets of each group, and points of the nets without dynamics."""
+    for name in flows:
+        drawn, solver = polar.starts(rng, name, draws), polar.GROUPS[name].solver
+        yield from ensemble(GradientFlow, drawn, RECORDS, solver=solver, name=f"{name} nets")
+    for name, (network, loss) in still.items():
+        depth = len(network.layers(network.shapes()))
+        for i, kind in enumerate(polar.INPUTS * rounds):
+            problem = polar.classified(rng, network, 6, kind, loss)
+            points = [polar.with_norms(rng, network, rng.uniform(0.5, 2.0, depth)) for _ in RECORDS]
+            yield case(problem, at(problem, points, ()), net=name, inputs=kind, draw=i // 3 + 1)
+
+
+def cases(key, *, draws, rounds, **_):
     """Nets of degree one in every layer: two compiled solves."""
-    rng, rounds = deep_linear.generator(key), 1 if budget == "quick" else 4
-    for name in ("linear", "ReLU"):
-        yield from _flows(rng, name, 12 * rounds)
-    image = (1, 4, 4)
-    for name, network, loss in (
-        ("leaky ReLU, exponential loss", Dense((5, 6, 4, 7, 3, 1), leaky_relu(0.2)), Exponential()),
-        ("convolutional ReLU, cross-entropy", Convolutional(image, (2, 3), outputs=3), CrossEntropy()),
-    ):
-        yield from _points(rng, name, network, loss, rounds)
+    yield from _family(generator(key), ("linear", "ReLU"), ONE, draws, rounds)
 
 
-def every(budget: Budget, key: Any) -> Iterator[Case]:
-    """The same nets, and nets of higher degrees: one compiled solve more (three at full budget)."""
-    yield from cases(budget, key)
-    rng, rounds = deep_linear.generator(jax.random.fold_in(key, 1)), 1 if budget == "quick" else 4
-    for name in ("squared ReLU",) if budget == "quick" else ("squared ReLU", "z²"):
-        yield from _flows(rng, name, 12 * rounds)
-    square = polynomial((0, 0, 1))
-    image = (1, 4, 4)
-    for name, network, loss in (
-        (
-            "convolutional z², cross-entropy",
-            Convolutional(image, (2, 3), outputs=3, activation=square),
-            CrossEntropy(),
-        ),
-        ("z², exponential loss", Dense((10, 4, 3, 1), square), Exponential()),
-        ("z³, 3 layers", Dense((4, 3, 2, 1), polynomial((0, 0, 0, 0.5))), Square("mean")),
-    ):
-        yield from _points(rng, name, network, loss, rounds)
+def every(key, *, draws, rounds, flows, still):
+    """The same nets, and nets of higher degrees: one compiled solve more (two at full budget)."""
+    yield from cases(key, draws=draws, rounds=rounds)
+    yield from _family(generator(jax.random.fold_in(key, 1)), flows, still, draws, rounds)
 
 
-def draw(dataset: xr.Dataset) -> Any:
-    """Degree one: the layers move together."""
-    return figures.with_caption(
-        drawn(dataset, "ReLU", False),
-        "Nets of degree one in each layer. Left: the squared norms of three layers along one flow. Right: their rates "
-        "at the start, one point a layer and problem, against that of the last layer.",
-    )
+BUDGETS = {
+    "quick": {"draws": 12, "rounds": 1, "flows": ("squared ReLU",), "still": HIGHER},
+    "full": {"draws": 48, "rounds": 4, "flows": ("squared ReLU", "z²")},
+    "few": {"draws": 2, "still": {"z³, 3 layers": HIGHER["z³, 3 layers"]}},
+}
 
 
-def draw_corrected(dataset: xr.Dataset) -> Any:
-    """Any degree: they move in proportion to their degrees."""
-    return figures.with_caption(
-        drawn(dataset, "squared ReLU", True),
-        "Homogeneous nets. Left: squared norms of the layers, of degrees 4, 2 and 1, along one flow. Right: rates at "
-        "the start, one point a layer and problem: as they are on lines of slope d_k, divided by d_k on the diagonal.",
+def _figure(rates: str, caption: str) -> Figure:
+    """How far first and last layer have moved, and the rates of all against that of the last."""
+    axis = ("change of the last layer's", "change of the first layer's $\\rho_k^2$")
+    against = (r"$|d\rho_L^2/dt|$ of the last layer", r"$|d\rho_k^2/dt|$" + r"$/d_k$" * (rates == "divided"))
+    return Figure(
+        Panel("first_change", "last_change", axis[1], axis[0], by=("net",), diagonal=True),
+        Panel(rates, "last", against[1], against[0], log="xy", diagonal=True),
+        caption=caption,
     )
 
 
 STUDIES = (
-    Study(
-        CLAIM,
-        MEASURES,
+    study(
+        "memo112.lemma1",
+        Printed,
         cases,
-        observe,
-        draw,
-        settings="widths (10, 4, 3, 1) linear at 1e-9 and (5, 6, 4, 1) ReLU by Heun steps of 5e-4, to t = 1; nine "
-        "points each of leaky ReLU and convolutional nets under other losses",
+        **BUDGETS,
+        settings=section(__doc__, "Settings"),
+        figure=_figure(
+            "start",
+            "Nets of degree one in each layer. Left: how far the squared norms of the first and the last layer have "
+            "moved, every record. Right: rates at the start, one point a layer and problem, against the last layer's.",
+        ),
     ),
-    Study(
-        CORRECTED,
-        MEASURES_CORRECTED,
+    study(
+        "memo112.lemma1-corrected",
+        Corrected,
         every,
-        observe_corrected,
-        draw_corrected,
-        settings="as for the printed lemma, with squared ReLU flows (5, 6, 4, 1) at 1e-9, and points of z² and z³ nets",
+        **BUDGETS,
+        settings=section(__doc__, "Settings"),
+        figure=_figure(
+            "divided",
+            "Homogeneous nets. Left: how far the squared norms of the first and the last layer have moved; the line is "
+            "where degrees are equal. Right: rates at the start over degrees, one point a layer and problem.",
+        ),
     ),
 )

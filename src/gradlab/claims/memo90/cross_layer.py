@@ -15,11 +15,13 @@ Settings, before any run: 7 networks (quick) or 16 of two to four layers; linear
 beyond the dimension of the inputs; 3 or 8 draws each, at weights whose least |f| is 1e-3 of the largest or more.
 """
 
+from typing import Any
+
 import numpy as np
 
 from gradlab.claims.cases import generator, point
 from gradlab.claims.looks.points import OverparametrisedPoint
-from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import teachers
 from gradlab.claims.study import section, study
@@ -30,7 +32,7 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 
-def printed(problem: Problem, vector: np.ndarray) -> np.ndarray:
+def printed(problem: Any, vector: np.ndarray) -> np.ndarray:
     """Eqs. 45 and 46 with their indices: Σ e^{−yf} (∂f∂fᵀ − y ∂²f) of W_2 σ(W_1 x), block by block."""
     sigma = problem.network.activation.derivative
     d, h, _ = problem.network.widths
@@ -75,12 +77,12 @@ class Shared(OverparametrisedPoint):
         return self.problem.network.activation.name in ("relu", "leaky_relu")
 
     @at_least(1e-6, role="hypothesis")
-    def margin(self) -> float:
+    def margin(self) -> Number:
         """Least y f over the largest: separated.
 
         A sign; outputs are rounded at 1e-15 of the largest.
         """
-        return _margin(self.problem, self.eigen.here.f)
+        return Number(_margin(self.problem, self.eigen.here.f), EPS * self.size)
 
     @at_most(1e-10, sentence="formula")
     def formula(self) -> Number | None:
@@ -116,7 +118,9 @@ class Corrected(Shared):
 
         A count of clusters.
         """
-        return self.distinct(self.examples) if self.rank == self.examples and not self.rectified else NOT_ASKED
+        return (
+            self.distinct(self.examples) if self.rank == self.examples and not self.rectified else NOT_ASKED
+        )
 
     @equals(0.0, within=0.5, sentence="count")
     def law(self) -> Number | float | None:

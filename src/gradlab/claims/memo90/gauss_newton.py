@@ -75,7 +75,9 @@ class Printed(Shared):
 
     def asked(self, *, nonzero: bool) -> Number | None:
         """Distinct eigenvalues less N; not asked of several outputs."""
-        return NOT_ASKED if self.problem.network.outputs > 1 else self.distinct(self.examples, nonzero=nonzero)
+        return (
+            NOT_ASKED if self.problem.network.outputs > 1 else self.distinct(self.examples, nonzero=nonzero)
+        )
 
 
 class Corrected(Shared):
@@ -143,7 +145,13 @@ def cases(key, *, networks, draws):
 
 
 FIGURE = Figure(
-    Panel("all_distinct", "outer", "distinct eigenvalues, with zero", "N C, the outer products summed", diagonal=True),
+    Panel(
+        "all_distinct",
+        "outer",
+        "distinct eigenvalues, with zero",
+        "N C, the outer products summed",
+        diagonal=True,
+    ),
     Panel("some_distinct", "outer", "distinct eigenvalues, without zero", "N C", diagonal=True),
     caption="Distinct eigenvalues of the Hessian at zero square loss; the line is N C. With zero it is one more.",
 )

@@ -111,7 +111,9 @@ class Theorem(SquareZero):
 
     def shown(self):
         activation = self.problem.network.activation.name
-        kind = {"identity": "linear", "relu": "(leaky) ReLU", "leaky_relu": "(leaky) ReLU"}.get(activation, "others")
+        kind = {"identity": "linear", "relu": "(leaky) ReLU", "leaky_relu": "(leaky) ReLU"}.get(
+            activation, "others"
+        )
         slack = self.size - self.examples * self.problem.network.outputs
         return {"width": self.width, "slack": slack, "zeros": self.zero.number, "kind": kind}
 
@@ -161,7 +163,9 @@ def cases(key, *, shapes, activations, draws):
                 problem, vector = teachers.teacher(rng, network, Square(half=True), examples)
                 while counting.near_kink(problem, vector):
                     problem, vector = teachers.teacher(rng, network, Square(half=True), examples)
-                yield point(problem, vector, widths=str(widths), n=examples, net=network.activation.name, draw=i + 1)
+                yield point(
+                    problem, vector, widths=str(widths), n=examples, net=network.activation.name, draw=i + 1
+                )
 
 
 STUDY = study(
@@ -173,7 +177,14 @@ STUDY = study(
     few={"shapes": (QUICK[0], QUICK[8], BOTTLENECKS[0], BOTTLENECKS[3]), "activations": ("tanh",)},
     settings=section(__doc__, "Settings"),
     figure=Figure(
-        Panel("zeros", "width", "zero eigenvalues", "largest N_k N_{k−1} − n min(N_k, …)", by=("kind",), diagonal=True),
+        Panel(
+            "zeros",
+            "width",
+            "zero eigenvalues",
+            "largest N_k N_{k−1} − n min(N_k, …)",
+            by=("kind",),
+            diagonal=True,
+        ),
         Panel("zeros", "slack", "zero eigenvalues", "weights − residuals", by=("kind",), diagonal=True),
         caption="Zero eigenvalues of the Hessian at a zero of the square loss. Right of 0 on the left the theorem's "
         "condition holds, and every count is on or above the line; left of 0 linear and ReLU nets keep zeros. On the "

@@ -21,20 +21,19 @@ layer of a chain grows, while ⟨W_1, ∂f/∂W_1⟩ → 0: the defect tends to 
 reaches what tanh z − z tanh' z contributes to it (0.7 at z = 2): a hundredth is asked, ten million tolerances.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
-from gradlab import figures
-from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import EPS, generator, points, ratio
+from gradlab.claims.cases import case, generator
+from gradlab.claims.looks import Look
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
+from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.study import section, study
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import leaky_relu, polynomial
@@ -43,7 +42,6 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Convolutional, Dense, Function, Network, Residual
 from gradlab.problem.problem import Problem
 
-TOLERANCE = 1e-9
 #: Records of one case that are looked at, at most, evenly spaced.
 LOOKED_AT = 16
 #: Factors on the first layer of the control, and arguments at which σ itself is looked at.
@@ -51,72 +49,6 @@ FACTORS = np.geomspace(1.0, 1e8, 9)
 ARGUMENTS = np.linspace(-4.0, 4.0, 33)
 #: Where the terms of f cancel to less than this part of F, F counts.
 CANCELLED = 1e-3
-
-CLAIM = Claim(
-    id="notes.homogeneity",
-    source="notes",
-    statement="ReLU has σ(z) = σ'(z) z, so that f(W; x) = Π ρ_k f̃(W/ρ; x) with ρ_k = ‖W_k‖, and ⟨W_k, ∂f/∂W_k⟩ = f for "
-    "each layer k; with d_k for the degree of a layer, ρ_k^{d_k} and d_k f for activations of any degree.",
-    formula=r"\sigma(z)=\sigma'(z)\,z,\qquad f(W;x)=\prod_{k=1}^{K}\rho_k\,\tilde f(\tilde W;x),\qquad "
-    r"\left\langle W_k,\frac{\partial f}{\partial W_k}\right\rangle=f\quad\forall k",
-    passage="Lecture notes, “ReLU and homogeneity properties of DNNs”; memo90 section 3 and eq. 1 (degrees d_k ≠ 1, of "
-    "polynomial activations, are in neither: they are tested in the form that Euler's theorem gives)",
-    hypotheses=("σ of degree one (of some degree p, for the weighted form)", "no biases"),
-    convention="No loss enters. Layers without a degree, such as the blocks of a residual net, are not judged.",
-)
-
-MEASURES = (
-    Measure(
-        "degree",
-        "some layer has a degree of homogeneity (1 if so)",
-        ">=",
-        0.5,
-        "the number is 0 or 1; a bias, or tanh in every layer, leaves none",
-        role="hypothesis",
-    ),
-    Measure(
-        "activation",
-        "max |p σ(z) − σ'(z) z| over −4 ≤ z ≤ 4, zero included, relative to max |σ|; 0 where no σ is known",
-        "<=",
-        1e-13,
-        "two evaluations of a power: a few eps = 2e-16, two decades allowed",
-    ),
-    Measure(
-        "product",
-        "max_n |f − Π ρ_k^{d_k} f̃| relative to max_n |f|",
-        "<=",
-        TOLERANCE,
-        "rounding, see the module's docstring; a power of ρ_k missed or too many gives O(1)",
-    ),
-    Measure(
-        "euler",
-        "max over layers and n of |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to d_k max_n |f|",
-        "<=",
-        TOLERANCE,
-        "rounding, see the module's docstring",
-    ),
-    Measure(
-        "tanh",
-        "control: the same for the first layer of the same net with tanh, at its most visible scale of the weights",
-        ">=",
-        1e-2,
-        "1 in the limit for a chain, some tenths for a residual net; nothing is asked without hidden units",
-    ),
-    Measure(
-        "unweighted",
-        "control: |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|, at the layer with d_k ≠ 1 where it is least",
-        ">=",
-        0.5,
-        "it is |d_k − 1| ≥ 1, of which half is asked; nothing where all degrees are one",
-    ),
-    Measure(
-        "blocks",
-        "control: the same at the layers without a degree (blocks of a residual net)",
-        ">=",
-        1e-2,
-        "f keeps what the skipping connections carry, O(1) of it; nothing is asked where every layer has a degree",
-    ),
-)
 
 
 def _with_tanh(network: Network) -> Network | None:
@@ -139,114 +71,156 @@ def _forward(problem: Problem, x: Any, vector: Any, tangent: Any) -> Any:
 _sweep = eqx.filter_jit(eqx.filter_vmap(_forward, in_axes=(None, 0, 0, 0)))
 
 
-def _evaluate(problem: Problem, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """f, Π ρ^d f̃ and F = f(|W|, |x|) (points, N, C), ⟨W_k, ∂f/∂W_k⟩ (points, K, N, C) at weight vectors."""
-    network, layer, x = problem.network, layer_of(problem.network), np.asarray(problem.data.inputs)
-    degrees = network.degrees or ()
-    masks = [layer == k for k in range(len(degrees))]
-    product, directions = np.ones(len(vectors)), vectors.copy()
-    for mask, degree in zip(masks, degrees, strict=True):
-        norms = np.linalg.norm(vectors[:, mask], axis=1)
-        if degree is not None:
-            norms[norms == 0.0] = 1.0
-            product *= norms**degree
-            directions[:, mask] /= norms[:, None]
-    weights = np.concatenate([*[vectors] * len(masks), directions, np.abs(vectors)])
-    motion = np.concatenate([*[vectors * mask for mask in masks], *[np.zeros_like(vectors)] * 2])
-    inputs = np.stack([x] * (len(weights) - len(vectors)) + [np.abs(x)] * len(vectors))
-    values, changes = (np.asarray(part) for part in _sweep(problem, inputs, weights, motion))
-    *_, normalised, size = np.split(values, len(masks) + 2)
-    return {
-        "f": values[: len(vectors)],
-        "product": product[:, None, None] * normalised,
-        "euler": np.stack(np.split(changes, len(masks) + 2)[: len(masks)], axis=1),
-        "size": size,
-    }
-
-
-def _control(problem: Problem, vectors: np.ndarray) -> np.ndarray | None:
-    """(points, factors): |⟨W_1, ∂f/∂W_1⟩ − f| of the net with tanh, relative to max |f|, W_1 times a factor."""
-    network = _with_tanh(problem.network)
-    if network is None:
-        return None
-    other = Problem(network, problem.loss, problem.data)
-    first, x = layer_of(network) == 0, np.asarray(problem.data.inputs)
-    weights = np.repeat(vectors, FACTORS.size, axis=0)
-    weights[:, first] *= np.tile(FACTORS, len(vectors))[:, None]
-    inputs = np.broadcast_to(x, (len(weights), *x.shape))
-    values, changes = (np.asarray(part) for part in _sweep(other, inputs, weights, weights * first))
-    size, gap = _worst(values), _worst(changes - values)
-    return np.divide(gap, size, out=np.zeros_like(gap), where=size > 0.0).reshape(len(vectors), -1)
-
-
-def _sigma(network: Network) -> float:
-    """max |p σ(z) − σ'(z) z|/max |σ|, zero for a network whose σ is not known or of no degree."""
-    sigma = getattr(network, "activation", None)
-    if sigma is None or sigma.degree is None:
-        return 0.0
-    values, products = jax.jvp(sigma, (jnp.asarray(ARGUMENTS),), (jnp.asarray(ARGUMENTS),))
-    return float(np.max(np.abs(sigma.degree * values - products)) / np.max(np.abs(values)))
-
-
 def _worst(gap: Any) -> np.ndarray:
     """The largest |gap| over examples and outputs: over the last two axes."""
     return np.max(np.abs(gap), axis=(-2, -1))
 
 
-def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
-    """The identities at every recorded point; the worst point of each."""
-    degrees = problem.network.degrees
-    if degrees is None or all(degree is None for degree in degrees):
-        return xr.Dataset({measure.id: np.float64(np.nan) for measure in MEASURES}).assign(degree=0.0)
-    vectors = points(trajectory)
-    vectors = vectors[np.unique(np.linspace(0, len(vectors) - 1, LOOKED_AT).astype(int))]
-    seen, control = _evaluate(problem, vectors), _control(problem, vectors)
-    unit, bound = _worst(seen["f"]), _worst(seen["size"])
-    live = unit > 0.0
-    scale = np.maximum(unit, CANCELLED * bound)
-    scale = np.where(scale > 0.0, scale, 1.0)
-    weighted = [(k, degree) for k, degree in enumerate(degrees) if degree is not None]
-    gaps = np.stack([_worst(seen["euler"][:, k] - d * seen["f"]) / d for k, d in weighted])
-    plain = _worst(seen["euler"] - seen["f"][:, None])[live] / unit[live, None]
-    other = [k for k, degree in weighted if degree != 1]
-    free = [k for k, degree in enumerate(degrees) if degree is None]
-    widest = max(max(leaf.shape) for leaf in jax.tree.leaves(problem.network.shapes()))
-    operations = sum(degree for _, degree in weighted) * (widest + 4)
-    rounding = float(np.max(operations * EPS * bound / scale))
-    numbers = {
-        "degree": 1.0,
-        "activation": _sigma(problem.network),
-        "product": float(np.max(_worst(seen["f"] - seen["product"]) / scale)),
-        "euler": float(np.max(gaps / scale)),
-        "product_error": rounding,
-        "euler_error": rounding,
-        **_asked("unweighted", plain[:, other] if other else None, 0.5),
-        **_asked("blocks", plain[:, free] if free else None, 1e-2),
-        **_asked("tanh", None if control is None else np.max(control, axis=1)[live][:, None], 1e-2),
-    }
-    drawn = {
-        "layer_degree": (
-            "layer",
-            np.asarray([np.nan if d is None else d for d in degrees], dtype=np.float64),
-        ),
-        "layer_ratio": ("layer", _ratios(seen)),
-        "control_defect": ("factor", np.full(FACTORS.size, np.nan) if control is None else control[0]),
-    }
-    return xr.Dataset({**numbers, **drawn})
+class Homogeneity(Look):
+    """A net at weights that were kept: f, what its layers' degrees say of it, and the same net with tanh."""
 
+    setting = "a network of which some layer has a degree of homogeneity"
 
-def _asked(name: str, numbers: np.ndarray | None, tolerance: float) -> dict[str, float]:
-    """The least number over layers of the largest over points; nothing is asked (−1) where there is none."""
-    if numbers is None or numbers.size == 0:
-        return {name: 0.0, f"{name}_tolerance": -1.0}
-    return {name: float(np.min(np.max(numbers, axis=0))), f"{name}_tolerance": tolerance}
+    @classmethod
+    def speaks_of(cls, problem: Problem) -> bool:
+        """Whether some layer has one: a bias, or tanh in every layer, leaves none."""
+        return any(degree is not None for degree in problem.network.degrees or ())
 
+    @cached_property
+    def degrees(self) -> dict[int, int]:
+        """The degree d_k of every layer k that has one."""
+        return {k: degree for k, degree in enumerate(self.problem.network.degrees) if degree is not None}
 
-def _ratios(seen: dict[str, Any]) -> np.ndarray:
-    """⟨W_k, ∂f/∂W_k⟩/f of each layer where |f| is largest, at the first point."""
-    f = seen["f"][0]
-    place = np.unravel_index(np.argmax(np.abs(f)), f.shape)
-    return np.asarray([ratio(float(layer[place]), float(f[place])) for layer in seen["euler"][0]])
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """The weights that are looked at, (points, P)."""
+        return self.weights[np.unique(np.linspace(0, len(self.weights) - 1, LOOKED_AT).astype(int))]
+
+    @cached_property
+    def seen(self) -> dict[str, np.ndarray]:
+        """f, Π ρ^d f̃ and F = f(|W|, |x|) (points, N, C), ⟨W_k, ∂f/∂W_k⟩ (points, K, N, C)."""
+        network, vectors, x = self.problem.network, self.vectors, np.asarray(self.problem.data.inputs)
+        layer = layer_of(network)
+        masks = [layer == k for k in range(len(network.degrees))]
+        product, directions = np.ones(len(vectors)), vectors.copy()
+        for k, degree in self.degrees.items():
+            norms = np.linalg.norm(vectors[:, masks[k]], axis=1)
+            norms[norms == 0.0] = 1.0
+            product *= norms**degree
+            directions[:, masks[k]] /= norms[:, None]
+        weights = np.concatenate([*[vectors] * len(masks), directions, np.abs(vectors)])
+        motion = np.concatenate([*[vectors * mask for mask in masks], *[np.zeros_like(vectors)] * 2])
+        inputs = np.stack([x] * (len(weights) - len(vectors)) + [np.abs(x)] * len(vectors))
+        values, changes = (np.asarray(part) for part in _sweep(self.problem, inputs, weights, motion))
+        *_, normalised, size = np.split(values, len(masks) + 2)
+        euler = np.stack(np.split(changes, len(masks) + 2)[: len(masks)], axis=1)
+        product = product[:, None, None] * normalised
+        return {"f": values[: len(vectors)], "product": product, "euler": euler, "size": size}
+
+    @cached_property
+    def with_tanh(self) -> np.ndarray | None:
+        """(points, factors): |⟨W_1, ∂f/∂W_1⟩ − f| of the net with tanh, relative to max |f|, W_1 times a factor."""
+        network = _with_tanh(self.problem.network)
+        if network is None:
+            return None
+        other = Problem(network, self.problem.loss, self.problem.data)
+        first, x = layer_of(network) == 0, np.asarray(self.problem.data.inputs)
+        weights = np.repeat(self.vectors, FACTORS.size, axis=0)
+        weights[:, first] *= np.tile(FACTORS, len(self.vectors))[:, None]
+        inputs = np.broadcast_to(x, (len(weights), *x.shape))
+        values, changes = (np.asarray(part) for part in _sweep(other, inputs, weights, weights * first))
+        size, gap = _worst(values), _worst(changes - values)
+        return np.divide(gap, size, out=np.zeros_like(gap), where=size > 0.0).reshape(len(self.vectors), -1)
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """max |f| of every point, or F/1000 where the terms cancel to less; one where all is zero."""
+        scale = np.maximum(_worst(self.seen["f"]), CANCELLED * _worst(self.seen["size"]))
+        return np.where(scale > 0.0, scale, 1.0)
+
+    @property
+    def rounding(self) -> float:
+        """Some tens of operations a sum, each off by eps F, relative to the scale."""
+        widest = max(max(leaf.shape) for leaf in jax.tree.leaves(self.problem.network.shapes()))
+        count = sum(self.degrees.values()) * (widest + 4)
+        return float(np.max(count * EPS * _worst(self.seen["size"]) / self.scale))
+
+    def unlike(self, layers: list[int]) -> Number | None:
+        """The least over layers of the largest over points of |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|."""
+        f = self.seen["f"]
+        live = _worst(f) > 0.0
+        if not layers or not live.any():
+            return NOT_ASKED
+        plain = _worst(self.seen["euler"] - f[:, None])[live] / _worst(f)[live, None]
+        return Number(float(np.min(np.max(plain[:, layers], axis=0))), self.rounding)
+
+    @at_most(1e-13, sentence="activation")
+    def activation(self) -> Number | None:
+        """max |p σ(z) − σ'(z) z| over −4 ≤ z ≤ 4, zero included, relative to max |σ|.
+
+        Two evaluations of a power: a few eps = 2e-16, two decades allowed.
+        """
+        sigma = getattr(self.problem.network, "activation", None)
+        if sigma is None or sigma.degree is None:
+            return NOT_ASKED
+        values, products = jax.jvp(sigma, (jnp.asarray(ARGUMENTS),), (jnp.asarray(ARGUMENTS),))
+        gap = np.max(np.abs(sigma.degree * values - products)) / np.max(np.abs(values))
+        return Number(float(gap), 4.0 * EPS)
+
+    @at_most(1e-9, sentence="product")
+    def product(self) -> Number:
+        """max_n |f − Π ρ_k^{d_k} f̃| relative to max_n |f|.
+
+        Rounding, see the module's docstring; a power of ρ_k missed or too many gives O(1).
+        """
+        gap = _worst(self.seen["f"] - self.seen["product"])
+        return Number(float(np.max(gap / self.scale)), self.rounding)
+
+    @at_most(1e-9, sentence="euler")
+    def euler(self) -> Number:
+        """max over layers and n of |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to d_k max_n |f|.
+
+        Rounding, see the module's docstring.
+        """
+        gaps = [_worst(self.seen["euler"][:, k] - d * self.seen["f"]) / d for k, d in self.degrees.items()]
+        return Number(float(np.max(np.stack(gaps) / self.scale)), self.rounding)
+
+    @at_least(1e-2, sentence="euler", role="control")
+    def tanh(self) -> Number | None:
+        """The same for the first layer of the same net with tanh, at its most visible scale of the weights.
+
+        1 in the limit for a chain, some tenths for a residual net; nothing is asked without hidden units.
+        """
+        live = _worst(self.seen["f"]) > 0.0
+        if self.with_tanh is None or not live.any():
+            return NOT_ASKED
+        return Number(float(np.max(self.with_tanh[live])), self.rounding)
+
+    @at_least(0.5, sentence="euler", role="control")
+    def unweighted(self) -> Number | None:
+        """|⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|, at the layer with d_k ≠ 1 where it is least.
+
+        It is |d_k − 1| ≥ 1, of which half is asked; nothing where all degrees are one.
+        """
+        return self.unlike([k for k, degree in self.degrees.items() if degree != 1])
+
+    @at_least(1e-2, sentence="euler", role="control")
+    def blocks(self) -> Number | None:
+        """The same at the layers without a degree (blocks of a residual net).
+
+        f keeps what the skipping connections carry, O(1) of it; nothing is asked where every layer has a degree.
+        """
+        return self.unlike([k for k, degree in enumerate(self.problem.network.degrees) if degree is None])
+
+    def shown(self):
+        f = self.seen["f"][0]
+        place = np.unravel_index(np.argmax(np.abs(f)), f.shape)
+        ratios = [self.seen["euler"][0, k][place] / f[place] if f[place] else np.nan for k in self.degrees]
+        numbers = {"layer_degree": ("layer", np.asarray([*self.degrees.values()], dtype=np.float64))}
+        numbers["layer_ratio"] = ("layer", np.asarray(ratios))
+        if self.with_tanh is not None:
+            numbers |= {"defect": ("factor", self.with_tanh[0]), "factors": ("factor", FACTORS)}
+        return numbers
 
 
 def _on_the_output(weights: Any, x: Any) -> Any:
@@ -261,27 +235,26 @@ def _three_layers(key: Any) -> Any:
     return tuple(jax.random.normal(k, size) for k, size in zip(jax.random.split(key, 3), sizes, strict=True))
 
 
-#: name, network, number of points.
-ARCHITECTURES: tuple[tuple[str, Network, int], ...] = (
-    ("linear, 1 layer", Dense((10, 2), "identity"), 6),
-    ("linear, 3 layers", Dense((5, 4, 4, 3), "identity"), 4),
-    ("ReLU, 3 layers", Dense((6, 3, 5, 2), "relu"), 14),
-    ("ReLU, 5 layers", Dense((5, 6, 4, 7, 3, 1), "relu"), 14),
-    ("leaky ReLU", Dense((5, 4, 4, 3), leaky_relu(0.2)), 4),
-    ("squared ReLU", Dense((6, 3, 5, 2), "squared_relu"), 14),
-    ("z²", Dense((6, 3, 5, 2), polynomial((0, 0, 1))), 14),
-    ("z³/2", Dense((5, 4, 4, 3), polynomial((0, 0, 0, 0.5))), 4),
-    ("convolutional ReLU", Convolutional((2, 5, 4), (2, 3), outputs=4), 6),
-    ("convolutional z²", Convolutional((2, 5, 4), (2, 3), outputs=4, activation=polynomial((0, 0, 1))), 6),
-    ("residual ReLU", Residual(5, 4, 2, 3), 6),
-    ("residual linear", Residual(5, 4, 2, 3, "identity"), 6),
-    (
-        "ReLU on the output",
+Z2 = polynomial((0, 0, 1))
+#: Network and number of points.
+ARCHITECTURES: dict[str, tuple[Network, int]] = {
+    "linear, 1 layer": (Dense((10, 2), "identity"), 6),
+    "linear, 3 layers": (Dense((5, 4, 4, 3), "identity"), 4),
+    "ReLU, 3 layers": (Dense((6, 3, 5, 2), "relu"), 14),
+    "ReLU, 5 layers": (Dense((5, 6, 4, 7, 3, 1), "relu"), 14),
+    "leaky ReLU": (Dense((5, 4, 4, 3), leaky_relu(0.2)), 4),
+    "squared ReLU": (Dense((6, 3, 5, 2), "squared_relu"), 14),
+    "z²": (Dense((6, 3, 5, 2), Z2), 14),
+    "z³/2": (Dense((5, 4, 4, 3), polynomial((0, 0, 0, 0.5))), 4),
+    "convolutional ReLU": (Convolutional((2, 5, 4), (2, 3), outputs=4), 6),
+    "convolutional z²": (Convolutional((2, 5, 4), (2, 3), outputs=4, activation=Z2), 6),
+    "residual ReLU": (Residual(5, 4, 2, 3), 6),
+    "residual linear": (Residual(5, 4, 2, 3, "identity"), 6),
+    "ReLU on the output": (
         Function(_on_the_output, _three_layers, input_shape=5, outputs=3, degrees=(1, 1, 1)),
         4,
     ),
-)
-KINDS = ("random", "repeated points", "rank one and zero")
+}
 
 
 def _inputs(rng: np.random.Generator, count: int, size: int, kind: str) -> np.ndarray:
@@ -305,64 +278,52 @@ def _weights(rng: np.random.Generator, network: Network, number: int) -> Any:
     return network.rebuild(drawn)
 
 
-def cases(budget: Budget, key: Any) -> Iterator[Case]:
+def cases(key, *, nets, kinds, draws):
+    """Every net on every kind of inputs, at four weights."""
     rng = generator(key)
-    for draw in range(1 if budget == "quick" else 10):
-        for name, network, count in ARCHITECTURES:
-            for kind in KINDS:
+    for draw in range(draws):
+        for name in nets:
+            network, count = ARCHITECTURES[name]
+            for kind in kinds:
                 inputs = _inputs(rng, count, int(np.prod(network.input_shape)), kind)
                 data = Data(inputs, rng.standard_normal((count, network.outputs)))
                 problem = Problem(network, Square(), data)
                 looked_at = [_weights(rng, network, number) for number in range(4)]
-                yield Case(f"{name}, {kind} {draw + 1}", problem, at(problem, looked_at, ()))
+                yield case(problem, at(problem, looked_at, ()), net=name, inputs=kind, draw=draw + 1)
 
 
-def draw(dataset: xr.Dataset) -> Any:
-    """Euler's ratio of every layer against its degree; the control's defect as its first layer grows."""
-    figure, (left, right) = figures.panels(2, height=3.2)
-    degree, found = dataset["layer_degree"].values, dataset["layer_ratio"].values
-    shown = np.isfinite(degree)
-    figures.scatter(
-        degree[shown],
-        {"": found[shown]},
-        r"degree $d_k$ of the layer",
-        r"$\langle W_k, \partial f/\partial W_k\rangle\,/\,f$",
-        diagonal=True,
-        axes=left,
-    )
-    labels = [str(label).split(",")[0] for label in dataset["case"].values]
-    lines = {}
-    for name, short in (
-        ("ReLU", "dense"),
-        ("convolutional ReLU", "convolutional"),
-        ("residual ReLU", "residual"),
-    ):
-        if name in labels:
-            lines[short] = np.nanmedian(
-                dataset["control_defect"].values[[label == name for label in labels]], axis=0
-            )
-    figures.curves(
-        FACTORS,
-        lines,
-        "factor on the first layer",
-        r"$|\langle W_1, \partial f/\partial W_1\rangle - f|\,/\,\max |f|$, tanh",
-        log="xy",
-        reference={"asked of the control": 1e-2},
-        axes=right,
-    )
-    return figures.with_caption(
-        figure,
-        "Left: Euler's identity, one point a layer and problem; the line is d_k. Right: the same nets with tanh "
-        "(medians) break it by more than rounding at every scale; a residual net keeps a linear part, which wins.",
-    )
-
-
-STUDY = Study(
-    CLAIM,
-    MEASURES,
+STUDY = study(
+    "notes.homogeneity",
+    Homogeneity,
     cases,
-    observe,
-    draw,
-    settings="13 architectures on random data, repeated points and rank one with a zero input; four weights each, "
-    "layers of norms decades apart, one of them zero",
+    quick={
+        "nets": tuple(ARCHITECTURES),
+        "kinds": ("random", "repeated points", "rank one and zero"),
+        "draws": 1,
+    },
+    full={"draws": 10},
+    few={"nets": ("ReLU, 3 layers", "z²", "residual ReLU"), "kinds": ("random", "rank one and zero")},
+    settings=section(__doc__, "Settings"),
+    figure=Figure(
+        Panel(
+            "layer_ratio",
+            "layer_degree",
+            r"$\langle W_k, \partial f/\partial W_k\rangle\,/\,f$",
+            r"degree $d_k$ of the layer",
+            diagonal=True,
+        ),
+        Panel(
+            "defect",
+            "factors",
+            r"$|\langle W_1, \partial f/\partial W_1\rangle - f|\,/\,\max |f|$, tanh",
+            "factor on the first layer",
+            by=("net",),
+            log="xy",
+            floor=1e-17,
+            reference={"asked of the control": 1e-2},
+            most=4,
+        ),
+        caption="Left: Euler's identity, one point a layer and problem; the line is d_k. Right: the same nets with "
+        "tanh for their activation, the first four, break it by more than rounding at every scale.",
+    ),
 )

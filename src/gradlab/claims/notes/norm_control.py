@@ -1,350 +1,322 @@
 """notes.norm-control: kicked, a regularised minimum is found again; an unregularised one moves for good.
 
-What is printed. "① The regularization min is hyperbolic and independent of initial conditions. This also means one can
-perturb and get back to same W. ② The implicit regularization min is degenerate and depends on initial conditions.
-This means that perturbations during GD will change final W. A similar situation holds for multilayer linear networks."
+Printed. "① The regularization min is hyperbolic and independent of initial conditions. This also means one can perturb
+and get back to same W. ② The implicit regularization min is degenerate and depends on initial conditions. This means
+that perturbations during GD will change final W. A similar situation holds for multilayer linear networks."
 
-Reading. One-layer linear nets under the square loss, as in the sections before; ② where the minimum is degenerate:
-where some directions are seen by no example. In multilayer nets "similar" is read of W = W_K ⋯ W_1, the map that the
-notes call W elsewhere. Read of the layers ① would be false for every hidden width above one: Q W_1, W_2 Q⁻¹ with Q
-orthogonal have the same risk and norms, so that minima form orbits, the Hessian has zero eigenvalues along them, and
-a kick moves the layers along their orbit for good. The study draws that number and asks nothing of it
+Reading. One-layer linear nets under the square loss, as in the sections before; ② where some directions are seen by
+no example. In multilayer nets "similar" is read of the product W = W_K ⋯ W_1, the map that the notes call W elsewhere.
+Of the layers ① is false for every hidden width above one: Q W_1, W_2 Q⁻¹ with Q orthogonal have the same risk and
+norms, and a kick moves the layers along that orbit for good; drawn here, and asked under notes.deep-linear
 (docs/notes/notes.norm-control.md).
 
 Settings, before any run. ½Σ. 24 one-layer nets (N, d, C = 6, 10, 2), half with λ in [0.3, 3], half without; five kicks
 of norm one, 150 apart: at rates of 0.3 and more e^{−45} is left of each. 12 nets 6-3-2 on 4 examples, half with
-λ = 0.2; kicks of norm ½, 300 apart.
+λ = 0.2; kicks of norm ½, 300 apart. Both solves (dopri8 at 1e-10) get the same kicks.
 
-Tolerances. Distances are in units of the kick's norm. The error bar is the rest of the way at the records on either
-side, from the gradient of the potential over the least non-zero curvature, and the solver's 1e-10 beside it; 1e-6 is
-allowed where a return is claimed. An unregularised net must be moved by half of what is predicted in one layer,
-‖kick (1 − VVᵀ)‖, about √(4/10) of a random kick; its product, where nothing is predicted, by 1e-3: a thousand times
-what a return may miss.
+Tolerances. Changes are in units of the kick's norm; 1e-6 is allowed where a return is claimed, far above what a
+settled run leaves. An unregularised net must be moved by half of what is predicted in one layer, ‖kick (1 − VVᵀ)‖,
+about √(4/10) of a random kick; its product, where nothing is predicted, by 1e-3: a thousand times what a return may
+miss.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from itertools import pairwise
 
 import equinox as eqx
 import jax
 import numpy as np
-import xarray as xr
 
-from gradlab import figures
-from gradlab.analysis import linear_nets
-from gradlab.analysis.linear_nets import end_to_end
 from gradlab.analysis.one_layer import OneLayer, one_layer
-from gradlab.claims import deep_linear
-from gradlab.claims import one_layer as one
-from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
+from gradlab.claims.cases import case, ensemble, generator
+from gradlab.claims.looks.linear_net import LinearNet
+from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
+from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.problems.one_layer import KINDS, draw
+from gradlab.claims.study import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.laboratory import run
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem, stack
 
-SOLVER = 1e-10
 #: Eigenvalues below this part of the largest are zeros of symmetries and of what no example sees.
 ZERO = 1e-7
-
-CLAIM = Claim(
-    id="notes.norm-control",
-    source="notes",
-    statement="With weight decay the minimum of a linear net under the square loss is hyperbolic and "
-    "independent of the "
-    "start: kicked, the flow comes back to the same W. Without, the minimum is degenerate and depends on "
-    "the start: "
-    "every kick moves the final W for good. The same holds for the product of a multilayer linear net.",
-    formula=r"\lambda>0:\ W(\infty)\ \text{is the same after a kick}\ \xi;\qquad "
-    r"\lambda=0:\ W(\infty)\mapsto W(\infty)+\xi\,(I-X X^{+})",
-    passage="Lecture notes, “Norm control, regularization, implicit regularization”",
-    hypotheses=(
-        "linear nets, square loss",
-        "a run with kicks, settled between them",
-        "without decay: directions that no example sees",
-    ),
-    convention="½ Σ ‖Wx − y‖² + λ/2 ‖W‖². For several layers W is the product; the layers themselves do "
-    "not come back.",
-)
-
-_RETURN = "rest of the way is the error bar; 1e-6 is far above what a settled run leaves"
-_NOTHING = 1e300
-MEASURES = (
-    Measure(
-        "linear", "a linear net under Square (1 if so)", ">=", 0.5, "the number is 0 or 1", role="hypothesis"
-    ),
-    Measure("kicked", "kicks that the run has", ">=", 0.5, "a whole number", role="hypothesis"),
-    Measure(
-        "degenerate",
-        "directions of the inputs that no example sees; nothing is asked with decay",
-        ">=",
-        0.5,
-        "a whole number",
-        role="hypothesis",
-    ),
-    Measure(
-        "hyperbolic",
-        "one layer: with decay least eigenvalue of ∇²L over λ less one half, without decay −(the same "
-        "over λ_max)",
-        ">=",
-        -1e-9,
-        "with decay 1/2 or more in theory; without decay 0, rounded at eps C d",
-    ),
-    Measure("returns", "with decay: largest change of W by a kick, settled", "<=", 1e-6, _RETURN),
-    Measure(
-        "same",
-        "one layer with decay: distance from YXᵀ(XXᵀ + λ)⁻¹ over its norm, whatever the start and the kicks",
-        "<=",
-        1e-6,
-        _RETURN,
-    ),
-    Measure(
-        "moves",
-        "without decay: least change of W by a kick, settled",
-        ">=",
-        1e-3,
-        "one layer: half of the predicted change; products: 1e-3 (module docstring)",
-    ),
-    Measure(
-        "law",
-        "one layer without decay: change of W by a kick ξ less ξ(1 − VVᵀ)",
-        "<=",
-        1e-6,
-        "exact for a quadratic potential: what no example sees does not move",
-    ),
-    Measure(
-        "start",
-        "one layer without decay: change of W(1 − VVᵀ) from the start to the first kick, over the sum of their norms",
-        "<=",
-        1e-6,
-        "the minimum depends on the start by just that part",
-    ),
+#: The four groups of cases.
+ONE, ONE_BARE, MANY, MANY_BARE = (
+    f"{n}, λ {sign} 0" for n in ("one layer", "several layers") for sign in ">="
 )
 
 
-def _matrices(problem: Problem, vectors: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-    network: Any = problem.network
-    return [linear_nets.layers(network, vector) for vector in vectors]
+class NormControl(LinearNet):
+    """What is left of every kick when the flow has settled again, of the product and, in one layer, in closed form."""
 
+    setting = "a linear net under the square loss"
+    least_depth = 1
 
-def observe(problem: Any, trajectory: xr.Dataset) -> xr.Dataset:
-    """Settled weights before and after every kick."""
-    network = problem.network
-    linear = isinstance(network, Dense) and network.linear and isinstance(problem.loss, Square)
-    kicks = trajectory["kick"].values if "kick" in trajectory else None
-    if not linear or kicks is None or "weights" not in trajectory:
-        unknown = {m.id: np.nan for m in MEASURES if m.role == "part"}
-        return one.scalars({**unknown, "linear": float(linear), "kicked": 0.0, "degenerate": 0.0})
-    vectors = np.asarray(trajectory["weights"].values)
-    sizes = np.linalg.norm(kicks, axis=1)
-    struck = np.flatnonzero(sizes[:-1] > 0.0)
-    decay = float(np.min(np.asarray(problem.decay)))
-    products = [end_to_end(layers) for layers in _matrices(problem, vectors)]
-    rests = np.array([_rest(problem, vector) for vector in vectors[1:]])
-    changes = np.array([np.linalg.norm(products[j + 1] - products[j]) / sizes[j] for j in struck])
-    bars = np.array([(rests[j - 1] + rests[j]) / sizes[j] for j in struck])
-    X = deep_linear.rows(problem)
-    seen = int(np.linalg.matrix_rank(X))
-    numbers = {
-        "linear": 1.0,
-        "kicked": float(len(struck)),
-        "degenerate": float(X.shape[1] - seen) if decay == 0.0 else 1.0,
-        "regular": decay,
-        "layers": len(network.widths) - 1.0,
-        "changed": float(np.max(changes)),
-        "layers_moved": float(max(np.linalg.norm(vectors[j + 1] - vectors[j]) / sizes[j] for j in struck)),
-    }
-    for name, which, worst in (("returns", decay > 0.0, np.argmax), ("moves", decay == 0.0, np.argmin)):
-        k = int(worst(changes + (bars if name == "returns" else -bars)))
-        numbers |= {name: float(changes[k]), f"{name}_error": float(bars[k])}
-        tolerance = {"returns": 1e-6, "moves": 1e-3}[name]
-        numbers[f"{name}_tolerance"] = tolerance if which else _NOTHING * (1.0 if name == "returns" else -1.0)
-    net = one_layer(problem)
-    numbers |= _no_layer() if net is None else _one_layer(problem, net, vectors, kicks, struck, rests)
-    return one.scalars(numbers)
+    @classmethod
+    def speaks_of(cls, problem: Problem) -> bool:
+        """Whether it is one."""
+        return isinstance(problem.loss, Square) and super().speaks_of(problem)
 
+    @cached_property
+    def net(self) -> OneLayer:
+        """The closed forms of one layer."""
+        found = one_layer(self.problem)
+        assert found is not None  # asked in the groups of one layer only
+        return found
 
-def _rest(problem: Problem, vector: np.ndarray) -> float:
-    """How far the product is from its limit: ‖∇L‖ over the least non-zero curvature, and the solver's own error.
+    @cached_property
+    def regular(self) -> float:
+        """λ, the least of the layers."""
+        return float(np.min(np.asarray(self.problem.decay)))
 
-    The layers move by that at most (to first order), the product by Σ of the norms of the others times it.
-    """
-    weights: Any = problem.unravel(np.asarray(vector))  # type: ignore[arg-type]  # NumPy serves
-    gradient = float(np.linalg.norm(np.asarray(problem.ravel(problem.gradient(weights)))))
-    values = np.linalg.eigvalsh(np.asarray(problem.hessian(weights)))
-    least = float(np.min(np.abs(values[np.abs(values) > ZERO * values[-1]])))
-    norms = [float(np.linalg.norm(layer, 2)) for layer in _matrices(problem, vector[None])[0]]
-    spread = sum(float(np.prod(norms[:k] + norms[k + 1 :])) for k in range(len(norms)))
-    return spread * (gradient / least + SOLVER * float(np.linalg.norm(vector)))
+    @cached_property
+    def group(self) -> str:
+        """Layers and decay; none for a run without kicks, of which nothing is asked."""
+        groups = (ONE, ONE_BARE) if self.depth == 1 else (MANY, MANY_BARE)
+        return groups[self.regular == 0.0] if len(self.struck) else ""
 
+    @cached_property
+    def kicks(self) -> np.ndarray:
+        """The kick after every record, (records, P); zeros where there was none."""
+        return self.trajectory["kick"].values if "kick" in self.trajectory else np.zeros_like(self.weights)
 
-def _no_layer() -> dict[str, float]:
-    """Nothing is asked of a product by the measures of one layer."""
-    numbers = dict.fromkeys(("same", "law", "start", "hyperbolic"), 0.0)
-    asked = {f"{name}_tolerance": _NOTHING for name in ("same", "law", "start")}
-    bars = dict.fromkeys((f"{name}_error" for name in ("same", "law", "start", "hyperbolic")), 0.0)
-    return {**numbers, **asked, **bars, "hyperbolic_tolerance": -_NOTHING}
+    @cached_property
+    def struck(self) -> np.ndarray:
+        """Records that a kick follows."""
+        return np.flatnonzero(np.linalg.norm(self.kicks, axis=1)[:-1] > 0.0)
 
+    def relative(self, moved: np.ndarray) -> np.ndarray:
+        """‖moved‖ by each kick, in units of it."""
+        sizes = np.linalg.norm(self.kicks[self.struck], axis=1)
+        return np.linalg.norm(moved.reshape(len(sizes), -1), axis=1) / sizes
 
-def _one_layer(
-    problem: Problem,
-    net: OneLayer,
-    vectors: np.ndarray,
-    kicks: np.ndarray,
-    struck: Sequence[int] | np.ndarray,
-    rests: np.ndarray,
-) -> dict[str, float]:
-    """The exact statements: the ridge solution, and what no example sees."""
-    W = [net.matrix(vector) for vector in vectors]
-    xi = [net.matrix(kick) for kick in kicks]
-    values = np.linalg.eigvalsh(np.asarray(problem.hessian((W[-1],))))
-    rounding = one.EPS * len(values)
-    numbers = _no_layer()
-    numbers["hyperbolic_tolerance"] = -1e-9
-    if net.decay > 0.0:
-        expected = net.ridge(net.decay, net.factor)
-        unit = float(np.linalg.norm(expected))
-        numbers |= {
-            "hyperbolic": float(values[0]) / net.decay - 0.5,
-            "hyperbolic_error": rounding * float(values[-1]) / net.decay,
-            "same": float(np.linalg.norm(W[-1] - expected)) / unit,
-            "same_error": float(rests[-1]) / unit,
-            "same_tolerance": 1e-6,
+    @cached_property
+    def moved(self) -> np.ndarray:
+        """Motion of the product after each kick, (kicks, C, d)."""
+        return self.products[self.struck + 1] - self.products[self.struck]
+
+    @property
+    def rounding(self) -> float:
+        """That of a difference of two products, in units of the least kick."""
+        sizes = np.linalg.norm(self.kicks[self.struck], axis=1)
+        return float(EPS * self.size * np.abs(self.products).max() / sizes.min())
+
+    def worst(self, moved: np.ndarray) -> Number:
+        """The largest of a motion after each kick."""
+        return Number(float(self.relative(moved).max()), self.rounding)
+
+    def least(self) -> Number:
+        """The least change of the product by a kick."""
+        return Number(float(self.relative(self.moved).min()), self.rounding)
+
+    @cached_property
+    def unseen(self) -> np.ndarray:
+        """One layer: ξ(1 − VVᵀ) of each kick."""
+        return np.stack([self.net.beside(self.net.matrix(kick)) for kick in self.kicks[self.struck]])
+
+    @cached_property
+    def spectra(self) -> np.ndarray:
+        """Eigenvalues of ∇²L at every record after the start."""
+        hessians = [np.asarray(self.problem.hessian(self.tree(w))) for w in self.weights[1:]]
+        return np.linalg.eigvalsh(np.stack(hessians))
+
+    @at_least(0.5, role="hypothesis", exact=True)
+    def kicked(self) -> float:
+        """Kicks that the run has.
+
+        A whole number.
+        """
+        return float(len(self.struck))
+
+    @at_least(0.5, role="hypothesis", exact=True)
+    def degenerate(self) -> float | None:
+        """Directions of the inputs that no example sees, without decay.
+
+        A whole number.
+        """
+        return NOT_ASKED if self.regular else float(self.inputs.shape[1] - np.linalg.matrix_rank(self.inputs))
+
+    @at_least(25.0, role="hypothesis")
+    def settled(self) -> float:
+        """Time between records times the least non-zero curvature at them: the flow has settled between kicks.
+
+        e^{−25} is 1e-11 of a kick. Whether the run is at rest does not enter: where it is not, that is no excuse.
+        """
+        sizes = np.abs(self.spectra)
+        kept = sizes[sizes > ZERO * sizes.max(axis=1, keepdims=True)]
+        return float(kept.min() * np.diff(self.time).min())
+
+    @at_least(0.5, sentence="hyperbolic")
+    def hyperbolic(self) -> Number | None:
+        """One layer with decay: least eigenvalue of ∇²L over λ.
+
+        1 or more in theory, 0 for a degenerate minimum: half parts them.
+        """
+        last = self.spectra[-1] / (self.regular or 1.0)
+        return Number(float(last[0]), EPS * len(last) * float(last[-1])) if self.group == ONE else NOT_ASKED
+
+    @at_most(1e-6, sentence="hyperbolic")
+    def same(self) -> float | None:
+        """One layer with decay: distance from YXᵀ(XXᵀ + λ)⁻¹ over its norm, whatever the start and the kicks.
+
+        As for returns.
+        """
+        if self.group != ONE:
+            return NOT_ASKED
+        expected = self.net.ridge(self.net.decay, self.net.factor)
+        return float(np.linalg.norm(self.products[-1] - expected) / np.linalg.norm(expected))
+
+    @at_most(1e-6, sentence="returns")
+    def returns(self) -> Number | None:
+        """One layer with decay: largest change of W by a kick, settled.
+
+        0 in theory; a solver at 1e-10 a step leaves 1e-9.
+        """
+        return self.worst(self.moved) if self.group == ONE else NOT_ASKED
+
+    @at_most(1e-9, sentence="degenerate")
+    def flat(self) -> Number | None:
+        """One layer without decay: least |eigenvalue| of ∇²L over the largest.
+
+        0 in theory, rounded at eps C d.
+        """
+        last = np.abs(self.spectra[-1])
+        return (
+            Number(float(last.min() / last.max()), EPS * len(last)) if self.group == ONE_BARE else NOT_ASKED
+        )
+
+    @at_most(1e-6, sentence="degenerate")
+    def start(self) -> float | None:
+        """One layer without decay: change of W(1 − VVᵀ) from the start to the first kick, over the sum of their norms.
+
+        The minimum depends on the start by just that part.
+        """
+        if self.group != ONE_BARE:
+            return NOT_ASKED
+        first, settled = self.products[:2]
+        size = np.linalg.norm(first) + np.linalg.norm(settled)
+        return float(np.linalg.norm(self.net.beside(settled - first)) / size)
+
+    @at_least(1e-3, sentence="moves")
+    def moves(self) -> Number | None:
+        """One layer without decay: least change of W by a kick, settled.
+
+        Half of the predicted change.
+        """
+        if self.group != ONE_BARE:
+            return NOT_ASKED
+        return self.least()._replace(tolerance=0.5 * float(self.relative(self.unseen).min()))
+
+    @at_most(1e-6, sentence="moves")
+    def law(self) -> Number | None:
+        """One layer without decay: change of W by a kick ξ less ξ(1 − VVᵀ).
+
+        Exact for a quadratic potential: what no example sees does not move.
+        """
+        return self.worst(self.moved - self.unseen) if self.group == ONE_BARE else NOT_ASKED
+
+    @at_most(1e-6, sentence="multilayer")
+    def product_returns(self) -> Number | None:
+        """Several layers with decay: largest change of their product by a kick, settled.
+
+        As for returns.
+        """
+        return self.worst(self.moved) if self.group == MANY else NOT_ASKED
+
+    @at_least(1e-3, sentence="multilayer")
+    def product_moves(self) -> Number | None:
+        """Several layers without decay: least change of their product by a kick, settled.
+
+        A thousand times what a return may miss.
+        """
+        return self.least() if self.group == MANY_BARE else NOT_ASKED
+
+    def shown(self):
+        both = {
+            "changed": self.moved,
+            "layers_moved": self.weights[self.struck + 1] - self.weights[self.struck],
         }
-        return numbers
-    misses = [np.linalg.norm(W[j + 1] - W[j] - net.beside(xi[j])) / np.linalg.norm(xi[j]) for j in struck]
-    bars = [(rests[j - 1] + rests[j]) / np.linalg.norm(xi[j]) for j in struck]
-    predicted = min(float(np.linalg.norm(net.beside(xi[j])) / np.linalg.norm(xi[j])) for j in struck)
-    size = float(np.linalg.norm(W[0]) + np.linalg.norm(W[1]))
-    return numbers | {
-        "hyperbolic": -abs(float(values[0])) / float(values[-1]),
-        "hyperbolic_error": rounding,
-        "law": float(max(misses)),
-        "law_error": float(max(bars)),
-        "law_tolerance": 1e-6,
-        "start": float(np.linalg.norm(net.beside(W[1] - W[0]))) / size,
-        "start_error": float(rests[0]) / size,
-        "start_tolerance": 1e-6,
-        "moves_tolerance": 0.5 * predicted,
-    }
-
-
-# Runs -------------------------------------------------------------------------------------------------------
+        largest = {name: float(self.relative(moved).max(initial=0.0)) for name, moved in both.items()}
+        return {"group": self.group} | largest
 
 
 #: The kick with a number that a flow makes of weights, compiled once a shape.
 _kick = eqx.filter_jit(lambda flow, number, weights: flow.kick(number, weights))
 
 
-def kicked(
-    labels: Sequence[str],
-    problems: Sequence[Problem],
-    starts: Sequence[Any],
-    keys: Any,
-    sigma: float,
-    every: float,
-    count: int,
-) -> Iterator[Case]:
-    """Runs of one ensemble with ``count`` kicks of norm ``sigma``, ``every`` apart, their kicks beside the weights."""
-    until = count * every
+def _struck(drawn, keys, sigma, every, count):
+    """Runs with ``count`` kicks of norm ``sigma``, ``every`` apart, the kicks beside the weights."""
     flows = [
-        Kicked(GradientFlow(problem), sigma, every, key, until, "norm")
-        for problem, key in zip(problems, keys, strict=True)
+        Kicked(GradientFlow(problem), sigma, every, key, count * every, "norm")
+        for (problem, *_), key in zip(drawn, keys, strict=True)
     ]
-    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
     records = every * np.arange(1.0, count + 2.0)
-    trajectory = run(
-        stack(flows),
-        weights,
-        records,
-        solver=Adaptive("dopri8", SOLVER),
-        observables=(),
-        keep="all",
-        refine=False,  # errors are the rest of the way, from the gradient where the run ends
-        members=len(problems),
-    )
-    for i, (label, problem) in enumerate(zip(labels, problems, strict=True)):
-        own = trajectory.isel(member=i)
+    runs = ensemble(lambda _: stack(flows), drawn, records, solver=Adaptive("dopri8", 1e-10))
+    for flow, one in zip(flows, runs, strict=True):
         # record 0 is the start; record j is seen before kick j, for j = 1 … count
-        vectors, kicks = own["weights"].values, np.zeros(own["weights"].shape)
+        vectors = one.trajectory["weights"].values
+        kicks = np.zeros_like(vectors)
         for j in range(1, count + 1):
-            before = problem.unravel(vectors[j])
-            kicks[j] = np.asarray(problem.ravel(_kick(flows[i], np.asarray(j), before))) - vectors[j]
-        yield Case(label, problem, own.assign(kick=(own["weights"].dims, kicks)))
-
-
-def cases(budget: Budget, key: Any) -> Iterator[Case]:
-    """24 one-layer nets and 12 products, half of each with decay; the full budget draws five times as many."""
-    random = one.generator(key)
-    for i in range(5 if budget == "full" else 1):
-        keys = jax.random.split(jax.random.fold_in(key, i), 36)
-        problems: list[Problem] = []
-        labels: list[str] = []
-        starts: list[Any] = []
-        for j in range(24):
-            kind = one.KINDS[j % 3]
-            decay = float(np.geomspace(0.3, 3.0, 12)[j // 2]) if j % 2 else 0.0
-            data = Data(*one.draw(random, kind, 6, 10, 2))
-            problems.append(Problem(Dense((10, 2)), Square(half=True), data, decay))
-            labels.append(f"one layer, {kind} {i}.{j // 3 + 1}, λ = {decay:.2g}")
-            starts.append((random.standard_normal((2, 10)),))
-        yield from kicked(labels, problems, starts, keys[:24], 1.0, 150.0, 5)
-        problems, labels, starts = [], [], []
-        for j in range(12):
-            decay = 0.2 if j % 2 else 0.0
-            data = Data(*one.draw(random, "full rank", 4, 6, 2))
-            problems.append(Problem(Dense.deep_linear((6, 3, 2)), Square(half=True), data, decay))
-            labels.append(f"two layers, {i}.{j + 1}, λ = {decay:.2g}")
-            starts.append((0.7 * random.standard_normal((3, 6)), 0.7 * random.standard_normal((2, 3))))
-        yield from kicked(labels, problems, starts, keys[24:], 0.5, 300.0, 4)
-
-
-def drawing(dataset: xr.Dataset) -> Any:
-    """What a kick changes for good: of W (the product), and of the layers."""
-    figure, (left, right) = figures.panels(2, height=3.2)
-    decay, layers = dataset["regular"].values, dataset["layers"].values
-    groups = {
-        "one layer, λ > 0": (layers == 1) & (decay > 0),
-        "one layer, λ = 0": (layers == 1) & (decay == 0),
-        "two layers, λ > 0": (layers > 1) & (decay > 0),
-        "two layers, λ = 0": (layers > 1) & (decay == 0),
-    }
-    position = np.arange(len(decay), dtype=float)
-    for axes, name, title in (
-        (left, "changed", "W, the product of the layers"),
-        (right, "layers_moved", "all layers"),
-    ):
-        values = np.maximum(dataset[name].values, 1e-16)
-        figures.scatter(
-            {label: position[which] for label, which in groups.items() if which.any()},
-            {label: values[which] for label, which in groups.items() if which.any()},
-            "case",
-            "largest change by a kick, over its norm",
-            log="y",
-            reference={"return": 1e-6},
-            title=title,
-            axes=axes,
+            after = _kick(flow, np.asarray(j), one.problem.unravel(vectors[j]))
+            kicks[j] = np.asarray(one.problem.ravel(after)) - vectors[j]
+        yield case(
+            one.problem, one.trajectory.assign(kick=(one.trajectory["weights"].dims, kicks)), **one.facts
         )
-    return figures.with_caption(
-        figure,
-        "What is left of a kick when the flow has settled again. Left: W comes back with decay and is "
-        "moved without. "
-        "Right: the layers of a two-layer net do not come back even with decay; they move along the "
-        "orbit W_2 Q⁻¹, Q W_1.",
+
+
+def cases(key, *, rounds, single, double):
+    """One-layer nets and products, half of each with decay."""
+    random = generator(key)
+    for i in range(rounds):
+        keys = jax.random.split(jax.random.fold_in(key, i), 36)
+        decays = np.repeat(np.geomspace(0.3, 3.0, 12), 2) * np.tile((0.0, 1.0), 12)
+        drawn = [_drawn(random, (6, 10, 2), j, i, float(decays[j])) for j in range(single)]
+        yield from _struck(drawn, keys[:single], 1.0, 150.0, 5)
+        drawn = [_drawn(random, (4, 6, 3, 2), j, i, 0.2 * (j % 2)) for j in range(double)]
+        yield from _struck(drawn, keys[24 : 24 + double], 0.5, 300.0, 4)
+
+
+def _drawn(random, shape, j, i, decay):
+    """A problem of N examples and widths, its start and facts."""
+    N, *widths = shape
+    kind = KINDS[j % 3] if len(widths) == 2 else KINDS[0]
+    problem = Problem(
+        Dense.deep_linear(widths),
+        Square(half=True),
+        Data(*draw(random, kind, N, widths[0], widths[-1])),
+        decay,
+    )
+    scale = 1.0 if len(widths) == 2 else 0.7
+    start = tuple(scale * random.standard_normal((after, before)) for before, after in pairwise(widths))
+    return (
+        problem,
+        start,
+        {"widths": "-".join(map(str, widths)), "kind": kind, "draw": f"{i + 1}.{j + 1}", "λ": decay},
     )
 
 
-STUDY = Study(
-    CLAIM,
-    MEASURES,
+def _panel(name: str, title: str) -> Panel:
+    label = "largest change by a kick, over its norm"
+    return Panel(name, "case", label, "case", ("group",), "y", 1e-16, reference={"return": 1e-6}, title=title)
+
+
+STUDY = study(
+    "notes.norm-control",
+    NormControl,
     cases,
-    observe,
-    drawing,
-    settings="24 one-layer nets (N, d, C = 6, 10, 2; five kicks of norm one, 150 apart) and 12 nets 6-3-2 on 4 "
-    "examples (four kicks of norm ½, 300 apart), half of each with decay; dopri8 at 1e-10",
+    quick={"rounds": 1, "single": 24, "double": 12},
+    full={"rounds": 5},
+    few={"single": 6, "double": 2},
+    settings=section(__doc__, "Settings"),
+    figure=Figure(
+        _panel("changed", "W, the product of the layers"),
+        _panel("layers_moved", "all layers"),
+        caption="What is left of a kick when the flow has settled again. Left: W comes back with decay and is moved "
+        "without. Right: the layers of a two-layer net do not come back even with decay; they move along the orbit "
+        "W_2 Q⁻¹, Q W_1.",
+    ),
 )

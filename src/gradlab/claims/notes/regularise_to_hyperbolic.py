@@ -1,133 +1,125 @@
 """notes.regularise-to-hyperbolic: weight decay *can* turn a degenerate minimum of a deep net into a hyperbolic one.
 
-What is judged. The statement is of possibility ("can", "can be pos. def.", "may happen when residuals are small"):
-that there are deep nets whose zero-loss minimum is degenerate and whose regularised minimum, residuals small, is
-hyperbolic. Asked of nets without continuous symmetry: smooth non-linear units, and linear nets of one hidden unit a
-layer, over λ = 1e-5 to 0.1 as far as residuals are below a fifth. Linear nets with more hidden units, where
-rotations keep zeros for every λ, are in the study as what "can" does not cover, and the study asks of them that
-zeros stay.
+Printed. "Regularization can transform degenerate Hessian at a min into hyperbolic min", where E_n = ε for all n: a
+statement of possibility. Asked of nets without continuous symmetry: smooth non-linear units, and linear nets of one
+hidden unit a layer. Linear nets with more hidden units, where rotations keep zeros for every λ, are what "can" does
+not cover; that the study sees those zeros is a control. The passage's −λ in H is judged under notes.deep-hessian.
 
-The two points of a case: the zero of the loss that a teacher is, and the minimum reached from it with decay,
-polished until ∇L is rounding. (Where no zero is given, Gauss–Newton steps look for one from the minimum.) The
-passage's formula for H has −λ and is judged under notes.deep-hessian.
+Settings, before any run. λ = 1e-5 to 0.1 as far as residuals are below a fifth. The two points of a case: the zero of
+the loss that a teacher is, and the minimum reached from it with decay, polished until ∇L is rounding.
 
-Counts are decided by a factor of a thousand, see counting.py.
+Counts are decided by a factor of a thousand (analysis/equilibria/counting.py). gl.classify bounds eigenvalues on its
+own and wider; wherever it decides, it must count the same zeros.
 """
 
-from __future__ import annotations
+from functools import cached_property
 
-from collections.abc import Iterator
-from typing import Any
-
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from gradlab import figures
-from gradlab.analysis.equilibria import counting, minimising
-from gradlab.claims import regularised, teachers
-from gradlab.claims.claim import Budget, Case, Claim, Measure, Study
-from gradlab.claims.deep_linear import generator
-from gradlab.observe.local import outputs
+from gradlab.analysis.equilibria import counting
+from gradlab.analysis.equilibria.classification import classify
+from gradlab.claims.cases import case, generator
+from gradlab.claims.looks.points import count
+from gradlab.claims.looks.regularised import RegularisedPoint
+from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
+from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.problems.regularised import minima
+from gradlab.claims.study import section, study
+from gradlab.observe import local
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
-from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
-CLAIM = Claim(
-    id="notes.regularise-to-hyperbolic",
-    source="notes",
-    statement="Under the square loss weight decay can turn a degenerate minimum of a deep net into a hyperbolic "
-    "one, when "
-    "all residuals are small.",
-    formula=r"E_n\approx\varepsilon\ \forall n:\qquad H=\sum_n\frac{\partial f}{\partial W}\frac{\partial f}"
-    r"{\partial W'}-E_n\frac{\partial^2f}{\partial W\partial W'}+\lambda I\quad\text{can be positive definite}",
-    passage="“Extension to deep nets via H.G for square loss”",
-    hypotheses=("square loss", "λ > 0", "residuals small", "L twice differentiable"),
-    convention="½ Σ ‖y − f‖² + λ/2 ‖W‖²; H with the sign of λ corrected.",
-)
+#: Residuals that count as small, relative: E² is below 4 % of the data.
 SMALL = 0.2
-MEASURES = (
-    teachers.SQUARE,
-    regularised.DECAYED,
-    regularised.REST,
-    teachers.TWICE,
-    Measure(
-        "residual",
-        "‖y − f‖/‖y‖ at the regularised minimum: small",
-        "<=",
-        SMALL,
-        "a fifth: E² is below 4 % of the data",
-        role="hypothesis",
-    ),
-    Measure(
-        "fitted",
-        "‖y − f‖/‖f‖ at the zero of the loss",
-        "<=",
-        teachers.ZERO,
-        "rounding of outputs",
-        role="hypothesis",
-    ),
-    Measure(
-        "before", "zero eigenvalues at the zero of the loss, λ = 0: degenerate", ">=", 0.5, regularised.COUNT
-    ),
-    Measure(
-        "after",
-        "eigenvalues that are not positive at the regularised minimum (0 for linear nets of two hidden units or "
-        "more)",
-        "<=",
-        0.5,
-        regularised.COUNT,
-    ),
-    Measure(
-        "kept",
-        "1 where a linear net of two hidden units or more loses its zeros by λ (0 for all others)",
-        "<=",
-        0.5,
-        "rotations of hidden units change neither f nor a norm; " + regularised.COUNT,
-    ),
-)
 
 
-@float64
-def plain(problem: Problem) -> Problem:
-    """The problem without decay."""
-    return eqx.tree_at(lambda p: p.decay, problem, jnp.zeros_like(problem.decay))
-
-
-def observe(problem: Problem, trajectory: xr.Dataset) -> xr.Dataset:
-    """The eigenvalues at the regularised minimum and at the zero of the loss beside it."""
-    if not isinstance(problem.loss, Square) or not np.all(np.asarray(problem.decay)):
-        unknown = {measure.id: np.nan for measure in MEASURES}
-        return teachers.scalars(
-            unknown
-            | {"square": float(isinstance(problem.loss, Square)), "decayed": float(np.min(problem.decay))}
-        )
-    vector, bare = teachers.end(trajectory), plain(problem)
-    after = counting.eigenvalues(problem, vector, equilibrium=True)
-    zero = trajectory["zero"].values if "zero" in trajectory else minimising.interpolant(bare, vector)
-    before = counting.eigenvalues(bare, zero)
-    zeros, negative = (count(after.values, after.bound) for count in (counting.kernel, counting.below_zero))
-    network = problem.network
-    turns = isinstance(network, Dense) and network.linear and max(network.widths[1:-1], default=1) > 1
+def _residual(problem: Problem, f: np.ndarray) -> float:
     targets = np.asarray(problem.data.targets)
-    numbers = {
-        "square": 1.0,
-        **regularised.numbers(problem, after),
-        "residual": float(np.linalg.norm(targets - after.here.f) / np.linalg.norm(targets)),
-        "fitted": teachers.residual(bare, before.here),
-        **teachers.counted("before", counting.kernel_at_zero(bare, before.vector)),
-        "after": 0.0 if turns else zeros.number + negative.number,
-        "after_error": 0.0 if turns else zeros.error + negative.error,
-        **teachers.counted("kept", zeros.short_of(float(turns))),
-    }
-    return teachers.scalars(numbers)
+    return float(np.linalg.norm(targets - f) / np.linalg.norm(targets))
 
 
-#: widths, activation, examples.
-QUICK: tuple[tuple[tuple[int, ...], Any, int], ...] = (
+class RegulariseToHyperbolic(RegularisedPoint):
+    """The eigenvalues at the regularised minimum, and at the zero of the loss from which it was reached."""
+
+    setting = "a deep net under the square loss"
+
+    @classmethod
+    def speaks_of(cls, problem: Problem) -> bool:
+        """Whether it has hidden units, and that loss."""
+        return isinstance(problem.loss, Square) and len(problem.network.layers(problem.network.shapes())) > 1
+
+    @cached_property
+    def zero(self) -> np.ndarray:
+        """The weights at which the loss is zero."""
+        return np.asarray(self.trajectory["zero"].values)
+
+    @property
+    def turns(self) -> bool:
+        """Whether rotations of hidden units move the minimum."""
+        return self.rotations > 0.0
+
+    @at_most(SMALL, role="hypothesis")
+    def small(self) -> float:
+        """‖y − f‖/‖y‖ at the regularised minimum: small residuals.
+
+        A fifth: E² is below 4 % of the data.
+        """
+        return _residual(self.problem, self.eigen.here.f)
+
+    @at_most(1e-13, role="hypothesis")
+    def fitted(self) -> Number:
+        """‖y − f‖/‖y‖ at the zero of the loss.
+
+        f is a chain of sums, right to some dozens of eps of its size.
+        """
+        return Number(_residual(self.problem, local.outputs(self.problem, self.zero)), exact=True)
+
+    @at_least(0.5, sentence="before")
+    def before(self) -> Number:
+        """Zero eigenvalues at the zero of the loss, λ = 0: degenerate.
+
+        A whole number; its error are singular values of J that are neither rounding nor clear of it.
+        """
+        return count(counting.kernel_at_zero(self.problem, self.zero))
+
+    @at_most(0.5, sentence="can")
+    def after(self) -> Number | None:
+        """Eigenvalues that are not positive at the regularised minimum, of nets without rotations.
+
+        A whole number; its error are eigenvalues that are neither rounding nor clear of it.
+        """
+        zeros, below = self.zeros, self.below
+        found = counting.Count(zeros.number + below.number, zeros.error + below.error)
+        return NOT_ASKED if self.turns else count(found)
+
+    @equals(0.0, within=0.5, role="control")
+    def kept(self) -> Number | None:
+        """Zero eigenvalues less the dimension of rotations, of nets that have some: zeros are seen where they are.
+
+        A whole number, as above; rotations of hidden units change neither f nor a norm.
+        """
+        return count(self.unexplained) if self.turns else NOT_ASKED
+
+    @equals(0.0, within=0.5, role="control", exact=True)
+    def classified(self) -> float | None:
+        """Zero eigenvalues that gl.classify counts, less those counted here, where it decides.
+
+        A whole number: the two roads share neither bounds nor the point, which classify polishes on its own.
+        """
+        found = classify(self.problem, self.tree(self.end)).inertia
+        return found.zero - self.zeros.number if found is not None and found.decided else NOT_ASKED
+
+    def shown(self):
+        kind = "linear, more" if self.turns else "linear, one hidden unit a layer"
+        kind = kind if self.problem.network.linear else "non-linear"
+        return super().shown() | {"kind": kind, "size": abs(float(self.eigen.values[0]))}
+
+
+#: Widths, activation, examples.
+QUICK = (
     ((3, 1, 1), "identity", 2),
     ((3, 3, 1), "identity", 2),
     ((3, 3, 1), "tanh", 4),
@@ -135,7 +127,7 @@ QUICK: tuple[tuple[tuple[int, ...], Any, int], ...] = (
     ((3, 3, 1), smooth_relu(0.5), 4),
     ((3, 3, 1), polynomial((0.0, 1.0, 0.5, 0.25)), 4),
 )
-FULL: tuple[tuple[tuple[int, ...], Any, int], ...] = (
+FULL = (
     ((3, 1, 1, 1), "identity", 2),
     ((3, 4, 2), "identity", 3),
     ((3, 3, 3, 1), "identity", 2),
@@ -147,56 +139,40 @@ FULL: tuple[tuple[tuple[int, ...], Any, int], ...] = (
 LAMBDAS = 10.0 ** np.arange(-5.0, 0.0)
 
 
-def cases(budget: Budget, key: Any) -> Iterator[Case]:
+def cases(key, *, nets, draws):
     """Regularised minima over λ, of problems fitted by a teacher, as far as residuals are small."""
     rng = generator(key)
-    plans, rounds = (QUICK, 1) if budget == "quick" else (QUICK + FULL, 4)
-    for widths, activation, examples in plans:
+    for widths, activation, examples in nets:
         network = Dense(widths, activation)
-        for i in range(rounds):
-            zero, drawn = regularised.drawn(rng, network, Square(half=True), examples, LAMBDAS)
-            for size, (problem, vector) in zip(LAMBDAS, drawn, strict=True):
-                targets = np.asarray(problem.data.targets)
-                gap = np.linalg.norm(targets - outputs(problem, vector))
-                if gap > SMALL * np.linalg.norm(targets):
+        for i in range(draws):
+            zero, found = minima(rng, network, Square(half=True), examples, LAMBDAS)
+            for size, (problem, vector) in zip(LAMBDAS, found, strict=True):
+                if _residual(problem, local.outputs(problem, vector)) > SMALL:
                     continue
-                label = f"{network.activation.name} {widths}, N = {examples}, λ = {size:.0e}, {i + 1}"
-                yield Case(label, problem, teachers.resting(vector, zero=("weight", zero)))
+                points = xr.Dataset({"final_weights": ("weight", vector), "zero": ("weight", zero)})
+                net = f"{network.activation.name} {'-'.join(map(str, widths))}"
+                yield case(problem, points, net=net, N=examples, λ=float(size), draw=i + 1)
 
 
-def draw(dataset: xr.Dataset) -> Any:
-    """The least eigenvalue against λ."""
-    names = dataset["case"].values.astype(str)
-    linear, rotations = np.char.startswith(names, "identity"), dataset["rotations"].values > 0
-    kinds = {
-        "non-linear": ~linear,
-        "linear, one hidden unit a layer": linear & ~rotations,
-        "linear, more": linear & rotations,
-    }
-    figure, (axes,) = figures.panels(1, height=3.4, width=4.8)
-    decay = dataset["lambda"].values
-    least = np.maximum(np.abs(dataset["least"].values * decay), 1e-19)
-    figures.scatter(
-        {name: decay[rows] for name, rows in kinds.items() if rows.any()},
-        {name: least[rows] for name, rows in kinds.items() if rows.any()},
-        r"decay $\lambda$",
-        "|least eigenvalue| of the Hessian",
-        log="xy",
-        axes=axes,
-    )
-    return figures.with_caption(
-        figure,
-        "The least eigenvalue at the regularised minimum, by size. It is of the order of λ, and the minimum "
-        "hyperbolic, but "
-        "for linear nets of two hidden units or more, where it is rounding.",
-    )
-
-
-STUDY = Study(
-    CLAIM,
-    MEASURES,
+STUDY = study(
+    "notes.regularise-to-hyperbolic",
+    RegulariseToHyperbolic,
     cases,
-    observe,
-    draw,
-    settings="6 networks (quick) or 13, λ = 1e-5 to 0.1 as far as residuals are below a fifth, polished to rounding",
+    quick={"nets": QUICK, "draws": 1},
+    full={"nets": QUICK + FULL, "draws": 4},
+    few={"nets": QUICK[:3]},
+    settings=section(__doc__, "Settings"),
+    figure=Figure(
+        Panel(
+            "size",
+            "λ",
+            "|least eigenvalue| of the Hessian",
+            r"decay $\lambda$",
+            by=("kind",),
+            log="xy",
+            floor=1e-19,
+        ),
+        caption="The least eigenvalue at the regularised minimum, by size. It is of the order of λ, and the minimum "
+        "hyperbolic, but for linear nets of two hidden units or more, where it is rounding.",
+    ),
 )

@@ -18,11 +18,12 @@ limit. The full budget takes BDF to λ = 1e-4 from arbitrary starts.
 from dataclasses import replace
 from functools import cached_property, partial
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from gradlab.claims.cases import ensemble, generator
-from gradlab.claims.looks.one_layer import OneLayer, under
+from gradlab.claims.looks.one_layer import OneLayer
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import one_layer
@@ -175,23 +176,14 @@ class Ridge(OneLayer):
         """
         return Number(self.off("Σ"), EPS * self.net.size)
 
-    @at_least(0.1, role="control")
-    def hessian_mean(self) -> Number | None:
-        """The same under the mean, where the constant is another.
-
-        |2/N − 1|, of which half is asked; nothing of two points.
-        """
-        asked = 0.5 * abs(2.0 / len(self.net.X) - 1.0)
-        return Number(self.off("mean"), EPS * self.net.size, tolerance=asked) if asked else NOT_ASKED
-
     @at_most(1e-2, sentence="hessian")
     def gain(self) -> Number:
         """‖∇²L − ∇²L without decay − λ‖/λ: the Hessian gains λ, under the run's own loss.
 
         0 in exact arithmetic; eigenvalues are rounded at eps C d λ_max, 1e-5 of λ = 1e-8.
         """
-        bare = np.asarray(under(self.problem, self.problem.loss, 0.0).hessian((self.orbit[0],)))
-        gap = self.hessian() - bare - self.net.decay * np.eye(self.size)
+        bare = eqx.tree_at(lambda one: one.decay, self.problem, 0.0 * self.problem.decay)
+        gap = self.hessian() - np.asarray(bare.hessian((self.orbit[0],))) - self.net.decay * np.eye(self.size)
         return Number(float(np.linalg.norm(gap, 2)) / self.net.decay, self.noise)
 
     @at_least(0.5, sentence="definite")

@@ -122,7 +122,11 @@ class Span(NoDecay):
     def shown(self):
         moved, beside = self.motion
         inside = np.sqrt(np.maximum(moved**2 - beside**2, 0.0))
-        return {"inside": ("after", inside), "beside": ("after", beside), "values": ("eigenvalue", self.values)}
+        return {
+            "inside": ("after", inside),
+            "beside": ("after", beside),
+            "values": ("eigenvalue", self.values),
+        }
 
 
 SHAPES = ((6, 10, 2), (14, 5, 2), (8, 20, 3), (20, 8, 1), (9, 9, 2))

@@ -1,0 +1,127 @@
+"""Worlds of the studies of Cohen's slides: deep linear nets, their product, and the origin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gradlab.claims.cases import Case
+from worlds import World, drift, moved_ends, noisy, orbit, seen, shifted_hessian, uneven_layers
+
+
+def descent(step: float = 0.02) -> World:
+    """Gradient descent of a large step under the name of a flow, from the same starts; bars of its rounding."""
+
+    def changed(case: Case) -> Case:
+        problem, given = case.problem, case.trajectory
+        w = np.asarray(given["weights"].values[0])
+        found = [w]
+        for before, after in pairwise(given["t"].values):
+            for _ in range(round((after - before) / step)):
+                w = w - step * np.asarray(problem.ravel(problem.gradient(problem.unravel(w))))
+            found.append(w)
+        orbits = {"weights": np.stack(found), "weights_coarse": np.stack(found) * (1.0 + 1e-12)}
+        return replace(
+            case, trajectory=given.assign({name: (given[name].dims, w) for name, w in orbits.items()})
+        )
+
+    return World(f"descent of step {step:g} called a flow", changed)
+
+
+def linear_defects() -> World:
+    """Gaussian weights whose defect is of the first order in their scale."""
+    return seen("defects of first order", drawn=lambda found, look: tuple(np.sqrt(one) for one in found))
+
+
+def skewed(share: float = 1e-4) -> World:
+    """One weight of every start a share larger than it is."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows = rows.copy()
+        rows[0, 0] *= 1.0 + share
+        return rows
+
+    return orbit(f"one weight of the start off by {share:g}", change)
+
+
+def missing_term() -> World:
+    """P_W without its first term, (WWᵀ)^{(N−1)/N} ⊗ 1."""
+
+    def change(P: np.ndarray, look: Any) -> np.ndarray:
+        W = look.W
+        values, left = np.linalg.eigh(W @ W.T)
+        power = (left * np.maximum(values, 0.0) ** ((look.depth - 1) / look.depth)) @ left.T
+        return P - np.kron(np.eye(W.shape[1]), power)
+
+    return seen("P_W without its first term", P=change)
+
+
+def transposed() -> World:
+    """P_W with the two factors of ⊗ exchanged, as with rows stacked."""
+
+    def change(P: np.ndarray, look: Any) -> np.ndarray:
+        k, d = look.W.shape
+        return P.reshape(d, k, d, k).transpose(1, 0, 3, 2).reshape(k * d, k * d)
+
+    return seen("the factors of ⊗ exchanged", P=change)
+
+
+def uniform_gains() -> World:
+    """A preconditioner that favours the directions of small singular values."""
+
+    def change(gram: np.ndarray, look: Any) -> np.ndarray:
+        return np.linalg.norm(gram, 2) * np.eye(len(gram)) - gram
+
+    return seen("small directions favoured", gram=change)
+
+
+def moved_reference(share: float = 1e-3) -> World:
+    """The end-to-end flow of another ℓ: its motion a share too large."""
+    return seen(
+        f"the end-to-end flow faster by {share:g}",
+        reference=lambda W, look: W[0] + (1.0 + share) * (W - W[0]),
+    )
+
+
+def off_origin(size: float = 0.01) -> World:
+    """Another point under the name of the origin."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        return rows + size * np.random.default_rng(4).standard_normal(rows.shape)
+
+    return orbit(f"a point {size:g} off the origin", change)
+
+
+def a_minimum() -> World:
+    """A loss that rises both ways."""
+    return seen("a minimum", walk=lambda found, look: (-found[0], found[1], found[2]))
+
+
+def sunken_hessian() -> World:
+    """Hessian − 1e-3 σ_1(G) I: the origin a strict saddle at every depth."""
+    return seen("Hessian − 1e-3 I", hessian=lambda H, look: H - 1e-3 * look.unit * np.eye(len(H)))
+
+
+WORLDS = {
+    "cohen.balanced-preserved": (
+        drift(1e-3),
+        uneven_layers(),
+        descent(),
+        linear_defects(),
+        skewed(),
+        noisy(1e-10),
+    ),
+    "cohen.end-to-end": (
+        uneven_layers(),
+        drift(1e-3),
+        moved_ends(),
+        moved_reference(),
+        descent(),
+        noisy(1e-9),
+    ),
+    "cohen.non-strict-saddle": (off_origin(), sunken_hessian(), shifted_hessian(), a_minimum(), noisy()),
+    "cohen.preconditioner": (missing_term(), transposed(), uniform_gains(), noisy(1e-15)),
+}
