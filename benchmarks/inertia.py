@@ -136,7 +136,7 @@ def _newton(X: np.ndarray, y: np.ndarray) -> np.ndarray:
         p = 1.0 / (1.0 + np.exp(np.clip(y * (X @ w), -700.0, 700.0)))
         H = (X.T * (p * (1.0 - p))) @ X + 1e-14 * np.eye(len(w))
         step = np.linalg.solve(H, X.T @ (y * p))
-        w = w + step * min(1.0, 2.0 / float(np.linalg.norm(step)))
+        w = w + step / max(1.0, 0.5 * float(np.linalg.norm(step)))
     return w
 
 
