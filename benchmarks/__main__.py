@@ -19,14 +19,14 @@ from rich.markup import escape  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks import descent, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
+from benchmarks import descent, inertia, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
 from benchmarks.ours import OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "inertia")
 
 
 class Budget(StrEnum):
@@ -265,6 +265,13 @@ def _run(
             _print(console, *spectra.table(results.found["spectra"]), "Hessian spectra")
             known = [row for row in results.found["spectra"] if "matrix" in row]
             _dicts(console, known, "Matrices with known spectra")
+        if "inertia" in parts:
+            results.keep(inertia=inertia.rows(budget, say))
+            _dicts(
+                console,
+                results.found["inertia"],
+                "Equilibria of exactly known inertia: words decided and not",
+            )
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")

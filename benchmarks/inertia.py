@@ -70,7 +70,9 @@ def _value(f: Any, y: Any) -> Any:
 
 
 _FORMS = {
-    size: gl.Function(_quadratic, lambda key, size=size: jnp.zeros(size), input_shape=size + size**2, outputs=1)
+    size: gl.Function(
+        _quadratic, lambda key, size=size: jnp.zeros(size), input_shape=size + size**2, outputs=1
+    )
     for size in (3, 5)
 }
 _OWN = gl.losses.CustomLoss(_value)
@@ -83,9 +85,9 @@ def forms(rng: np.random.Generator) -> Case:
     B, s = K @ np.diag(D) @ K.T, _scales(rng, size)
     row = np.concatenate([s, B.ravel()]).astype(float)[None]
     problem = gl.Problem(_FORMS[size], _OWN, gl.Data(row, [[0.0]]))
-    counts = tuple(int(np.sum(sign)) for sign in (D < 0, D == 0, D > 0))
+    counts = int(np.sum(D < 0)), int(np.sum(D == 0)), int(np.sum(D > 0))
     both = counts[0] and counts[2]
-    kind = "strict saddle" if both else "minimum" if not counts[0] else "maximum"
+    kind: str | None = "strict saddle" if both else "minimum" if not counts[0] else "maximum"
     if counts[1] == size:
         kind = None
     return Case("forms", problem, np.zeros(size), counts, kind)
@@ -143,7 +145,9 @@ def _newton(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 def students(rng: np.random.Generator) -> Case:
     different = int(rng.integers(1, 4))
     s = _scales(rng, 2)
-    A = rng.standard_normal((different, 2))[np.concatenate([np.arange(different), np.zeros(3 - different, int)])]
+    A = rng.standard_normal((different, 2))[
+        np.concatenate([np.arange(different), np.zeros(3 - different, int)])
+    ]
     b = rng.choice((-1.0, 1.0), (1, 3)) * rng.uniform(0.5, 1.5, (1, 3))
     X = rng.standard_normal((30, 2))
     Y = np.tanh(X @ A.T) @ b.T
@@ -177,7 +181,11 @@ def origins(rng: np.random.Generator) -> Case:
         gl.Dense((2, 2, 2, 1), "identity"), gl.Square(), gl.Data(X, rng.standard_normal((6, 1)))
     )
     return Case(
-        "origins", problem, tuple(np.zeros(a.shape) for a in problem.network.shapes()), (0, 10, 0), "non-strict saddle"
+        "origins",
+        problem,
+        tuple(np.zeros(a.shape) for a in problem.network.shapes()),
+        (0, 10, 0),
+        "non-strict saddle",
     )
 
 
@@ -203,7 +211,9 @@ def judged(case: Case) -> Outcome:
     said = (count.negative, count.zero, count.positive) if counted else None
     wrong = found.kind not in ("undecided", "degenerate") and found.kind != case.kind
     wrong |= counted and said != case.inertia
-    wrong |= found.hyperbolic is not None and (case.inertia is None or found.hyperbolic != (case.inertia[1] == 0))
+    wrong |= found.hyperbolic is not None and (
+        case.inertia is None or found.hyperbolic != (case.inertia[1] == 0)
+    )
     wrong |= "saddle" in found.kind and not _lies_lower(case, found)
     return Outcome(
         case.name, f"{found.kind} {said or 'not counted'}: {found.why}", f"{case.kind} {case.inertia}", bool(wrong),
@@ -215,3 +225,25 @@ def _lies_lower(case: Case, found: Any) -> bool:
     return found.witness is not None and bool(
         case.problem.potential(found.witness.weights) <= case.problem.potential(found.weights)
     )
+
+
+#: Cases by budget.
+COUNTS = {"quick": 23, "full": 230}
+
+
+def rows(budget: str, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One row a family: how many words were decided wrongly (their sentences beside them), and how many not at all."""
+    outcomes = []
+    for number, case in enumerate(cases(COUNTS[budget], seed=1)):
+        tell(f"inertia {number}: {case.name}")
+        outcomes.append(judged(case))
+    found = []
+    for name in [family.__name__ for family, _ in FAMILIES] + ["all"]:
+        ours = [one for one in outcomes if name in (one.name, "all")]
+        found.append({
+            "family": name, "cases": len(ours), "wrong": sum(one.wrong for one in ours),
+            "kind undecided": sum(one.silent for one in ours), "inertia undecided": sum(one.uncounted for one in ours),
+            "seconds": sum(one.seconds for one in ours),
+            "what": "; ".join(f"said {one.said}, true {one.true}" for one in ours if one.wrong),
+        })  # fmt: skip
+    return found

@@ -20,7 +20,9 @@ def _targets(X: np.ndarray, outputs: int) -> np.ndarray:
 def net(widths: tuple[int, ...] = (4, 8, 1), decay: float = 0.0) -> tuple[Problem, Any]:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20, widths[0]))
-    problem = gl.Problem(gl.Dense(widths, "tanh"), gl.Square("mean"), gl.Data(X, _targets(X, widths[-1])), decay)
+    problem = gl.Problem(
+        gl.Dense(widths, "tanh"), gl.Square("mean"), gl.Data(X, _targets(X, widths[-1])), decay
+    )
     return problem, problem.unravel(0.4 * rng.standard_normal(problem.size))
 
 
@@ -34,7 +36,9 @@ def blocks(problem: Problem, weights: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("dense", [200, 0])
-def test_sharpness_is_the_largest_eigenvalue_within_its_bound(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharpness_is_the_largest_eigenvalue_within_its_bound(
+    dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sharpness.largest, "__defaults__", (dense,))
     # two sizes of layers each way, so that nothing compiled for the other road is used again
     problem, weights = net((4, 8, 1) if dense else (4, 9, 1), decay=0.01)

@@ -55,7 +55,9 @@ def _lanczos(product: Callable[[Any], Any], start: Any, rows: int) -> tuple[Any,
                 w = w - Q.T @ (Q @ w)
             length = jnp.linalg.norm(w)
             # nothing is left of an invariant space: rows of zeros add zeros
-            w = jnp.where(length > 1e-12 * jnp.linalg.norm(image[k]), w / jnp.where(length > 0, length, 1.0), 0.0)
+            w = jnp.where(
+                length > 1e-12 * jnp.linalg.norm(image[k]), w / jnp.where(length > 0, length, 1.0), 0.0
+            )
             return Q.at[k + 1].set(w), image
 
         Q = jnp.zeros((rows + 1, len(v))).at[0].set(v)
@@ -69,7 +71,12 @@ def _lanczos(product: Callable[[Any], Any], start: Any, rows: int) -> tuple[Any,
         values, s = jnp.linalg.eigh(small)
         top, v = values[-1], s[:, -1] @ Q
         residual = jnp.linalg.norm(s[:, -1] @ image - top * v)
-        return v / jnp.linalg.norm(v), top, residual, jnp.max(jnp.abs(jnp.where(values > -0.9 * far, values, 0.0)))
+        return (
+            v / jnp.linalg.norm(v),
+            top,
+            residual,
+            jnp.max(jnp.abs(jnp.where(values > -0.9 * far, values, 0.0))),
+        )
 
     def more(state: Any) -> Any:
         _, top, residual, _, spaces = state

@@ -70,9 +70,7 @@ def test_normal_forms_are_what_they_are(
 def test_an_eigenvalue_near_its_rounding_is_undecided_and_not_guessed() -> None:
     # (x + y − 2)² + δ (y − 1)²: the rounding of 1 + δ is beyond δ, whatever the units
     for delta, decided in ((1e-8, True), (1e-13, False)):
-        problem = normal_form(
-            x2y0=1.0, x1y1=2.0, x0y2=1.0 + delta, x1y0=-4.0, x0y1=-4.0 - 2.0 * delta
-        )
+        problem = normal_form(x2y0=1.0, x1y1=2.0, x0y2=1.0 + delta, x1y0=-4.0, x0y1=-4.0 - 2.0 * delta)
         found = classify(problem, np.array([1.1, 0.9]))
         assert found.inertia is not None
         assert found.inertia.decided is decided

@@ -13,7 +13,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradlab.analysis.equilibria import polishing
-from gradlab.analysis.equilibria.convexity import convex_kernel, infimum_at_infinity, is_convex
+from gradlab.analysis.equilibria.convexity import (
+    by_least_squares,
+    convex_kernel,
+    infimum_at_infinity,
+    is_convex,
+)
 from gradlab.analysis.equilibria.inertia import GAP, Inertia, inertia
 from gradlab.analysis.equilibria.kernel import Kernel, explain
 from gradlab.analysis.equilibria.kinks import Kink, nearest_kink, on_kinks
@@ -129,6 +134,8 @@ def classify(
         return found
     if reason := infimum_at_infinity(problem, point.weights):
         point = replace(point, converged=False, why=reason)
+    elif not (point.converged or polished):
+        point = by_least_squares(problem, point)
     if not point.converged:
         return _undecided(point, f"no equilibrium: {point.why}{_kink_remark(problem, point.weights)}")
     if reason := _rough(problem, point.weights):
@@ -160,9 +167,12 @@ def assessed(problem: Problem, point: Polished) -> tuple[Signature, Inertia, Ker
     known = convex_kernel(problem, point.weights)
     if known is not None:
         count, kernel = _by_convexity(found, kernel, *known)
-    elif count.decided and count.zero and not (kernel.decided and kernel.unexplained == 0):
-        if not (kernel.decided and _exact(found, kernel)):
-            count = replace(count, decided=False, why=_unexplained(found, kernel))
+    elif (
+        count.decided
+        and count.zero
+        and not (kernel.decided and (not kernel.unexplained or _exact(found, kernel)))
+    ):
+        count = replace(count, decided=False, why=_unexplained(found, kernel))
     return found, count, kernel
 
 
@@ -171,7 +181,9 @@ def _by_convexity(
 ) -> tuple[Inertia, Kernel]:
     size, count = len(found.scaled), found.inertia
     if not decided:
-        return replace(count, decided=False, why=f"L is convex, and {why}"), replace(kernel, decided=False, why=why)
+        return replace(count, decided=False, why=f"L is convex, and {why}"), replace(
+            kernel, decided=False, why=why
+        )
     if not (count.decided and count.zero == nullity and count.negative == 0):
         least = float(found.scaled[nullity]) if nullity < size else np.inf
         level = float(found.margins[:nullity].max(initial=0.0))
@@ -255,7 +267,11 @@ def _saddle(
             f"potential; {count.why}",
             None,
         )
-    return "strict saddle", f"eigenvalues of both signs far above their bounds, {_told(witness)}; {count.why}", witness
+    return (
+        "strict saddle",
+        f"eigenvalues of both signs far above their bounds, {_told(witness)}; {count.why}",
+        witness,
+    )
 
 
 def _told(witness: Witness) -> str:
@@ -273,7 +289,7 @@ def _degenerate(
     order = np.argsort(np.abs(values))[count.zero :] if kept.any() else np.zeros(0, int)
     seen = probe(problem, point.weights, kernel.rest, values[order], vectors[:, order], found.shift)
     kernel_told = f"a kernel of dimension {count.zero}, {kernel.unexplained} of it unexplained"
-    if not seen.descent:
+    if not seen.descent or seen.along is None or seen.bend is None:
         return "degenerate", f"{kernel_told}; {seen.why}", None
     witness = lower(problem, point.weights, [seen.along], [seen.bend])
     if witness is None:

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradlab.analysis.equilibria.kernel import decay_roots
+from gradlab.analysis.equilibria.polishing import Polished, gradient_norm
 from gradlab.analysis.equilibria.rank import rank
-from gradlab.analysis.equilibria.rounding import EPS
+from gradlab.analysis.equilibria.rounding import EPS, gradient_rounding
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Lp, Square
 from gradlab.problem.networks import Convolutional, Dense, Residual
+from gradlab.problem.precision import rounding_unit
 from gradlab.problem.problem import Problem
 
 _CONVEX = (Square, Lp, Exponential, Logistic, CrossEntropy)
@@ -48,10 +51,12 @@ def affine(problem: Problem, weights: Any) -> Float[np.ndarray, "N C P"] | None:
         return here
     if isinstance(network, Dense | Convolutional | Residual):
         return None  # of two layers or more: products of weights
-    flat, unravel = ravel_pytree(weights)
+    unravel = ravel_pytree(weights)[1]
     generator = np.random.default_rng(5)
     for scale in (1.0, 1.0, 10.0):
-        other = np.asarray(problem.output_jacobian(unravel(scale * generator.standard_normal(size))))
+        other = np.asarray(
+            problem.output_jacobian(unravel(jnp.asarray(scale * generator.standard_normal(size))))
+        )
         if not np.isfinite(other).all() or (np.abs(other - here) > 64.0 * EPS * np.abs(here)).any():
             return None
     return here
@@ -60,6 +65,44 @@ def affine(problem: Problem, weights: Any) -> Float[np.ndarray, "N C P"] | None:
 def is_convex(problem: Problem, weights: Any) -> bool:
     """Whether L is convex: a convex loss of the library, and outputs affine in the weights."""
     return isinstance(problem.loss, _CONVEX) and affine(problem, weights) is not None
+
+
+def by_least_squares(problem: Problem, point: Polished, steps: int = 12) -> Polished:
+    """Newton steps of a convex L through its square root, for a point that polishing did not bring to rest.
+
+    With ℓ'' = QΛQᵀ a step solves min ‖Λ^½Qᵀ A δ + Λ^−½Qᵀℓ'‖² + λ‖W + δ‖² by singular values of a matrix that has only
+    the root of the Hessian's condition number. Steps are taken while ‖∇L‖ falls.
+    """
+    jacobian = affine(problem, point.weights)
+    if jacobian is None or not isinstance(problem.loss, _CONVEX):
+        return point
+    flat, unravel = ravel_pytree(point.weights)
+    roots, targets = decay_roots(problem, point.weights), np.asarray(problem.data.targets)
+    w, best = np.asarray(flat), point
+    for taken in range(1, steps + 1):
+        first, second = problem.loss.slopes(np.asarray(problem.outputs(unravel(jnp.asarray(w)))), targets)
+        values, vectors = np.linalg.eigh(second)
+        kept = values > 16.0 * EPS * values.max(axis=1, keepdims=True)
+        root = np.sqrt(np.where(kept, values, 1.0))
+        rows = np.where(kept, root, 0.0)[:, :, None] * np.einsum("nck,ncp->nkp", vectors, jacobian)
+        right = np.where(kept, np.einsum("nck,nc->nk", vectors, first) / root, 0.0).ravel()
+        matrix = np.concatenate([rows.reshape(len(right), -1), np.diag(roots)[roots > 0.0]])
+        sizes = np.abs(matrix).max(axis=0)
+        sizes = np.where(sizes > 0.0, sizes, 1.0)
+        right = np.concatenate([right, (roots * w)[roots > 0.0]])
+        if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
+            break
+        w = w - np.linalg.lstsq(matrix / sizes, right, rcond=None)[0] / sizes
+        weights = unravel(jnp.asarray(w))
+        norm, rounding = gradient_norm(problem, weights), gradient_rounding(problem, weights).bound
+        if not (norm < best.gradient or norm <= rounding):
+            break
+        moved = point.moved + float(np.linalg.norm(w - np.asarray(flat)))
+        why = f"‖∇L‖ = {norm:.1e}, its rounding {rounding:.1e}, by least squares"
+        best = Polished(weights, norm, rounding, moved, point.steps + taken, norm <= rounding, why)
+        if best.converged:
+            break
+    return best
 
 
 def infimum_at_infinity(problem: Problem, weights: Any) -> str | None:
@@ -105,7 +148,9 @@ def _separated(problem: Problem, jacobian: Float[np.ndarray, "N C P"]) -> str | 
     if found.status == 0 and -found.fun > 1e-6:
         seen = rows @ found.x
         if seen.min() >= -1e-12 * np.abs(rows @ np.diag(found.x)).sum(axis=1).max():
-            which = "all examples" if seen.min() > 1e-7 else f"{int((seen > 1e-7).sum())} of {len(seen)} margins"
+            which = (
+                "all examples" if seen.min() > 1e-7 else f"{int((seen > 1e-7).sum())} of {len(seen)} margins"
+            )
             return f"the data are separable ({which} gain along one direction): the infimum is at infinity"
     return None
 
@@ -131,10 +176,11 @@ def convex_kernel(problem: Problem, weights: Any) -> tuple[int, bool, str] | Non
     if isinstance(problem.loss, CrossEntropy):
         jacobian = jacobian - jacobian.mean(axis=1, keepdims=True)
     matrix = jacobian[:, :, free].reshape(-1, int(free.sum()))
-    return _nullity(matrix, exact=not isinstance(problem.loss, CrossEntropy))
+    unit = rounding_unit(problem.data.inputs)
+    return _nullity(matrix, not isinstance(problem.loss, CrossEntropy), unit)
 
 
-def _nullity(matrix: np.ndarray, exact: bool) -> tuple[int, bool, str]:
+def _nullity(matrix: np.ndarray, exact: bool, unit: float) -> tuple[int, bool, str]:
     """Columns less the rank, both of their own size; decided if the exact rank of the numbers is the same."""
     matrix = matrix[np.abs(matrix).max(axis=1, initial=0.0) > 0.0]
     columns = matrix.shape[1]
@@ -143,7 +189,18 @@ def _nullity(matrix: np.ndarray, exact: bool) -> tuple[int, bool, str]:
     found = rank(matrix, 4.0 * EPS * float(np.linalg.norm(matrix)))
     if not found.decided:
         return columns - found.rank, False, f"the rank of the data is undecided: {found.why}"
-    if exact and found.rank < min(matrix.shape) and (true := exact_rank(matrix)) is not None and true > found.rank:
+    if unit > EPS and (coarse := rank(matrix, 4.0 * unit * float(np.linalg.norm(matrix)))).rank < found.rank:
+        return (
+            columns - found.rank,
+            False,
+            f"the data come in single precision, at which their rank is {coarse.rank}; as numbers it is {found.rank}",
+        )
+    if (
+        exact
+        and found.rank < min(matrix.shape)
+        and (true := exact_rank(matrix)) is not None
+        and true > found.rank
+    ):
         return (
             columns - found.rank,
             False,

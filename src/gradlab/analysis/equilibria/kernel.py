@@ -12,12 +12,15 @@ from jaxtyping import Float
 
 from gradlab.analysis.equilibria.rank import rank
 from gradlab.analysis.equilibria.rounding import EPS, operations
+from gradlab.analysis.equilibria.shaking import entrywise
 from gradlab.analysis.equilibria.symmetry import symmetry_orbit
 from gradlab.analysis.landscape import critical_dimension
 from gradlab.problem.problem import Problem
 
 #: Entries of the Jacobian of the constraints (N C + decayed weights, P) beyond which it is not formed (0.4 GB).
 ENTRIES = 5e7
+#: Entries of the Jacobian up to which their rounding is measured, and the part of a column at which it is rounding.
+SHAKEN, BLURRED = 5e5, 1e-6
 #: The neighbour at which the generic rank is measured, relative to ‖W‖: far above rounding, well within a manifold.
 NEARBY = 1e-3
 #: The sine of the angle by which an explained direction may leave the numerical kernel.
@@ -120,6 +123,9 @@ def _fibre(
     flat, unravel = ravel_pytree(weights)
     start = np.asarray(flat)
     none = np.zeros((len(flat), 0))
+    if count := _blurred(problem, weights):
+        why = f"the outputs move with {count} of the weights by less than rounding (saturated units?)"
+        return none, 0.0, False, why
     rows = problem.data.inputs.shape[0] * problem.network.outputs
     if rows * len(flat) > ENTRIES:
         return (
@@ -147,6 +153,20 @@ def _fibre(
             f"the Jacobian of the outputs (and decay) has constant rank {at.rank}",
         )
     return none, 0.0, True, f"the Jacobian of the outputs (and decay) has rank {at.rank}, near by {by.rank}"
+
+
+def _blurred(problem: Problem, weights: Any) -> int:
+    """How many weights have a column of the Jacobian that is rounding, and not exactly zero."""
+    rows, size = problem.data.inputs.shape[0] * problem.network.outputs, problem.size
+    if rows * size > SHAKEN:
+        return 0
+    jacobian, error = entrywise(_output_jacobian, problem, weights)
+    seen, off = (np.linalg.norm(part.reshape(-1, size), axis=0) for part in (jacobian, error))
+    return int(np.sum((off > BLURRED * seen) & (off > 0.0)))
+
+
+def _output_jacobian(problem: Problem, weights: Any) -> Any:
+    return problem.output_jacobian(weights)
 
 
 def _constraints(problem: Problem, weights: Any) -> np.ndarray:

@@ -29,14 +29,17 @@ SHAKE = 2.0**-36
 DRAWS = 6
 
 #: Operations whose result is exact, or chosen among operands.
-_EXACT = frozenset(
-    "neg abs sign reshape transpose broadcast_in_dim squeeze expand_dims concatenate pad slice dynamic_slice rev "
-    "dynamic_update_slice gather scatter select_n convert_element_type reduce_max reduce_min max min copy copy_p "
-    "stop_gradient clamp iota split argmax argmin sort real imag device_put reduce_precision floor ceil round "
-    "optimization_barrier is_finite".split()
-)
+_EXACT = frozenset({
+    "neg", "abs", "sign", "reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims",
+    "concatenate", "pad", "slice", "dynamic_slice", "rev", "dynamic_update_slice", "gather", "scatter",
+    "select_n", "convert_element_type", "reduce_max", "reduce_min", "max", "min", "copy", "copy_p",
+    "stop_gradient", "clamp", "iota", "split", "argmax", "argmin", "sort", "real", "imag", "device_put",
+    "reduce_precision", "floor", "ceil", "round", "optimization_barrier", "is_finite",
+})  # fmt: skip
 #: Sums of many terms, of which each rounds.
-_SUMS = frozenset("dot_general reduce_sum conv_general_dilated cumsum reduce_window_sum scatter-add".split())
+_SUMS = frozenset(
+    ["dot_general", "reduce_sum", "conv_general_dilated", "cumsum", "reduce_window_sum", "scatter-add"]
+)
 #: Operations that hold a program, and where.
 _CALLS = frozenset(
     ["jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"]
@@ -103,7 +106,9 @@ def _shaken(function: Callable[..., Array], arguments: Any, size: Any, seed: Any
     return _run(program.jaxpr, program.consts, flat, _Shaker(size, seed))[0]
 
 
-def entrywise(function: Callable[..., Array], *arguments: Any, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray]:
+def entrywise(
+    function: Callable[..., Array], *arguments: Any, draws: int = DRAWS
+) -> tuple[np.ndarray, np.ndarray]:
     """An array-valued function of arrays, and the root mean square over draws of what one rounding moves each entry by.
 
     ``function`` is one that can be hashed, such as a function of a module; its arguments may hold anything else.

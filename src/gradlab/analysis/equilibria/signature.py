@@ -85,13 +85,17 @@ def _gradient(problem: Problem, weights: Any) -> Array:
     return _flat_gradient(problem, *ravel_pytree(weights))
 
 
-def gradient_entries(problem: Problem, weights: Any) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+def gradient_entries(
+    problem: Problem, weights: Any
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
     """∇L and a bound of the rounding of each of its entries."""
     gradient, moves = entrywise(_gradient, problem, weights)
     return gradient, operations(problem, weights) * moves
 
 
-def hessian_entries(problem: Problem, weights: Any) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
+def hessian_entries(
+    problem: Problem, weights: Any
+) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
     """∇²L and a bound of the rounding of each of its entries."""
     H, moves = entrywise(_hessian, problem, weights)
     moves = np.maximum(moves, moves.T)
@@ -178,7 +182,11 @@ def _at_equilibrium(
 
 @eqx.filter_jit
 def _changes(
-    problem: Problem, weights: Any, steps: Float[Array, "k P"], vectors: Float[Array, "k P"], d: Float[Array, " P"]
+    problem: Problem,
+    weights: Any,
+    steps: Float[Array, "k P"],
+    vectors: Float[Array, "k P"],
+    d: Float[Array, " P"],
 ) -> Float[Array, " k"]:
     """max over both signs of ‖D (H(W ± s) − H(W)) v‖."""
     flat, unravel = ravel_pytree(weights)
@@ -210,7 +218,12 @@ def own_bounds(
 
 
 def _relative(
-    H: np.ndarray, values: np.ndarray, bounds: np.ndarray, count: Inertia, scaled: np.ndarray, margins: np.ndarray
+    H: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
+    count: Inertia,
+    scaled: np.ndarray,
+    margins: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of a positive definite H with small *relative* errors, where that is better.
 

@@ -46,8 +46,8 @@ def lower(
     bends: Sequence[Float[np.ndarray, " P"]] | None = None,
 ) -> Witness | None:
     """The first point W ± t u + t² h that is lower than W by more than rounding, t from short to long, or None."""
-    flat, unravel = ravel_pytree(weights)
-    flat = np.asarray(flat)
+    vector, unravel = ravel_pytree(weights)
+    flat = np.asarray(vector)
     size = float(np.linalg.norm(flat)) or 1.0
     for k, u in enumerate(directions):
         length = float(np.linalg.norm(u))

@@ -21,10 +21,10 @@ from gradlab.problem.problem import Problem
 #: Lanczos 0.2 to 0.6 s. Beyond some ten seconds certainty about all of them has to be asked for.
 DENSE = 3000
 
-#: Few eigenvalues of a smaller matrix come from Lanczos where its products, some 40 and 14 for each wanted one, are this
-#: many times fewer than the P of the dense matrix. Processor seconds measured (tanh nets, 400 examples, four at each
-#: end, residuals within ``FEW`` · ‖A‖), dense and Lanczos: 340 weights 2.0 and 0.6, 656 0.6 and 0.8, 1 320 2.5 and 0.5,
-#: 2 180 6.7 and 0.8; there were 94 to 153 products.
+#: Few eigenvalues of a smaller matrix come from Lanczos where its products, some 40 and 14 for each wanted one, are
+#: this many times fewer than the P of the dense matrix. Processor seconds measured (tanh nets, 400 examples, four at
+#: each end, residuals within ``FEW`` · ‖A‖), dense and Lanczos: 340 weights 2.0 and 0.6, 656 0.6 and 0.8, 1 320 2.5 and
+#: 0.5, 2 180 6.7 and 0.8; there were 94 to 153 products.
 FEWER = 4
 #: The tolerance of few eigenvalues where all could have been had.
 FEW = 1e-10
