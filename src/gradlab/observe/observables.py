@@ -443,7 +443,8 @@ def _found(item: Any) -> Observable:
         )
     if item not in known:
         close = difflib.get_close_matches(item, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        names = ", ".join(name for name in known if not name.endswith("_bound"))
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {names}"
         raise ValueError(f"unknown observable {item!r}: {hint}")
     return known[item]()  # type: ignore[call-arg]
 
