@@ -31,4 +31,6 @@ def cases(key):
 
 
 KEPT = study(Claim("mine.kept", "Balancedness survives weight decay."), Kept, cases)
-SHRINKS = study(Claim("mine.shrinks", "Under weight decay λ it shrinks like e^{−2λt}."), Shrinks, cases)
+SHRINKS = study(
+    Claim("mine.kept-corrected", "Under weight decay λ it shrinks like e^{−2λt}."), Shrinks, cases
+)

@@ -79,9 +79,7 @@ STUDY = study(
     full={"count": 60},
     settings="dopri8 at 1e-10 until t = 3",
     figure=Figure(
-        Panel(
-            "lost", "t", "excess risk over that at the start", "time $t$", by=("scale",), log="y", lines=True
-        ),
+        Panel("lost", "t", "excess risk over that at the start", "time $t$", by=("scale",), log="y"),
         caption="The excess risk of some of the problems, by the size of their starts: one line for all.",
     ),
 )

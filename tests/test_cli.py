@@ -198,7 +198,9 @@ def test_a_piped_list_has_one_whole_line_a_claim() -> None:
 
 def test_at_a_terminal_open_claims_are_dim() -> None:
     shown = listing.table(entries.entries("cohen"))
-    assert [row.style == "dim" for row in shown.rows] == [not entries.built(one) for one in entries.entries("cohen")]
+    assert [row.style == "dim" for row in shown.rows] == [
+        not entries.built(one) for one in entries.entries("cohen")
+    ]
 
 
 FIELDS = {"id", "source", "statement", "verdict", "number", "tolerance", "hypotheses", "parts", "seconds"}

@@ -128,7 +128,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.claims.cases": ("Case", "case", "ensemble", "generator", "point"),
             "gradlab.claims.looks": ("Look",),
             "gradlab.claims.measured": ("NOT_ASKED", "Number", "at_least", "at_most", "equals"),
-            "gradlab.claims.study": ("Study", "study"),
+            "gradlab.claims.studies": ("Study", "study"),
             "gradlab.claims.plots": ("Figure", "Panel"),
             "gradlab.claims.judging": ("Verdict", "judge"),
             "gradlab.claims.ready": (

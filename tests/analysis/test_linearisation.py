@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,11 +13,9 @@ from gradlab.analysis.linearisation import (
     linearise,
     one_layer_mapping,
     scales,
-    slopes,
     unit,
     virtual_data,
 )
-from gradlab.problem.activations import polynomial
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Square
 from gradlab.problem.networks import Dense
@@ -63,6 +62,19 @@ def test_the_linear_flow_is_the_flow_of_a_quadratic_potential():
     np.testing.assert_allclose(linear(1e5, linear.centre), limit, rtol=1e-12)
 
 
+def test_the_result_computes_in_double_precision_whatever_jax_is_set_to():
+    problem = Problem(Dense((2, 1)), Square(half=True), Data([[1.0, 2.0], [0.5, 0.1]], [[1.0], [0.3]]), 0.1)
+    start = np.array([0.1, 1.0 / 3.0])
+    with jax.enable_x64(True):
+        linear = linearise(problem, (np.zeros((1, 2)),))
+        expected = np.asarray(linear(0.7, start)), np.asarray(linear.decay(0.7, start))
+    with jax.enable_x64(False):
+        other = linearise(problem, (np.zeros((1, 2)),))
+        found = np.asarray(other(0.7, start)), np.asarray(other.decay(0.7, start))
+    assert [one.dtype for one in found] == [np.float64, np.float64]
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("loss", [Square(), Square("mean", half=True)], ids=str)
 def test_virtual_data_have_the_residuals_the_gradient_and_at_zero_loss_the_hessian(loss):
     network, inputs = Dense((2, 3, 2), "tanh"), RNG.standard_normal((3, 2))
@@ -95,11 +107,6 @@ def test_scales_solve_their_equation_and_only_where_it_has_a_solution():
     np.testing.assert_allclose((c * np.exp(-a * c))[:3], s[:3], rtol=1e-14)
     # 2 · 1 > 1/e: the maximum of c e^{−2c} is 1/2e
     assert np.isnan(c[3:]).all()
-
-
-def test_the_slopes_of_a_cubic_are_its_derivatives():
-    value, first, second = slopes(polynomial((0.0, 1.0, 0.0, 0.2)), np.array([2.0]))
-    np.testing.assert_allclose((value[0], first[0], second[0]), (3.6, 3.4, 2.4))
 
 
 @pytest.mark.parametrize("image", [None, 0.0])

@@ -14,7 +14,7 @@ from gradlab.claims.cases import Case
 from gradlab.claims.claim import Claim
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import at_least, at_most
-from gradlab.claims.study import study
+from gradlab.claims.studies import study
 from gradlab.laboratory import report_progress
 
 CALLS = Path(__file__).with_suffix(".calls")

@@ -12,13 +12,13 @@ import gradlab.claims.cohen
 import gradlab.claims.notes
 from gradlab.claims import catalogue, entries
 from gradlab.claims.claim import Claim
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 
 WRITTEN = """
 from gradlab.claims.claim import Claim
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import at_most
-from gradlab.claims.study import study
+from gradlab.claims.studies import study
 
 class Seen(Look):
     @at_most(1.0)

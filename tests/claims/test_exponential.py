@@ -102,16 +102,16 @@ def test_where_the_uncoupled_equation_has_no_solution_or_two() -> None:
 
 def test_the_core_is_what_no_weak_separator_classifies() -> None:
     rows = np.vstack([np.hstack([TRIANGLE, np.zeros((3, 1))]), [[1.0, 5.0, 0.2], [0.0, -3.0, 1.0]]])
-    np.testing.assert_array_equal(non_separable.core(rows), [True, True, True, False, False])
-    np.testing.assert_array_equal(non_separable.core(rows[3:]), [False, False])
+    np.testing.assert_array_equal(exponential.core(rows), [True, True, True, False, False])
+    np.testing.assert_array_equal(exponential.core(rows[3:]), [False, False])
     turned = rows @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
-    np.testing.assert_array_equal(non_separable.core(turned), non_separable.core(rows))
+    np.testing.assert_array_equal(exponential.core(turned), exponential.core(rows))
 
 
 def test_the_triangle_regularises_a_component_beside_its_misclassified_point() -> None:
     at = np.array([np.log(4.0) / 3.0, 0.0])
     np.testing.assert_allclose(
-        non_separable.minimiser(TRIANGLE, non_separable.span_basis(TRIANGLE)), at, atol=1e-13
+        exponential.minimiser(TRIANGLE, exponential.span_basis(TRIANGLE)), at, atol=1e-13
     )
     with jax.enable_x64(True):
         look = point(exponential.linear((TRIANGLE, np.ones(3))), at, draw=1).look(non_separable.Printed)

@@ -12,7 +12,7 @@ import pytest
 
 from gradlab.claims import catalogue
 from gradlab.claims.keeping import Result, compare_with, load, save
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.claims.verification import verify
 from gradlab.store.disk import Disk
 

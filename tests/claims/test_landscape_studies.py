@@ -14,7 +14,7 @@ from gradlab.analysis.solutions import minimum_norm
 from gradlab.claims.chitour import classifier, gradient, landscape, normal_hyperbolicity
 from gradlab.claims.judging import NOT_MET, REFUTED, SUPPORTED, Verdict
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense

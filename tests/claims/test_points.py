@@ -23,7 +23,7 @@ from gradlab.claims.memo90 import (
 )
 from gradlab.claims.notes import deep_hessian
 from gradlab.claims.problems import teachers
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Loss, Square
 from gradlab.problem.networks import Dense

@@ -18,12 +18,13 @@ import worlds
 from gradlab.claims import catalogue
 from gradlab.claims.cases import Case, case, point
 from gradlab.claims.judging import NOT_MET, REFUTED, SUPPORTED, Verdict
-from gradlab.claims.looks.flows import Orbit
+from gradlab.claims.looks.flows import FlowRecords
 from gradlab.claims.memo112.normalised_flow import Equations, PolarFlow, PrintedFlow
 from gradlab.claims.problems import polar
 from gradlab.dynamics.charts import NormalisedFlow, Polar
-from gradlab.dynamics.clocks import LogLoss
+from gradlab.dynamics.clocks import LogLoss, Time
 from gradlab.laboratory import at, run
+from gradlab.observe.local import values_and_gradients
 from gradlab.problem.activations import polynomial
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Square
@@ -69,12 +70,11 @@ def with_momentum(one: Case) -> Case:
     problem, given = one.problem, one.trajectory
     if "t" not in given:
         return one
-    gradient = jax.jit(lambda v: problem.ravel(problem.gradient(problem.unravel(v))))
     start, times = given["weights"].values[0], given["t"].values
 
     def field(t: float, y: np.ndarray) -> np.ndarray:
         w, v = np.split(y, 2)
-        return np.concatenate([v, -v - np.asarray(gradient(w))])
+        return np.concatenate([v, -v - values_and_gradients(problem, w[None])[1][0]])
 
     found = solve_ivp(field, (0.0, times[-1]), np.concatenate([start, 0.0 * start]), t_eval=times, rtol=1e-8)
     rows = (given["weights"].dims, found.y[: start.size].T)
@@ -88,19 +88,15 @@ def test_momentum_called_flow_is_outside_the_hypotheses(claim: str) -> None:
     assert worlds.true_verdict(claim).verdict == SUPPORTED
 
 
-@pytest.mark.parametrize("kind", ["another chart", "another clock", "long"])
+@pytest.mark.parametrize("kind", ["another chart", "another clock"])
 def test_a_gradient_flow_in_another_chart_or_clock_is_one(kind: str) -> None:
     data = Data([[1.0, 0.3], [-0.2, 1.0], [0.4, 0.8]], [1.0, 1.0, 1.0])
     problem = Problem(Dense((2, 2, 1), "identity"), Exponential(), data)
     start = (np.array([[0.5, 0.1], [-0.2, 0.7]]), np.array([[0.6, 0.8]]))
-    if kind == "another clock":
-        seen = run(
-            gl.GradientFlow(problem), start, [1.0, 5.0, 40.0], clock=LogLoss(), observables=(), keep="all"
-        )
-    else:
-        flow = NormalisedFlow(problem) if kind == "another chart" else gl.GradientFlow(problem)
-        times = [0.5, 2.0, 9.0] if kind == "another chart" else [1.0, 1e3, 1e6]
-        seen = run(flow, start, times, observables=(), keep="all")
+    flow = NormalisedFlow(problem) if kind == "another chart" else gl.GradientFlow(problem)
+    clock = LogLoss() if kind == "another clock" else Time()
+    records = [0.5, 1.0, 2.0] if kind == "another clock" else [1.0, 1e2, 1e4]
+    seen = run(flow, start, records, clock=clock, solver="dopri8", observables=(), keep="all")
     assert judged("memo112.lemma1", case(problem, seen, net="linear")).verdict == SUPPORTED
 
 
@@ -114,9 +110,9 @@ def test_another_pace_is_none(pace: float) -> None:
         observables=(),
         keep="all",
     )
-    look = Orbit(problem, seen.assign(log_t=seen["log_t"] + np.log(pace)), {})
+    look = FlowRecords(problem, seen.assign(log_t=seen["log_t"] + np.log(pace)), {})
     assert look.gradient_flow.value > 0.05 + look.gradient_flow.error
-    assert Orbit(problem, seen, {}).gradient_flow.value < 1e-3
+    assert FlowRecords(problem, seen, {}).gradient_flow.value < 1e-3
 
 
 # memo112, Lemma 1 ---------------------------------------------------------------------------------------------
@@ -128,7 +124,7 @@ def test_the_rates_of_a_scalar_net_of_degrees_two_and_one() -> None:
     assert np.allclose(look.degrees, (2.0, 1.0), rtol=1e-14)
     assert np.allclose(look.rates, [[-1152.0, -576.0]], rtol=1e-14)
     assert np.allclose(look.sizes, 576.0, rtol=1e-14)
-    assert look.as_printed == pytest.approx(0.5, rel=1e-14)
+    assert look.as_printed.value == pytest.approx(0.5, rel=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +169,7 @@ def logistic(pace: float = 1.0) -> Case:
 
 def test_the_logistic_orbit_is_that_of_the_printed_system_and_no_other() -> None:
     assert looked("memo112.normalised-flow", logistic()).orbit.value < 1e-8
-    for pace in (0.9, 1.001):
+    for pace in (1.001, 1.01):
         found = {
             part.id: part.verdict
             for part in judged("memo112.normalised-flow", logistic(), logistic(pace)).parts
@@ -276,9 +272,9 @@ def test_a_monomial_net_has_the_weighted_form_and_not_the_printed_one() -> None:
     network = Dense((2, 2, 1), polynomial((0.0, 0.0, 1.0)))
     look = looked("notes.homogeneity", homogeneity(network, 1.0, 2.0, 0.5, -1.0, 1.0, 3.0))
     assert max(look.product.value, look.euler.value) < 1e-14
-    assert look.unweighted == pytest.approx(1.0)
+    assert look.unweighted.value == pytest.approx(1.0)
     assert look.shown()["layer_ratio"][1] == pytest.approx([2.0, 1.0])
-    assert look.tanh > 0.9
+    assert look.tanh.value > 0.9
 
 
 def _quadratic(weights: Any, x: Any) -> Any:

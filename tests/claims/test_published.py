@@ -28,9 +28,7 @@ def results() -> list[Result]:
 
 def test_every_claim_is_published_over_five_seeds() -> None:
     assert [record["id"] for record in RECORDS] == catalogue.ids()
-    assert {record["id"]: sorted(record["seeds"]) for record in RECORDS} == dict.fromkeys(
-        catalogue.ids(), ["0", "1", "2", "3", "4"]
-    )
+    assert [record["id"] for record in RECORDS if sorted(record["seeds"]) != list("01234")] == []
 
 
 def test_nothing_that_is_asked_was_changed_since() -> None:

@@ -14,7 +14,7 @@ from gradlab.claims.cases import Case, case, ensemble, point
 from gradlab.claims.claim import Claim
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
-from gradlab.claims.study import study
+from gradlab.claims.studies import study
 from gradlab.laboratory.second import second, shaken
 
 CLAIM = Claim("mine.example", "An example.")
@@ -125,7 +125,9 @@ class TestTwoLooks:
 
 
 class TestRuns:
-    @pytest.mark.parametrize("flow", [gl.GradientFlow, lambda problem: gl.GradientDescent(problem, np.full(1, 0.1))])
+    @pytest.mark.parametrize(
+        "flow", [gl.GradientFlow, lambda problem: gl.GradientDescent(problem, np.full(1, 0.1))]
+    )
     def test_an_ensemble_is_solved_twice_and_the_solves_differ(self, flow) -> None:
         start = (np.asarray([[0.3, -0.2]]),)
         solver = gl.Adaptive("tsit5", 1e-9) if flow is gl.GradientFlow else "auto"

@@ -21,7 +21,7 @@ from gradlab import laboratory
 from gradlab.claims import catalogue
 from gradlab.claims.judging import SUPPORTED
 from gradlab.claims.keeping import Result
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.claims.verification import key, verify
 
 #: What the command line does, as far as an interrupt is concerned.

@@ -18,8 +18,8 @@ from gradlab.claims.claim import Claim, Repair, Sentence
 from gradlab.claims.keeping import Result
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import at_least, at_most
-from gradlab.claims.study import Study
-from gradlab.claims.study import study as made
+from gradlab.claims.studies import Study
+from gradlab.claims.studies import study as made
 from gradlab.report import drawing, mathematics, numbers, page
 
 EVIL = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'

@@ -20,7 +20,7 @@ import xarray as xr
 from gradlab.claims import catalogue
 from gradlab.claims.cases import Case
 from gradlab.claims.judging import REFUTED, SUPPORTED, Verdict
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.claims.verification import key
 from gradlab.laboratory.second import COARSE
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from worlds import World, doubled_decay, doubled_ends, drift, moved_ends, noisy, orbit, seen, shifted_hessian
 
 from gradlab.claims.cases import Case
 from gradlab.claims.looks.exponential import ExponentialNet
 from gradlab.claims.notes import srebro
+from gradlab.claims.problems.exponential import core, span_basis
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
+from worlds import World, doubled_decay, doubled_ends, drift, moved_ends, noisy, orbit, seen, shifted_hessian
 
 
 def turned(vector: np.ndarray, by: float) -> np.ndarray:
@@ -42,7 +43,7 @@ def turned_svm(by: float = 1e-3) -> World:
 def again(
     name: str, *, noisy: bool = False, decay: float = 0.0, tolerance: float = 1e-10, mark: float = 1.0
 ) -> World:
-    """The same start run again: with a decay that the study is not told of, at another tolerance, cut at a part of τ."""
+    """The same start run again: with a decay that is not told, at another tolerance, or cut at a part of τ."""
 
     def changed(case: Case) -> Case:
         if "weights" not in case.trajectory:
@@ -118,8 +119,6 @@ def no_core_beside() -> World:
     """Separated points that have not moved away: the end has no part beside the span of the core."""
 
     def change(rows: np.ndarray, case: Case) -> np.ndarray:
-        from gradlab.claims.memo90.non_separable import core, span_basis
-
         net = ExponentialNet(case.problem, case.trajectory, {}).net
         S = span_basis(net.rows[core(net.rows)])
         rows = rows.copy()

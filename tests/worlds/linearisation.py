@@ -8,12 +8,12 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 import xarray as xr
-from worlds import World, noisy, seen, shifted_hessian
 
 from gradlab.analysis.power_map import PowerMap
 from gradlab.claims.cases import Case
 from gradlab.claims.measured import Number
 from gradlab.laboratory.second import COARSE
+from worlds import World, noisy, seen, shifted_hessian
 
 # Conjugacies ------------------------------------------------------------------------------------------------
 

@@ -165,7 +165,7 @@ class Conjugacy:
             return np.concatenate([-slope, np.ones((len(here), 1))], axis=1) * speed[:, None]
 
         begin = np.concatenate([x, np.zeros((len(x), 1))], axis=1)
-        end = _solve(rate, begin, 1.0, tolerance, self._scale(x, 1))
+        end = _solve(rate, begin, 1.0, tolerance, self._scale(x))
         return end[:, :-1] * np.exp(self.values * end[:, -1:])
 
     def _bounded(self, x: np.ndarray, tolerance: float) -> np.ndarray:
@@ -188,7 +188,7 @@ class Conjugacy:
 
             state = np.concatenate([x, np.zeros((len(x), size + 1))], axis=1)
             for _ in range(PIECES):
-                state = _solve(rate, state, span / PIECES, tolerance, self._scale(x, size + 1))
+                state = _solve(rate, state, span / PIECES, tolerance, self._scale(x))
                 if not np.isfinite(state).all() or (np.linalg.norm(state[:, :size], axis=1) >= outer).all():
                     break
             shift += state[:, size:-1]
@@ -223,7 +223,7 @@ class Conjugacy:
         def rate(state: np.ndarray) -> np.ndarray:
             return times[:, None] * self._slope(state)
 
-        return _solve(rate, sphere, 1.0, tolerance, self._scale(u, 0))
+        return _solve(rate, sphere, 1.0, tolerance, self._scale(u))
 
     # The flow, and what is to be conjugate -----------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Conjugacy:
     ) -> Float[np.ndarray, "B P"]:
         """φ_t(x) for displacements; ``times`` is one number or one a sample, of any sign."""
         each = np.broadcast_to(np.asarray(times, dtype=np.float64), (len(x),))
-        return _solve(lambda state: -each[:, None] * self._slope(state), x, 1.0, tolerance, self._scale(x, 0))
+        return _solve(lambda state: -each[:, None] * self._slope(state), x, 1.0, tolerance, self._scale(x))
 
     def samples(self, count: int, reach: float = 0.9, seed: int = 0) -> Float[np.ndarray, "count P"]:
         """Displacements in random directions, at radii between a tenth of and ``reach`` times the ball's."""
@@ -273,8 +273,10 @@ class Conjugacy:
         gap = (images[1:] - linear).reshape(-1, x.shape[1])
         return gap, np.linalg.norm(linear, axis=2).ravel(), kept
 
-    def _scale(self, x: np.ndarray, more: int) -> float:
-        return float(np.min(np.linalg.norm(x, axis=1), initial=self.radius))
+    def _scale(self, x: np.ndarray) -> float:
+        """The least |x|, to which tolerances are relative, but not below what rounding of W* and of ∇L there leaves."""
+        rounding = float(np.finfo(np.float64).eps) * max(1.0, float(np.linalg.norm(self.centre))) / FINE
+        return max(float(np.min(np.linalg.norm(x, axis=1), initial=self.radius)), rounding)
 
 
 # Building ----------------------------------------------------------------------------------------------------

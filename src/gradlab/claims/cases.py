@@ -51,10 +51,16 @@ class Case:
         """The case seen by a class of looks; what two classes of one file compute alike is computed once."""
         look = kind(self.problem, self.trajectory, self.facts)
         # a printed claim and its corrected form stand in one file and see the same things
-        shared = self._seen.setdefault(kind.__module__, {})
+        shared = self._seen.setdefault(kind if _overrides(kind) else kind.__module__, {})
         shared.update({name: value for name, value in vars(look).items() if name not in shared})
         look.__dict__ = shared
         return look
+
+
+def _overrides(kind: type) -> bool:
+    """Whether a class changes what a class above it defines: then what that computes is not the same."""
+    own = {name for name in vars(kind) if not name.startswith("__")} - {"setting", "speaks_of", "shown"}
+    return any(own & vars(above).keys() for above in kind.__mro__[1:])
 
 
 def _shaken(problem: Any) -> Any:
@@ -67,8 +73,14 @@ def _shaken(problem: Any) -> Any:
 
 def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:
     """A case that says its facts: they are its label, and variables by which a figure groups."""
-    words = [value if isinstance(value, str) else f"{name} = {value}" for name, value in facts.items()]
+    words = [
+        value if isinstance(value, str) else f"{name} = {_short(value)}" for name, value in facts.items()
+    ]
     return Case(", ".join(words), problem, trajectory, facts)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def point(problem: Any, vector: np.ndarray, **facts: Any) -> Case:

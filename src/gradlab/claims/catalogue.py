@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gradlab.claims.entries import CORRECTED, SOURCES, UnknownClaim, built, entries, nearest
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 
 _ROOM = Path(__file__).parent
 

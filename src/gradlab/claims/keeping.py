@@ -17,7 +17,7 @@ import xarray as xr
 from gradlab.claims import catalogue
 from gradlab.claims.claim import Claim, Measure
 from gradlab.claims.judging import Verdict
-from gradlab.claims.study import Study
+from gradlab.claims.studies import Study
 from gradlab.store.disk import Disk, in_words
 
 ERROR = "error"

@@ -52,8 +52,8 @@ class Measured:
             )
         self.of, self.__doc__ = of, of.__doc__
         self.key = f"{of.__module__}.{of.__qualname__}"
-        words = {"statement": " ".join(statement.split()).rstrip("."), "why": " ".join(why.split())}
-        self.measure = Measure(of.__name__, **words, **limit)
+        said, reason = " ".join(statement.split()).rstrip("."), " ".join(why.split())
+        self.measure = Measure(of.__name__, said, why=reason, **limit)
 
     def __get__(self, look: Any, kind: type | None = None) -> Any:
         if look is None:

@@ -58,7 +58,10 @@ class Panel:
 
     def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
         """The panel of a collected dataset, the deciding case of a measure ringed."""
-        y, rows = dataset[self.y].values, dict(list(self._rows(dataset).items())[: self.most])
+        y, rows = dataset[self.y].values, self._rows(dataset)
+        # a group of which nothing is asked has no points, and no place in the legend
+        rows = {name: which for name, which in rows.items() if np.isfinite(y[which]).any()} or rows
+        rows = dict(list(rows.items())[: self.most])
         y = y if self.floor is None else np.maximum(y, self.floor)
         options: Any = {"log": self.log, "axes": axes, "reference": self.reference, "title": self.title}
         if self.x is None:
@@ -75,8 +78,8 @@ class Panel:
                     x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options
                 )
             return
-        pairs = [{name: values[which].ravel() for name, which in rows.items()} for values in (x, y)]
-        figures.scatter(*pairs, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)
+        across, over = ({name: values[which].ravel() for name, which in rows.items()} for values in (x, y))
+        figures.scatter(across, over, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)
         deciding = {part.id: part.case for part in verdict.parts}.get(self.y)
         if deciding is not None and y.ndim == 1 and np.ndim(x) == 1:
             where = int(np.flatnonzero(dataset["case"].values == deciding)[0])

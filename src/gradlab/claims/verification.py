@@ -22,7 +22,7 @@ from gradlab.claims import catalogue
 from gradlab.claims.cases import Case, collect
 from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
-from gradlab.claims.study import Budget, Study
+from gradlab.claims.studies import Budget, Study
 from gradlab.laboratory import PROGRESS, Progress
 from gradlab.store.identity import environment
 
@@ -68,8 +68,18 @@ def verify(
     finished: dict[str, Result] = {}
     with closing(_outcomes(groups, budget, seed, jobs, progress)) as outcomes:
         for study, outcome in outcomes:
-            asked = {"claim": study.claim, "measures": study.measures, "settings": study.settings}
-            result = Result(study, **asked, **vars(outcome), seed=seed, provenance=provenance)
+            result = Result(
+                study,
+                study.claim,
+                study.measures,
+                study.settings,
+                outcome.verdict,
+                outcome.dataset,
+                outcome.seconds,
+                outcome.error,
+                seed,
+                provenance,
+            )
             finished[study.claim.id] = result
             if on_result is not None:
                 on_result(result)

@@ -17,7 +17,7 @@ from gradlab.cli.errors import Interrupted, say
 
 if TYPE_CHECKING:
     from gradlab.claims.keeping import Result
-    from gradlab.claims.study import Budget, Study
+    from gradlab.claims.studies import Budget, Study
 
 #: A stored set of verdicts of every claim is some hundred kilobytes.
 _LARGEST = 64 << 20

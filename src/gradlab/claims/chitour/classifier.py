@@ -29,6 +29,7 @@ descent (500 steps) on 12; 40 random splits a pair for the errors.
 
 from functools import cached_property, partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ from gradlab.claims.cases import ensemble, generator
 from gradlab.claims.looks.one_layer import NoDecay
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.problems import one_layer
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.descent import GradientDescent
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
@@ -169,7 +170,7 @@ class Classifier(NoDecay):
 def learning_curve(X, Y, rank, splits=SPLITS):
     """Residuals and errors of least squares, training and new, of shape (size, split)."""
     random, (vectors, classes) = np.random.default_rng(0), _classes(Y)
-    found = {name: [] for name in ("train", "new", "train_wrong", "new_wrong")}
+    found: dict[str, list[Any]] = {name: [] for name in ("train", "new", "train_wrong", "new_wrong")}
     for size in SIZES:
         n = max(2, round(size * rank))
         order = random.permuted(np.tile(np.arange(len(X)), (splits, 1)), axis=1)
@@ -251,7 +252,12 @@ def figure(dataset, verdict):
             seen = (low > 1e-12) | bool(suffix)  # a perfect fit has no place on a logarithmic axis
             lines[label] = np.where(seen, middle, np.nan)
             bands[label] = (np.where(seen, low, np.nan), np.where(seen, high, np.nan))
-        options = {"bands": bands, "markers": True, "log": "x" if suffix else "xy", "reference": reference}
+        options: Any = {
+            "bands": bands,
+            "markers": True,
+            "log": "x" if suffix else "xy",
+            "reference": reference,
+        }
         figures.curves(SIZES, lines, "training images over rank of the pixels", ylabel, axes=axes, **options)
     return figures.with_caption(
         drawn,

@@ -16,16 +16,17 @@ so that a value in no list would not be near one by chance.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from gradlab.analysis.landscape import critical_values, of_problem, search
+from gradlab.analysis.landscape import critical_values, search
 from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import CriticalPoints, WidePoints
 from gradlab.claims.measured import NOT_ASKED, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -164,7 +165,7 @@ def cases(key, *, widths, starts, rounds):
     rng = generator(key)
     for draw in range(rounds):
         for name, problem in _problems(rng, widths):
-            net = of_problem(problem)
+            net = linear_net.landscape_of(problem)
             searched = [net.flat(one.layers) for one in search(net, rng, starts)]
             constructed = linear_net.stratum_points(net, np.random.default_rng(0))
             vectors = np.concatenate([constructed, *(one[None] for one in searched), np.zeros((1, net.size))])
@@ -193,7 +194,7 @@ FIGURE = Figure(
     caption="Critical values, constructed and found by search, against the nearest value of the printed list (left) "
     "and of the corrected one (right). The grey line is equality. With ½ in front of the loss both lists are one.",
 )
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"widths": WIDTHS, "starts": 6, "rounds": 1},
     "full": {"starts": 24, "rounds": 3},
     "few": {"widths": WIDTHS[:1], "starts": 2},

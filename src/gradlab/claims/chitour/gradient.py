@@ -15,6 +15,7 @@ Points so near a critical one that rounding is more than a tenth of the toleranc
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from gradlab.claims.looks.linear_net import LinearNet, ratio
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -52,7 +53,7 @@ class Shared(LinearNet):
 
         None instead of the last where the shapes do not fit.
         """
-        net, found = of_problem(self.problem), []
+        net, found = linear_net.landscape_of(self.problem), []
         for layers, gradient in zip(self.matrices, self.slopes[1], strict=True):
             if net.gradient_rounding(layers) < 0.1 * TOLERANCE * np.linalg.norm(gradient):
                 M = (self.targets - self.inputs @ end_to_end(layers).T).T @ self.inputs
@@ -60,8 +61,8 @@ class Shared(LinearNet):
                     (net.path(layers, j + 1, self.depth), net.path(layers, 0, j)) for j in range(self.depth)
                 ]
                 fits = all(path.shape[0] == path.shape[1] for pair in paths for path in pair)
-                bare = flat([above @ M @ below for above, below in paths]) if fits else None
-                found.append((-gradient, flat([above.T @ M @ below.T for above, below in paths]), bare))
+                bare = flat(tuple(above @ M @ below for above, below in paths)) if fits else None
+                found.append((-gradient, flat(tuple(above.T @ M @ below.T for above, below in paths)), bare))
         return found
 
     def worst(self, gap):
@@ -209,7 +210,7 @@ FIGURE = Figure(
     caption="Entries of the printed gradient against automatic differentiation of F = ‖Y − WX‖², each problem in units "
     "of its largest entry; the grey line is equality.",
 )
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"plans": PLANS, "rounds": 1},
     "full": {"rounds": 8},
     "few": {"plans": (*PLANS[::6], PLANS[16])},

@@ -15,6 +15,7 @@ exactly, over a fixed time 1 + O(η), with 0.15 as everywhere in gradlab.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from gradlab.claims.cases import ensemble, generator
 from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import Number, at_least, at_most, equals
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.descent import GradientDescent
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import run
@@ -182,7 +183,7 @@ def _sweeps(drawn):
     flow = GradientDescent(stack([problem for problem in problems for _ in halvings]), np.concatenate(etas))
     seen = run(flow, weights, records, observables=(), keep="all", members=len(weights[0]), refine=True)
     for i, eta in enumerate(etas):
-        found = {"sweep_eta": ("eta", eta)}
+        found: dict[str, Any] = {"sweep_eta": ("eta", eta)}
         for side in ("", "_coarse"):
             kept = seen[f"weights{side}"].values.reshape(len(records) + 1, len(problems), SWEEP, -1)[:, i]
             found[f"sweep_once{side}"] = (("eta", "weight"), kept[1])

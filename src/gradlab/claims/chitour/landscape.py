@@ -34,7 +34,7 @@ from gradlab.claims.cases import generator
 from gradlab.claims.looks.linear_net import WidePoints
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 
 #: Radius of the ball in which lower and higher values are sought, and how far beyond rounding they must be.
 RADIUS, MARGIN = 0.1, 1e3
@@ -74,14 +74,13 @@ class Shared(WidePoints):
         signs, size = inertia(values, bound), float(np.abs(values).max(initial=0.0)) or 1.0
         rest = np.linalg.norm(net.residual(layers)) / np.linalg.norm(net.targets @ net.inputs.T)
         level = max(net.value(layers) / (net.factor * np.sum(net.targets**2)), rest)
-        ranks = [landscape.ranks(net, layers, 1, last) for last in (net.depth, net.depth - 1)]
+        r, r_Z = (landscape.ranks(net, layers, 1, last) for last in (net.depth, net.depth - 1))
         falls = rises = dimension = orbit = np.nan
-        if ranks[0] < net.widths[-1]:
+        if r < net.widths[-1]:
             falls, rises = self.sides(layers, rng)
             dimension, orbit = self.dimension_at(layers)
-        criterion = landscape.is_strict(net, layers)
-        least = values[0] / size, bound / size
-        return _Seen(*ranks, level, falls, rises, *least, signs, dimension, orbit, criterion)
+        least, error, strict = values[0] / size, bound / size, landscape.is_strict(net, layers)
+        return _Seen(r, r_Z, level, falls, rises, least, error, signs, dimension, orbit, strict)
 
     def sides(self, layers, rng):
         """How far F falls and rises within the radius, in roundings of F."""
@@ -244,7 +243,7 @@ def cases(key, *, shapes, rotations, rounds):
         for widths in shapes:
             for turned in rotations:
                 problem = linear_net.reduced(rng, widths, turned)
-                vectors = linear_net.stratum_points(landscape.of_problem(problem), rng)
+                vectors = linear_net.stratum_points(linear_net.landscape_of(problem), rng)
                 facts = {
                     "H": len(widths) - 2,
                     "widths": str(widths),
@@ -285,7 +284,7 @@ def figure(dataset, verdict):
     )
 
 
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"shapes": SHAPES, "rotations": (False, False, True, True), "rounds": 1},
     "full": {"rounds": 8},
     "few": {"shapes": (*SHAPES[:2], SHAPES[3]), "rotations": (True,)},

@@ -24,7 +24,6 @@ import numpy as np
 from gradlab.analysis.equilibria.inertia import inertia
 from gradlab.analysis.landscape import (
     local_dimension,
-    of_problem,
     pattern_of,
     seen_dimension,
     shallow_dimension,
@@ -34,7 +33,7 @@ from gradlab.claims.looks.linear_net import ReducedPoints
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -144,7 +143,7 @@ def cases(key, *, widths, rotations, rounds):
     rng = generator(key)
     for draw in range(rounds):
         for where, kind, problem in list(_problems(rng, widths, rotations)):
-            vectors = linear_net.stratum_points(of_problem(problem), rng)
+            vectors = linear_net.stratum_points(linear_net.landscape_of(problem), rng)
             facts = {
                 "where": where,
                 "kind": kind,

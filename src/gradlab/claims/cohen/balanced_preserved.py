@@ -24,7 +24,7 @@ from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.problem.losses import Square
 
@@ -85,15 +85,15 @@ class Balanced(LinearFlow):
 
         IᵀI = IIᵀ, without rounding.
         """
-        return self.defects[0] if self.facts.get("start") == "identity" else NOT_ASKED
+        return self.defects[0] if self.facts.get("layers") == "identity" else NOT_ASKED
 
     def shown(self):
         relative = self.defects / np.where(self.square_norms > 0.0, self.square_norms, 1.0)
         return {
             "t": ("record", self.time),
             "relative_defect": ("record", np.maximum(relative, 1e-18)),
-            "scale": ("scale", SCALES),
-            "scale_defect": ("scale", self.drawn[0].mean(axis=1)),
+            "scale": ("step", SCALES),
+            "scale_defect": ("step", self.drawn[0].mean(axis=1)),
         }
 
 
@@ -136,7 +136,7 @@ def cases(key, *, plans):
         data = [("random", "repeated", "deficient")[i // 2 % 3] for i in range(len(starts))]
         problems = [linear_net.regression(rng, widths, Square("mean"), 14, x) for x in data]
         weights = [_start(rng, widths, kind, i // 2) for i, kind in enumerate(starts)]
-        facts = [{"start": k, "widths": str(widths), "X": data[i], "draw": i} for i, k in enumerate(starts)]
+        facts = [{"layers": k, "widths": str(widths), "X": data[i], "draw": i} for i, k in enumerate(starts)]
         yield from ensemble(GradientFlow, zip(problems, weights, facts, strict=True), RECORDS)
 
 
@@ -159,9 +159,8 @@ STUDY = study(
             "scale s of Gaussian weights",
             by=("widths",),
             log="xy",
-            lines=True,
         ),
-        Panel("relative_defect", "t", "defect / Σ‖W‖²", "t", by=("start",), log="y", lines=True),
+        Panel("relative_defect", "t", "defect / Σ‖W‖²", "t", by=("layers",), log="y"),
         caption="The largest ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖. Near-zero weights are balanced in absolute terms only (left, "
         "order 2); the flow keeps the absolute defect, so they become balanced relative to their size as they grow "
         "(right; zeros are drawn at 1e-18).",

@@ -31,7 +31,7 @@ from gradlab.claims.looks.linear_net import LinearFlow, ratio
 from gradlab.claims.measured import Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.end_to_end import EndToEndFlow
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
@@ -205,20 +205,18 @@ STUDY = study(
         Panel(
             "balanced layers",
             "t",
-            "balanced: distance to the end-to-end flow",
+            "distance, balanced layers",
             "t",
             by=("depth",),
             log="y",
-            lines=True,
         ),
         Panel(
             "unbalanced layers",
             "t",
-            "unbalanced: distance to the end-to-end flow",
+            "distance, unbalanced layers",
             "t",
             by=("depth",),
             log="y",
-            lines=True,
         ),
         caption="The product of the layers against dW/dt = −P_W[∇ℓ(W)]: balanced layers follow it, unbalanced ones of "
         "the same product do not (some cases of each depth, relative to the largest ‖W‖).",

@@ -21,11 +21,12 @@ import numpy as np
 
 from gradlab.analysis import linear_nets
 from gradlab.claims.cases import generator, point
+from gradlab.claims.looks.linear_net import ratio
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe.local import values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Logistic, Square
@@ -102,6 +103,8 @@ class Origin(Look):
         left, values, right = np.linalg.svd(self.moment)
         u, v, factor = left[:, 0], right[0], self.slope ** (self.depth - 1)
         worth = abs(factor) * float(values[0])
+        if not worth > 0.0:
+            return np.nan, np.nan, np.inf
         bend = self.curvature(np.outer(rows @ v, u) * factor)
         s = 0.1 * worth / bend if bend > 0.0 else 1.0
         if not network.linear:
@@ -134,14 +137,14 @@ class Origin(Look):
         return float(np.max(np.asarray(self.problem.decay)))
 
     @at_least(1e-6, role="hypothesis")
-    def pull(self) -> float:
+    def pull(self) -> Number:
         """‖G‖ over Σ‖∇ℓ_n‖‖x_n‖.
 
         Rounding leaves 1e-15 of a sum that vanishes.
         """
         given, rows = self.pulls
         parts = float(np.sum(np.linalg.norm(given, axis=1) * np.linalg.norm(rows, axis=1)))
-        return float(np.linalg.norm(self.moment, 2)) / parts if parts > 0.0 else 0.0
+        return Number(ratio(float(np.linalg.norm(self.moment, 2)), parts), len(rows) * EPS)
 
     @at_most(1e-12, sentence="origin", exact=True)
     def rest(self) -> float:
@@ -149,7 +152,7 @@ class Origin(Look):
 
         Products with exact zeros.
         """
-        return float(np.linalg.norm(self.gradient(self.end)) / np.linalg.norm(self.moment, 2))
+        return ratio(float(np.linalg.norm(self.gradient(self.end))), float(np.linalg.norm(self.moment, 2)))
 
     @at_most(1e-10, sentence="origin")
     def spectrum(self) -> Number:
@@ -194,10 +197,10 @@ class Origin(Look):
     def told(self, eigenvalue) -> Number:
         """In the unit of eigenvalues, with the rounding of an eigendecomposition: none where ∇²L = 0."""
         rounding = self.size * EPS * float(np.abs(self.values).max())
-        return Number(float(eigenvalue) / self.unit, rounding / self.unit, exact=True)
+        return Number(ratio(float(eigenvalue), self.unit), ratio(rounding, self.unit), exact=True)
 
     def shown(self):
-        size = self.unit / abs(self.slope)
+        size = self.unit / abs(self.slope) or 1.0
         spectra = {"values": ("weight", self.values / size), "predicted": ("weight", self.predicted / size)}
         return spectra | {"layers": self.depth}
 

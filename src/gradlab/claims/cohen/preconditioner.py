@@ -24,7 +24,7 @@ from gradlab.claims.looks.linear_net import LinearNet, ratio
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.losses import Square
 
 ROUNDING = 1e-10
@@ -188,7 +188,7 @@ class Preconditioner(LinearNet):
 
 
 def _gram(layers):
-    total = 0.0
+    total = np.zeros((layers[-1].shape[0] * layers[0].shape[1],) * 2)
     for j, layer in enumerate(layers):
         above = end_to_end(layers[j + 1 :]) if j + 1 < len(layers) else np.eye(layer.shape[0])
         below = end_to_end(layers[:j]) if j else np.eye(layer.shape[1])

@@ -14,7 +14,6 @@ from gradlab.analysis.solutions import HardMargin, LimitConstants, soudry_consta
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.laboratory.second import COARSE
-from gradlab.problem.problem import Problem
 
 
 class ExponentialNet(Look):
@@ -82,7 +81,7 @@ class DecayedNet(ExponentialNet):
         away = float(np.linalg.norm(self.weights[0] - self.solution.weights)) / self.solution.norm
         return float(np.exp(-self.net.decay * self.time[-1])) * away
 
-    def off(self, problem: Problem) -> Number:
+    def off(self, problem: Any) -> Number:
         """‖−∇L(w) − (Σ x_n e^{−w·x_n} − λw)‖ at the end, over the sizes of the terms."""
         # in units of λ, beside which squares of 1e-290 are no numbers
         rows, w, decay = self.net.rows, self.end, self.net.decay

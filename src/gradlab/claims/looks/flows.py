@@ -20,7 +20,7 @@ from gradlab.observe.observables import Observable
 from gradlab.problem.problem import Problem
 
 #: Steps from a record to the next, at most; the error of one of Euler's, over the longest way, and where rest begins.
-MOST, STEP, REST = 20000, 1e-3, 1e-3
+MOST, STEP, REST = 50000, 1e-2, 1e-3
 #: Physical time up to which another flow is run beside a given trajectory.
 HORIZON = 1e6
 
@@ -39,7 +39,7 @@ def _speeds(problem: Problem, vectors: Any, ends: Any) -> Any:
 
 @eqx.filter_jit
 def _followed(problem: Problem, vectors: Any, begins: Any, ends: Any, allowed: Any) -> Any:
-    """The gradient flow from every record to the time of the next one: the midpoint rule, Euler's error ≤ allowed a step.
+    """The gradient flow from every record to the time of the next one, by midpoint steps of which Euler's err so much.
 
     NaN where MOST steps do not arrive.
     """
@@ -84,7 +84,7 @@ class Unit(Observable):
         return jnp.max(jnp.abs(jnp.stack(norms) - 1.0))
 
 
-class Orbit(Look):
+class FlowRecords(Look):
     """A trajectory, or points without dynamics, of which nothing is asked that a flow would have to show."""
 
     @cached_property
@@ -107,7 +107,7 @@ class Orbit(Look):
 
         It tells flows from what is none, whatever the clock and the chart: momentum, another pace of a layer, noise or
         a step that is not small miss by tenths; a solver at tolerance 1e-4, and a midpoint rule whose steps are held so
-        short that Euler's are off by 1e-3 of the way, by less. What is finer is for the parts to see.
+        short that Euler's are off by 1e-2 of the way, by less. What is finer is for the parts to see.
         """
         if not self.flows:
             return NOT_ASKED
@@ -129,8 +129,8 @@ class Orbit(Look):
     def beside(self, flow: Callable[[], Flow], pace: float = 1.0) -> Beside | None:
         """The orbit of another flow from the same start: the one that was run beside, or run here, t times ``pace``."""
         if "beside_weights" in self.trajectory:
-            seen = self.trajectory["beside_weights"].values
-            return Beside(seen, np.zeros_like(seen), self.trajectory["beside_unit"].values)
+            given = self.trajectory["beside_weights"].values
+            return Beside(given, np.zeros_like(given), self.trajectory["beside_unit"].values)
         if not self.flows:
             return None
         count = int(np.searchsorted(self.log_time, np.log1p(HORIZON)))

@@ -1,4 +1,4 @@
-"""Layers as norms and directions, W_k = ρ_k V_k: norms along a trajectory, rounding of an output, the other chart."""
+"""Layers as norms and directions, W_k = ρ_k V_k: norms along a trajectory, and the rounding of an output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.claims.looks.flows import Orbit
+from gradlab.claims.looks.flows import FlowRecords
 from gradlab.observe.layers import layer_norms, layer_of
 from gradlab.problem.networks import Network
 
 
-class Layers(Orbit):
+class LayerRecords(FlowRecords):
     """A trajectory or points, layer by layer."""
 
     @cached_property
@@ -27,7 +27,7 @@ class Layers(Orbit):
         return layer_norms(self.layer, self.weights)
 
 
-def operations(network: Network) -> int:
+def additions(network: Network) -> int:
     """Additions behind one output, about: what multiplies eps in its rounding error."""
     return 2 * sum(sum(leaf.shape) for leaf in jax.tree.leaves(network.shapes()))
 

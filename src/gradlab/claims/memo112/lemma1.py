@@ -30,11 +30,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import case, ensemble, generator
-from gradlab.claims.looks.polar import Layers, operations, relative
+from gradlab.claims.looks.polar import LayerRecords, additions, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_inner
@@ -72,7 +72,7 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
 _at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
 
 
-class Shared(Layers):
+class Shared(LayerRecords):
     """dρ_k²/dt = −2⟨W_k, ∂L/∂W_k⟩ at every record, (records, K), every ρ_k² over the degree of its layer."""
 
     @cached_property
@@ -106,7 +106,7 @@ class Shared(Layers):
     def euler_rounding(self) -> float:
         """Rounding of f and ⟨W_k, ∂f/∂W_k⟩, some eps of f(|W|, |x|), over max |f| of the record; none of f = 0."""
         sizes, f = np.max(self.local["size"], axis=(1, 2)), np.max(np.abs(self.local["f"]), axis=(1, 2))
-        return operations(self.problem.network) * EPS * relative(sizes * (f > 0.0), f)
+        return additions(self.problem.network) * EPS * relative(sizes * (f > 0.0), f)
 
     @property
     def defect(self) -> Number:
@@ -133,7 +133,7 @@ class Shared(Layers):
         seen, sizes = self.local, self.sizes
         lost = np.sum(np.abs(seen["slope"]) * np.abs(seen["size"]), axis=(-2, -1))[:, None]
         # a net that is dead on all inputs has no rate, and no rounding either
-        lost = operations(self.problem.network) * EPS * 2.0 * np.max(self.fitted) * lost * (sizes > 0.0)
+        lost = additions(self.problem.network) * EPS * 2.0 * np.max(self.fitted) * lost * (sizes > 0.0)
         rounding = relative(lost, sizes)
         gap = relative(np.ptp(self.rates / self.degrees, axis=1)[:, None], sizes)
         return Number(gap, 2.0 * rounding, float(np.clip(100.0 * rounding, 1e-8, 1e-3)))
@@ -147,7 +147,7 @@ class Shared(Layers):
         return Number(float(moved), 2.0 * EPS, 1e-6 if self.problem.network.smooth else 1e-3)
 
     @at_least(0.05, sentence="rate", role="control")
-    def decayed(self) -> float | None:
+    def decayed(self) -> Number | None:
         """The same difference with weight decay λ_k = k/K in addition, relative to its largest term.
 
         The terms 2λ_kρ_k²/d_k are equal only if ρ_k² is proportional to d_k/λ_k; of one layer nothing is asked.
@@ -157,7 +157,8 @@ class Shared(Layers):
             return NOT_ASKED
         terms = 2.0 * self.lengths**2 * (np.arange(count) + 1) / count / self.degrees
         rates = -2.0 * layer_inner(self.layer, self.weights, self.local["decayed"])
-        return float(np.max(np.ptp(rates / self.degrees, axis=1) / np.max(terms, axis=1)))
+        worst = np.max(np.ptp(rates / self.degrees, axis=1) / np.max(terms, axis=1))
+        return Number(float(worst), additions(self.problem.network) * EPS)
 
     def shown(self):
         start = np.abs(self.rates[0])
@@ -198,12 +199,12 @@ class Corrected(Shared):
         return bool(np.ptp(self.fitted) > 0.5)
 
     @at_least(1e-3, role="hypothesis")
-    def positive(self) -> float:
+    def positive(self) -> Number:
         """The least degree d_k fitted to all records.
 
         The lemma divides by it; a degree is a whole number.
         """
-        return float(np.min(self.fitted))
+        return Number(float(np.min(self.fitted)), self.euler_rounding)
 
     @at_most(1e-8, role="hypothesis")
     def homogeneous(self) -> Number:
@@ -233,7 +234,7 @@ class Corrected(Shared):
         return self.moved()
 
     @at_least(0.25, sentence="equal")
-    def as_printed(self) -> float | None:
+    def as_printed(self) -> Number | None:
         """Where degrees differ: (max_k − min_k)/max_k of |dρ_k²/dt| itself, at the record where its terms cancel least.
 
         It is 1 − d_min/d_max ≥ ½, of which half is asked.
@@ -242,10 +243,10 @@ class Corrected(Shared):
             return NOT_ASKED
         sizes, terms = np.abs(self.rates), self.sizes[:, 0]
         most = int(np.argmax(np.max(sizes, axis=1) / np.where(terms > 0.0, terms, np.inf)))
-        return relative(np.ptp(sizes[most]), np.max(sizes[most]))
+        return Number(relative(np.ptp(sizes[most]), np.max(sizes[most])), self.rate.error)
 
     @at_least(0.25, sentence="equal")
-    def parts_ways(self) -> float | None:
+    def parts_ways(self) -> Number | None:
         """Where degrees differ, along a flow: (max_k − min_k)/max_k of |ρ_k²(t) − ρ_k²(0)|, at the largest change.
 
         As for the rates, whose integrals these are; equal norms do not stay equal.
@@ -254,7 +255,9 @@ class Corrected(Shared):
             return NOT_ASKED
         moved = np.abs(self.lengths**2 - self.lengths[0] ** 2)
         most = int(np.argmax(np.max(moved, axis=1)))
-        return relative(np.ptp(moved[most]), np.max(moved[most]))
+        largest = float(np.max(moved[most]))
+        rounding = relative(4.0 * EPS * np.max(self.lengths[most] ** 2), largest)
+        return Number(relative(np.ptp(moved[most]), largest), rounding)
 
 
 IMAGE, Z2 = (1, 4, 4), polynomial((0, 0, 1))
@@ -310,7 +313,7 @@ def _figure(rates: str, caption: str) -> Figure:
     against = (r"$|d\rho_L^2/dt|$ of the last layer", r"$|d\rho_k^2/dt|$" + r"$/d_k$" * (rates == "divided"))
     return Figure(
         Panel("first_change", "last_change", axis[1], axis[0], by=("net",), diagonal=True),
-        Panel(rates, "last", against[1], against[0], by=("net",), log="xy", diagonal=True),
+        Panel(rates, "last", against[1], against[0], log="xy", diagonal=True),
         caption=caption,
     )
 

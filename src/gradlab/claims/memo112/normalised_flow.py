@@ -30,11 +30,11 @@ from jaxtyping import Array, Bool
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.flows import Beside
-from gradlab.claims.looks.polar import Layers, operations, relative
+from gradlab.claims.looks.polar import LayerRecords, additions, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.charts import NormalisedFlow, Polar
 from gradlab.dynamics.flow import Flow
 from gradlab.laboratory import at
@@ -149,7 +149,7 @@ class Equations:
             self.sides[name] = of(left - printed), of(left), size
         # Rounding of ρf_n − y_n, of some eps (ρ‖x_n‖ + |y_n|).
         lengths = np.linalg.norm(np.asarray(problem.data.inputs).reshape(N, -1), axis=1)
-        lost = operations(problem.network) * EPS * (rho * lengths + np.abs(y)) @ slopes
+        lost = additions(problem.network) * EPS * (rho * lengths + np.abs(y)) @ slopes
         whole, scalar = relative(lost, terms), relative(np.max(lost), terms_of_f)
         self.rounding = {name: scalar if name in _SCALAR else whole for name in right}
         euler = layer_inner(layer, jacobian, seen["v"]) - f[:, None]
@@ -166,7 +166,7 @@ class Equations:
         return min(relative(gap, np.maximum(left, 1e-6 * size)) for gap, left, size in sides)
 
 
-class PolarFlow(Layers):
+class PolarFlow(LayerRecords):
     """The equations at every record, there and at equal norms, and the orbit of the printed system beside the given."""
 
     setting = "one output, the square loss, no decay"
@@ -215,12 +215,14 @@ class PolarFlow(Layers):
         return float(np.min(self.lengths))
 
     @at_most(1e-8, role="hypothesis")
-    def degree_one(self) -> float:
+    def degree_one(self) -> Number:
         """max_{k,n} |⟨V_k, ∂f_n/∂V_k⟩ − f_n| relative to max_n ‖∂f_n/∂V_k‖.
 
         Euler's identity holds to rounding, or fails by O(1).
         """
-        return max(point.euler for points in self.points for point in points)
+        every = [point for points in self.points for point in points]
+        rounding = max(point.rounding["eq2"] for point in every)
+        return Number(max(point.euler for point in every), rounding)
 
     @at_most(1e-9, sentence="mean")
     def eq2(self) -> Number:
@@ -286,14 +288,17 @@ class PolarFlow(Layers):
         )
 
     @at_least(1e-2, sentence="product", role="control")
-    def unequal(self) -> float | None:
+    def unequal(self) -> Number | None:
         """The least |lhs − rhs|/|lhs| of eqs. 3, 5 and 7 where the norms differ, at the worst record.
 
         For eq. 5 it is 1 − (geometric over arithmetic mean of ρ_k^{−2}) ≥ 0.03 for 2 to 5 layers of which two differ
         by half.
         """
-        found = [point.miss() for point in self.points[0] if spread(point.norms) >= UNEQUAL]
-        return max(found, default=NOT_ASKED)
+        found = [point for point in self.points[0] if spread(point.norms) >= UNEQUAL]
+        if not found:
+            return NOT_ASKED
+        worst = max(found, key=Equations.miss)
+        return Number(worst.miss(), max(worst.rounding.values()))
 
     def shown(self):
         if self.printed is None:
@@ -320,9 +325,7 @@ def cases(key, *, draws, rounds, still):
         drawn = polar.starts(rng, name, draws)
         equal = jnp.asarray([facts["norms"] == "equal" for *_, facts in drawn])
         solver = polar.GROUPS[name].solver
-        yield from polar.side_by_side(
-            lambda problem, equal=equal: PrintedFlow(problem, equal), drawn, RECORDS, solver
-        )
+        yield from polar.side_by_side(partial(PrintedFlow, equal=equal), drawn, RECORDS, solver)
     for name in still:
         network, count, loss = STILL[name]
         depth = len(network.layers(network.shapes()))

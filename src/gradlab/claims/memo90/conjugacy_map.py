@@ -18,9 +18,10 @@ a component by its exponent; the norm, of the largest component, keeps the toler
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
-from gradlab.analysis.conjugacy import Conjugacy, hyperbolicity
+from gradlab.analysis.conjugacy import hyperbolicity
 from gradlab.analysis.equilibria.minimising import descend
 from gradlab.analysis.linearisation import linearise
 from gradlab.analysis.power_map import Between, PowerMap, between, power_map
@@ -36,7 +37,7 @@ from gradlab.claims.looks.linearisation import (
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems.linear_net import rotation
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic
 from gradlab.problem.networks import Dense
@@ -71,8 +72,8 @@ class ConjugacyMap(Solved):
         return list(zip(self.problem, (self.end, self.trajectory["other_weights"].values), strict=True))
 
     @cached_property
-    def built(self) -> tuple[Conjugacy, Conjugacy] | None:
-        """The conjugacies of both nets."""
+    def built(self) -> Any:
+        """The conjugacies of both nets, None where one has none."""
         first, second = (conjugated(*place) for place in self.places)
         if first is None or second is None or (first.values <= 0.0).any() or (second.values <= 0.0).any():
             return None
@@ -86,7 +87,7 @@ class ConjugacyMap(Solved):
     @property
     def between_nets(self) -> Between:
         """k."""
-        return between(*self.built, self.power)
+        return between(self.built[0], self.built[1], self.power)
 
     @property
     def logs(self) -> np.ndarray:
@@ -111,13 +112,13 @@ class ConjugacyMap(Solved):
         return Number(float(np.max(value)), EPS * bound)
 
     @at_least(1.0, role="hypothesis")
-    def positive(self) -> float:
+    def positive(self) -> Number:
         """The least eigenvalue of both Hessians over the size below which it is zero to rounding.
 
         The memo adds decay to have it so; the size is 1e3 P eps ‖H‖.
         """
-        values = [np.asarray(linearise(one, one.unravel(at)).values) for one, at in self.places]
-        return float(min(one[0] / hyperbolicity(one)[1] for one in values))
+        values = [np.asarray(linearise(one, one.unravel(jnp.asarray(at))).values) for one, at in self.places]
+        return Number(float(min(one[0] / hyperbolicity(one)[1] for one in values)), 1e-3)
 
     @at_most(1e-6, sentence="conjugates")
     @where_built
@@ -202,10 +203,10 @@ class ConjugacyMap(Solved):
     def shown(self):
         if self.built is None:
             return {}
-        x, p = np.linspace(-1.0, 1.0, 401), np.sort(self.power.exponents)[[0, -1], None]
-        power = np.sign(x) * np.abs(x) ** p
-        eigenvalues = {"mu": ("weight", self.power.mu), "nu": ("weight", self.power.nu)}
-        return eigenvalues | {"x": ("place", x), "least": ("place", power[0]), "most": ("place", power[1])}
+        smallest = np.exp(-self.logs)
+        read = np.log(self.power(smallest)) / np.log(smallest)
+        found = {"mu": self.power.mu, "nu": self.power.nu, "exponent": self.power.exponents, "read": read}
+        return {name: ("weight", values) for name, values in found.items()}
 
 
 EXAMPLES = 8
@@ -259,9 +260,16 @@ STUDY = study(
     settings=section(__doc__, "Pairs"),
     figure=Figure(
         Panel("nu", "mu", r"$\nu_i$", r"$\mu_i$", by=("pair",), log="xy", diagonal=True),
-        Panel("most", "x", "$h(x)$, greatest exponent", "$x$", by=("pair",), lines=True, most=4),
-        Panel("least", "x", "$h(x)$, least exponent", "$x$", by=("pair",), lines=True, most=4),
-        caption="Left: eigenvalues at the two equilibria of every pair; on the line they match. Beside: eq. 47 for the "
-        "greatest and the least exponent of some pairs: a flat point or a kink at 0 unless ν = μ.",
+        Panel(
+            "read",
+            "exponent",
+            r"$\log h(x)/\log x$ at the smallest $x$",
+            r"$\nu_i/\mu_i$",
+            by=("pair",),
+            log="xy",
+            diagonal=True,
+        ),
+        caption="Left: eigenvalues at the two equilibria of every pair; on the line they match. Right: how eq. 47 goes "
+        "to 0 with x: flat where ν > μ, with a vertical tangent where ν < μ, a diffeomorphism at 1 only.",
     ),
 )

@@ -24,7 +24,7 @@ from gradlab.claims.looks.points import OverparametrisedPoint
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import teachers
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe import local
 from gradlab.problem.activations import smooth_relu
 from gradlab.problem.losses import Exponential

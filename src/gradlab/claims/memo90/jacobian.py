@@ -35,7 +35,7 @@ from gradlab.claims.looks.field_points import ONE_OUTPUT, SEVERAL_OUTPUTS, Field
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net, teachers
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square

@@ -35,7 +35,7 @@ from gradlab.claims.looks.regularised import RegularisedPoint
 from gradlab.claims.measured import EPS, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import regularised, teachers
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe import local
 from gradlab.problem.activations import leaky_relu, polynomial, smooth_relu
 from gradlab.problem.losses import Exponential, Logistic, Square

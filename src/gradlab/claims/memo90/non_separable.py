@@ -17,75 +17,42 @@ either the larger. d = 4, N = 12: 6 with one point minus a positive combination 
 everything and one point is misclassified; 4 the same of rank 3; and 6 whose core of 5 points spans a plane, the other
 7 separated. A core is found by linear programming.
 
-Tolerances. Where the core is everything what is left falls like e^{−ρt}, ρ the least curvature at the minimiser, ρt ≥ 60
-here: 1e-6 is allowed. Beside S the pull is 1/t times constants: P_S w is off by C/t = C·3e-4 and the Hessian beside S of
-that size: 1e-2 is allowed for C < 30. Margins of the separated points are log t + O(1): half of log t is asked.
+Tolerances. Where the core is everything what is left falls like e^{−ρt}, ρ the least curvature at the minimiser, ρt ≥
+60 here: 1e-6 is allowed. Beside S the pull is 1/t times constants: P_S w is off by C/t = C·3e-4 and the Hessian beside
+S of that size: 1e-2 is allowed for C < 30. Margins of the separated points are log t + O(1): half of log t is asked.
 """
 
 from functools import cached_property
 
 import numpy as np
-import scipy.optimize
 
 from gradlab.analysis.one_layer import linear_exponential
-from gradlab.analysis.paths import regularised_exponential
 from gradlab.claims.cases import ensemble, generator
 from gradlab.claims.looks.exponential import ExponentialNet
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.problems.exponential import (
+    core,
+    curvatures,
+    minimiser,
+    one_error,
+    partly_separable,
+    span_basis,
+)
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 
 T = 3e3
 #: Eigenvalues of the Hessian below this part of the largest are no curvature, and singular values of the data none.
 NONE = 1e-6
-#: −log of a decay that changes a minimiser by less than rounding.
-FADED = 100.0
-
-
-def core(rows: np.ndarray) -> np.ndarray:
-    """Which points every weak separator leaves on its border, (N,) bool.
-
-    max Σ s_n with x_n·v ≥ s_n, 0 ≤ s_n ≤ 1: separators add and scale, so that s_n is 1 wherever it can be positive.
-    |v| is bounded, lest rounding of x_n be separated.
-    """
-    sizes = np.linalg.norm(rows, axis=1)
-    unit = rows / np.where(sizes > 0.0, sizes, 1.0)[:, None]
-    N, d = rows.shape
-    answer = scipy.optimize.linprog(
-        np.append(np.zeros(d), -np.ones(N)),
-        A_ub=np.hstack([-unit, np.eye(N)]),
-        b_ub=np.zeros(N),
-        bounds=[(-1e5, 1e5)] * d + [(0.0, 1.0)] * N,
-        method="highs",
-    )
-    return np.asarray(answer.x[d:] < 0.5)
-
-
-def span_basis(rows: np.ndarray) -> np.ndarray:
-    """An orthonormal basis (d, r) of the span of the rows."""
-    if not len(rows):
-        return np.zeros((rows.shape[1], 0))
-    _, values, right = np.linalg.svd(rows, full_matrices=False)
-    return right[values > NONE * max(values[0], 1e-300)].T
-
-
-def minimiser(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """The minimiser of Σ e^{−x_n·w} on the span of ``basis``, for points that are all core: decay e^{−100} is none."""
-    return basis @ regularised_exponential(rows @ basis, np.ones(len(rows)), log_decay=-FADED).weights
 
 
 def _beside(basis: np.ndarray) -> np.ndarray:
     """A basis (d, d − r) of the orthogonal complement."""
     left = np.linalg.svd(basis, full_matrices=True)[0] if basis.shape[1] else np.eye(len(basis))
     return left[:, basis.shape[1] :]
-
-
-def _curvatures(rows: np.ndarray, w: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Eigenvalues of Σ x xᵀ e^{−x·w} on the span of ``basis``."""
-    return np.linalg.eigvalsh(basis.T @ (rows.T * np.exp(-rows @ w)) @ rows @ basis)
 
 
 class Shared(ExponentialNet):
@@ -146,7 +113,7 @@ class Shared(ExponentialNet):
         """
         if not self.inner.all():
             return NOT_ASKED
-        return float(np.exp(-_curvatures(self.net.rows, self.target, self.S)[0] * self.time[-1]))
+        return float(np.exp(-curvatures(self.net.rows, self.target, self.S)[0] * self.time[-1]))
 
     @at_most(1e-6, sentence="finite")
     def finite(self) -> Number | None:
@@ -291,42 +258,15 @@ class Corrected(Shared):
         return moved / (1.0 + float(np.linalg.norm(self.end)))
 
 
-def _one_error(random: np.random.Generator, N: int, d: int, rank: int) -> np.ndarray:
-    """Signed points (N, d) of which all are core and exactly one is misclassified at the minimiser."""
-    while True:
-        basis = np.linalg.qr(random.standard_normal((d, rank)))[0]
-        direction = basis @ random.standard_normal(rank)
-        direction /= np.linalg.norm(direction)
-        rows = random.standard_normal((N, rank)) @ basis.T
-        rows *= np.where(rows @ direction >= 0.0, 1.0, -1.0)[:, None]
-        rows[0] = -random.uniform(0.1, 1.0, N - 1) @ rows[1:] / N
-        S = span_basis(rows)
-        w = minimiser(rows, S)
-        values = _curvatures(rows, w, S)
-        # the slowest rate times T, far beyond what rounding sees
-        if np.sum(rows @ w < 0.0) == 1 and values[0] > 0.02 and values[-1] < 10.0:
-            return rows
-
-
-def _partly(random: np.random.Generator) -> np.ndarray:
-    """A core of 5 points in a plane of four dimensions, and 7 points that are separated beside it."""
-    turned = np.linalg.qr(random.standard_normal((4, 4)))[0]
-    inner = np.hstack([_one_error(random, 5, 2, 2), np.zeros((5, 2))])
-    outer = random.standard_normal((7, 4))
-    outer[:, 2:] *= np.sign(outer[:, 2:] @ np.array([0.6, 0.8]))[:, None]
-    outer[:, 2:] += np.array([0.6, 0.8])
-    return np.vstack([inner, outer]) @ turned.T
-
-
 def cases(key, *, lines, errors, plane, partly, draws):
     """Problems on a line, and in four dimensions."""
     random = generator(key)
     for i in range(draws):
         pairs = zip(*random.uniform(0.5, 3.0, (2, lines)), strict=True)
         yield from _runs(random, [("line", np.array([[-a], [b]])) for a, b in pairs], i)
-        members = [("one error", _one_error(random, 12, 4, 4)) for _ in range(errors)]
-        members += [("rank 3", _one_error(random, 12, 4, 3)) for _ in range(plane)]
-        members += [("partly separable", _partly(random)) for _ in range(partly)]
+        members = [("one error", one_error(random, 12, 4, 4)) for _ in range(errors)]
+        members += [("rank 3", one_error(random, 12, 4, 3)) for _ in range(plane)]
+        members += [("partly separable", partly_separable(random)) for _ in range(partly)]
         yield from _runs(random, members, i)
 
 
@@ -350,8 +290,8 @@ def _panel(name, ylabel, **reference):
 FIGURE = Figure(
     _panel("beside errors", "curvature beside the misclassified points", nothing=NONE),
     _panel("beside core", "curvature beside the span of the core", tolerance=1e-2),
-    caption="Largest eigenvalue of the Hessian, relative. Left: at the equilibrium it does not vanish beside the span of the "
-    "misclassified points, as the print has it. Right: it does beside the span of the core (1/t, or rounding).",
+    caption="Largest eigenvalue of the Hessian, relative. Left: at the equilibrium it does not vanish beside the span "
+    "of the misclassified points, as the print has it. Right: it does beside the span of the core (1/t, or rounding).",
 )
 BUDGETS = {
     "quick": {"lines": 8, "errors": 6, "plane": 4, "partly": 6, "draws": 1},

@@ -32,7 +32,7 @@ from gradlab.claims.looks import Look
 from gradlab.claims.looks.points import count
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe.layers import layer_of
 from gradlab.observe.local import automatic_hessian
 from gradlab.problem.activations import Activation, Standard, polynomial, smooth_relu
@@ -85,9 +85,10 @@ class Shared(Look):
         return found
 
     @cached_property
-    def slopes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def slopes(self) -> tuple[np.ndarray, ...]:
         """f, f', f'' of one unit at every z_n = wᵀx_n."""
-        sigma, z = _activation(self.problem.network), np.asarray(self.problem.data.inputs) @ self.end
+        sigma: Any = _activation(self.problem.network)
+        z = np.asarray(self.problem.data.inputs) @ self.end
         return tuple(sigma.derivative(z, order) for order in range(3))
 
     @cached_property

@@ -1,8 +1,8 @@
 """memo90.regularised-exp-form: equations 24 and 25, and the closed form of the regularised equilibrium.
 
-What is printed. Flow ẇ = −∇(L + λ|w|²) = Σ y_n x_n e^{−y_n x_n·w} − λw (24; that is the flow of λ/2 |w|²: a factor of two
-in the name of λ), Hessian of −L −Σ x_n x_nᵀ e^{…} − λ (25), the equilibrium Σ x_n e^{−x_n·w} = λw "which can be solved by
-w = Σ k_n x_n with e^{−k_n x_n·Σ_j x_j} = k_n λ". y_n is absorbed in x_n.
+What is printed. Flow ẇ = −∇(L + λ|w|²) = Σ y_n x_n e^{−y_n x_n·w} − λw (24; that is the flow of λ/2 |w|²: a factor of
+two in the name of λ), Hessian of −L −Σ x_n x_nᵀ e^{…} − λ (25), the equilibrium Σ x_n e^{−x_n·w} = λw "which can be
+solved by w = Σ k_n x_n with e^{−k_n x_n·Σ_j x_j} = k_n λ". y_n is absorbed in x_n.
 
 With w = Σ k_j x_j the equation says k_n λ = e^{−x_n·Σ_j k_j x_j}: the print has k_n in the place of k_j under the sum.
 The two agree where x_n·Σ_j (k_j − k_n) x_j = 0 for all n, so for orthogonal points, for points with equal k, and for
@@ -11,11 +11,12 @@ equation has two solutions or none (none for λ < e|c_n|); the study takes the n
 
 Settings. 24 runs of 40/λ, λ = 1, 1e-2, 1e-4 (dopri8 at 1e-10), N, d = 6, 8: orthogonal, equal k, separable, rank 3.
 
-Tolerances. Limits as in notes.regularised-exp. The printed form is closed, k_n = W(c_n/λ)/c_n with Lambert's W: w is known
-to eps |log λ| of Σ|k_n|‖x_n‖; 1e-6 of ‖w‖ is allowed. (25) is a sum of N products: N eps, 1e-12 allowed.
+Tolerances. Limits as in notes.regularised-exp. The printed form is closed, k_n = W(c_n/λ)/c_n with Lambert's W: w is
+known to eps |log λ| of Σ|k_n|‖x_n‖; 1e-6 of ‖w‖ is allowed. (25) is a sum of N products: N eps, 1e-12 allowed.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 from scipy.special import lambertw
@@ -25,7 +26,7 @@ from gradlab.claims.looks.exponential import DecayedNet, DecayPrinted
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 
@@ -181,8 +182,8 @@ FIGURES = {
     Printed: Figure(
         _panel("closed_form", "printed: uncoupled"),
         _panel("coupled", "coupled equations"),
-        caption=f"{CAPTION}Left: k from the printed equation (1 where it has no solution), right only for orthogonal points "
-        "and equal k. Right: k from the coupled equations.",
+        caption=f"{CAPTION}Left: k from the printed equation (1 where it has no solution), right only for orthogonal "
+        "points and equal k. Right: k from the coupled equations.",
     ),
     Corrected: Figure(
         _panel("coupled", "coupled equations"),
@@ -190,7 +191,7 @@ FIGURES = {
         caption=f"{CAPTION}Left: k from the coupled equations. Right: in closed form, for orthogonal points.",
     ),
 }
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"decays": (1.0, 1e-2, 1e-4), "each": 2, "draws": 1},
     "full": {"draws": 5},
     "few": {"decays": (1.0, 1e-2), "each": 1},

@@ -31,7 +31,7 @@ from gradlab.claims.looks.regularised import RegularisedPoint
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import regularised
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe.local import local
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square

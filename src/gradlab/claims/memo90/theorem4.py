@@ -25,7 +25,7 @@ from gradlab.claims.looks.points import SquareZero, count
 from gradlab.claims.measured import NOT_ASKED, Number, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import teachers
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense

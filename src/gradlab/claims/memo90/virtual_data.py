@@ -18,6 +18,7 @@ entries of a deep net's Hessian move by O(1) per unit of |W|.
 """
 
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from gradlab.claims.cases import case, ensemble, generator
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import second
@@ -112,14 +113,15 @@ class Shared(Look):
 
     def apart(self) -> Number:
         """lim ‖φ_t(W_0 + δv) − ψ_t(W_0 + δv)‖/δ, the largest over times, its bar from the last extrapolation."""
-        flows = [np.asarray(self.linear(time, self.nearby[:, 0])) for time in self.time]
+        flows = [np.asarray(self.linear(time, jnp.asarray(self.nearby[:, 0]))) for time in self.time]
         gaps = self.nearby - np.stack(flows, axis=1)
         limit, bar = _extrapolated(gaps / (np.asarray(DELTAS)[:, None, None] * np.linalg.norm(self.end)))
-        return Number(*(float(np.max(np.linalg.norm(part, axis=1))) for part in (limit, bar)))
+        found, error = (float(np.max(np.linalg.norm(part, axis=1))) for part in (limit, bar))
+        return Number(found, error + 8.0 * EPS / DELTAS[0])
 
     def shown(self):
         moved = np.maximum(np.max(np.abs(self.changes), axis=1), 1e-16)
-        return {"moved": ("delta", moved), "delta": ("delta", np.asarray(DELTAS))}
+        return {"moved": ("delta", moved), "distance": ("delta", np.asarray(DELTAS))}
 
 
 class Printed(Shared):
@@ -208,7 +210,7 @@ def cases(key, *, plans, members):
         largest = [np.linalg.eigvalsh(automatic_hessian(*one))[-1] for one in drawn]
         aside = [(step := random.standard_normal(one.size)) / np.linalg.norm(step) for one, _ in drawn]
         with jax.enable_x64(True):
-            starts = [
+            starts: list[Any] = [
                 (problem, problem.unravel(jnp.asarray(centre + delta * (unit * np.linalg.norm(centre)))), {})
                 for (problem, centre), unit in zip(drawn, aside, strict=True)
                 for delta in DELTAS
@@ -243,7 +245,7 @@ def _around(orbits, centre):
 FIGURE = Figure(
     Panel(
         "moved",
-        "delta",
+        "distance",
         "change of the Hessian's\neigenvalues, over the largest",
         r"$\delta$ (relative to $|W_0|$)",
         by=("net",),

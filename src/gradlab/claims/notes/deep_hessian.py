@@ -31,7 +31,7 @@ from gradlab.claims.looks.points import SquarePoint, count, residual
 from gradlab.claims.measured import NOT_ASKED, Number, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import teachers
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.observe.local import local

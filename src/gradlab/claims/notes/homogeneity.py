@@ -33,7 +33,7 @@ from gradlab.claims.cases import case, generator
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import leaky_relu, polynomial
@@ -79,12 +79,17 @@ def _worst(gap: Any) -> np.ndarray:
 class Homogeneity(Look):
     """A net at weights that were kept: f, what its layers' degrees say of it, and the same net with tanh."""
 
+    setting = "a network of which some layer has a degree of homogeneity"
+
+    @classmethod
+    def speaks_of(cls, problem: Problem) -> bool:
+        """Whether some layer has one: a bias, or tanh in every layer, leaves none."""
+        return any(degree is not None for degree in problem.network.degrees or ())
+
     @cached_property
     def degrees(self) -> dict[int, int]:
         """The degree d_k of every layer k that has one."""
-        return {
-            k: degree for k, degree in enumerate(self.problem.network.degrees or ()) if degree is not None
-        }
+        return {k: degree for k, degree in enumerate(self.problem.network.degrees) if degree is not None}
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -140,22 +145,14 @@ class Homogeneity(Look):
         count = sum(self.degrees.values()) * (widest + 4)
         return float(np.max(count * EPS * _worst(self.seen["size"]) / self.scale))
 
-    def unlike(self, layers: list[int]) -> float | None:
+    def unlike(self, layers: list[int]) -> Number | None:
         """The least over layers of the largest over points of |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|."""
         f = self.seen["f"]
         live = _worst(f) > 0.0
         if not layers or not live.any():
             return NOT_ASKED
         plain = _worst(self.seen["euler"] - f[:, None])[live] / _worst(f)[live, None]
-        return float(np.min(np.max(plain[:, layers], axis=0)))
-
-    @at_least(1.0, role="hypothesis", exact=True)
-    def degree(self) -> float:
-        """How many layers have a degree of homogeneity.
-
-        A count; a bias, or tanh in every layer, leaves none.
-        """
-        return float(len(self.degrees))
+        return Number(float(np.min(np.max(plain[:, layers], axis=0))), self.rounding)
 
     @at_most(1e-13, sentence="activation")
     def activation(self) -> Number | None:
@@ -171,40 +168,36 @@ class Homogeneity(Look):
         return Number(float(gap), 4.0 * EPS)
 
     @at_most(1e-9, sentence="product")
-    def product(self) -> Number | None:
+    def product(self) -> Number:
         """max_n |f − Π ρ_k^{d_k} f̃| relative to max_n |f|.
 
         Rounding, see the module's docstring; a power of ρ_k missed or too many gives O(1).
         """
-        if not self.degrees:
-            return NOT_ASKED
         gap = _worst(self.seen["f"] - self.seen["product"])
         return Number(float(np.max(gap / self.scale)), self.rounding)
 
     @at_most(1e-9, sentence="euler")
-    def euler(self) -> Number | None:
+    def euler(self) -> Number:
         """max over layers and n of |⟨W_k, ∂f/∂W_k⟩ − d_k f| relative to d_k max_n |f|.
 
         Rounding, see the module's docstring.
         """
-        if not self.degrees:
-            return NOT_ASKED
         gaps = [_worst(self.seen["euler"][:, k] - d * self.seen["f"]) / d for k, d in self.degrees.items()]
         return Number(float(np.max(np.stack(gaps) / self.scale)), self.rounding)
 
     @at_least(1e-2, sentence="euler", role="control")
-    def tanh(self) -> float | None:
+    def tanh(self) -> Number | None:
         """The same for the first layer of the same net with tanh, at its most visible scale of the weights.
 
         1 in the limit for a chain, some tenths for a residual net; nothing is asked without hidden units.
         """
-        live = _worst(self.seen["f"]) > 0.0 if self.degrees else np.zeros(1, dtype=bool)
+        live = _worst(self.seen["f"]) > 0.0
         if self.with_tanh is None or not live.any():
             return NOT_ASKED
-        return float(np.max(self.with_tanh[live]))
+        return Number(float(np.max(self.with_tanh[live])), self.rounding)
 
     @at_least(0.5, sentence="euler", role="control")
-    def unweighted(self) -> float | None:
+    def unweighted(self) -> Number | None:
         """|⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|, at the layer with d_k ≠ 1 where it is least.
 
         It is |d_k − 1| ≥ 1, of which half is asked; nothing where all degrees are one.
@@ -212,17 +205,14 @@ class Homogeneity(Look):
         return self.unlike([k for k, degree in self.degrees.items() if degree != 1])
 
     @at_least(1e-2, sentence="euler", role="control")
-    def blocks(self) -> float | None:
+    def blocks(self) -> Number | None:
         """The same at the layers without a degree (blocks of a residual net).
 
         f keeps what the skipping connections carry, O(1) of it; nothing is asked where every layer has a degree.
         """
-        every = range(len(self.problem.network.degrees or ()))
-        return self.unlike([k for k in every if k not in self.degrees] if self.degrees else [])
+        return self.unlike([k for k, degree in enumerate(self.problem.network.degrees) if degree is None])
 
     def shown(self):
-        if not self.degrees:
-            return {}
         f = self.seen["f"][0]
         place = np.unravel_index(np.argmax(np.abs(f)), f.shape)
         ratios = [self.seen["euler"][0, k][place] / f[place] if f[place] else np.nan for k in self.degrees]
@@ -333,7 +323,7 @@ STUDY = study(
             reference={"asked of the control": 1e-2},
             most=4,
         ),
-        caption="Left: Euler's identity, one point a layer and problem; the line is d_k. Right: nets with tanh for their "
-        "activation break it by more than rounding at every scale; a residual net keeps a linear part.",
+        caption="Left: Euler's identity, one point a layer and problem; the line is d_k. Right: the same nets with "
+        "tanh for their activation, the first four, break it by more than rounding at every scale.",
     ),
 )

@@ -33,7 +33,7 @@ from gradlab.claims.looks.linear_net import LinearNet
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems.one_layer import KINDS, draw
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.methods import Adaptive

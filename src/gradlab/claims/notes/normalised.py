@@ -29,11 +29,11 @@ import numpy as np
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.flows import Beside
-from gradlab.claims.looks.polar import Layers, relative
+from gradlab.claims.looks.polar import LayerRecords, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net, polar
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.charts import NormalisedFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at
@@ -59,7 +59,7 @@ def complex_step(w: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndar
     return norm.imag * 1e100 * scale, (moved / norm[..., None]).imag * 1e100 * scale
 
 
-class Shared(Layers):
+class Shared(LayerRecords):
     """Margins, gradients of y f, their changes along coordinates, −∇L and ∇²L's columns at a few records."""
 
     setting = "the loss Σ e^{−yf} and no decay"
@@ -251,7 +251,7 @@ class Shared(Layers):
         return NOT_ASKED if self.other is None else Number(float(np.max(self.other.unit)), EPS, self.within)
 
     def shown(self):
-        names = ("norm", "memo_s", "memo_43", "right_43")
+        names = ("norm", "memo_43")
         return {f"{name}_of": ("point", np.asarray([row[name] for row in self.rows])) for name in names}
 
 
@@ -365,16 +365,6 @@ FIGURE = Figure(
         reference={"tolerance": 1e-10},
     ),
     Panel(
-        "right_43_of",
-        "norm_of",
-        "the same with ‖w‖ for ‖w̃‖",
-        "‖w‖ of a layer",
-        by=("net",),
-        log="xy",
-        floor=1e-17,
-        reference={"tolerance": 1e-10},
-    ),
-    Panel(
         "orbit",
         "case",
         "distance of the orbits, relative",
@@ -385,8 +375,7 @@ FIGURE = Figure(
         reference={"tolerance": 1e-6},
     ),
     caption="Left: what memo90 prints in eq. 43 against the derivative along the flow, layer by layer: right only "
-    "where ‖w‖ = 1; middle: with its denominator mended, as the notes have it. Right: W(t) by the (ρ, V) flow from "
-    "W(t) by the plain flow, at most over t ≤ 10⁴.",
+    "where ‖w‖ = 1. Right: W(t) by the (ρ, V) flow from W(t) by the plain flow, at most over t ≤ 10⁴.",
 )
 STUDIES = tuple(
     study(

@@ -25,7 +25,7 @@ from gradlab.claims.looks.regularised import RegularisedPoint
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems.regularised import minima
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.observe import local
 from gradlab.problem.activations import polynomial, smooth_relu
 from gradlab.problem.losses import Square

@@ -16,7 +16,8 @@ Tolerances. With S = log(1/λ) the theory has w* = ŵ (S − log γ) + P w̃ + O
 increment of the path over S/2 has the direction ŵ up to O(log S/S²) ≈ 1e-11 times constants of the data; 1e-6 is
 allowed. Margins on the support are S − log γ − log α_n: ratios to S (and to γ) are one up to (14 + |log α_n|)/10⁶;
 1e-4 is allowed, |log α| < 80. The distance to the constants is C/S with C of the order of (log α)²/rate < 1e3: 1e-3 is
-allowed. Points beside the support have weights e^{−S(m − 1)}, m > 1 their margin under ŵ: none is left for m > 1 + 1e-4.
+allowed. Points beside the support have weights e^{−S(m − 1)}, m > 1 their margin under ŵ: none is left for
+m > 1 + 1e-4.
 """
 
 from functools import cached_property
@@ -25,13 +26,13 @@ import numpy as np
 
 from gradlab.analysis.one_layer import linear_exponential
 from gradlab.analysis.paths import RegularisedExponential, regularised_path
-from gradlab.analysis.solutions import HardMargin, LimitConstants
+from gradlab.analysis.solutions import HardMargin, LimitConstants, max_margin
 from gradlab.claims.cases import ensemble, generator, point
 from gradlab.claims.looks.exponential import DecayedNet, DecayPrinted, angle, dual_constants, increment
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 
@@ -54,7 +55,9 @@ class Shared(DecayedNet):
     @cached_property
     def svm(self) -> HardMargin:
         """ŵ and its dual."""
-        return self.net.svm
+        found = self.net.svm
+        assert found is not None  # speaks_of
+        return found
 
     @cached_property
     def path(self) -> tuple[RegularisedExponential, ...]:
@@ -64,7 +67,7 @@ class Shared(DecayedNet):
     @cached_property
     def dual(self) -> LimitConstants | None:
         """P w̃; None where a support vector of the data has no weight in any dual solution."""
-        return dual_constants(self.net.rows, self.net.svm)
+        return dual_constants(self.net.rows, max_margin(self.net.rows, np.ones(len(self.net.rows))))
 
     @property
     def deep(self) -> RegularisedExponential:
@@ -198,6 +201,7 @@ def cases(key, *, runs, points, kinds, each, wide, draws):
 
 def _standing(problem, kind, decay, draw):
     net = linear_exponential(problem)
+    assert net is not None
     return point(problem, net.equilibrium.weights, seen="Newton", **{"λ": decay}, data=kind, draw=draw)
 
 

@@ -27,7 +27,7 @@ from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
-from gradlab.claims.study import section, study
+from gradlab.claims.studies import section, study
 from gradlab.dynamics.clocks import LogLoss
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
@@ -97,6 +97,7 @@ class Srebro(Look):
     def gaps(self) -> np.ndarray:
         """‖P(g − w̃)‖ at every record, for a loss of any constant factor."""
         found, loss = self.constants_of_dual, self.problem.loss
+        assert found is not None
         factor = self.problem.factor / (len(self.problem.data.inputs) if loss.reduction == "mean" else 1.0)
         logs = np.where(np.isfinite(self.log_t), self.log_t, 0.0) + np.log(factor)
         offsets = self.weights - logs[:, None] * self.svm.direction
@@ -105,6 +106,7 @@ class Srebro(Look):
     @property
     def unfinished(self) -> float:
         """What the flow has not done yet at log t₁: e^{−rate log t₁} of the distance to the constants at first."""
+        assert self.constants_of_dual is not None
         rate = max(self.constants_of_dual.rate, 0.0)
         return float(np.exp(-rate * self.log_t[self.late[1]]) * max(1.0, self.gaps[1]))
 
@@ -290,8 +292,8 @@ STUDY = study(
     few={"many": 2, "repeated": 1, "plane": 1, "logistic": 0, "wide": 0, "classes": 0},
     settings=section(__doc__, "Settings"),
     figure=Figure(
-        Panel("turned", "log time", "angle to ŵ (rad)", "log t", by=("loss",), log="xy"),
-        Panel("gap", "log time", "distance of P g to P w̃", "log t", by=("loss",), log="xy"),
+        Panel("turned", "log time", "angle to ŵ (rad)", "log t", by=("data",), log="xy"),
+        Panel("gap", "log time", "distance of P g to P w̃", "log t", by=("data",), log="xy"),
         caption="Left: angle between w(t) and the SVM direction at every record; it falls like 1/log t, with zero dual "
         "weights like log log t/log t. Right: distance of g(t), projected on the span of the support vectors, to the "
         "constants of the dual (zero dual weights have none).",

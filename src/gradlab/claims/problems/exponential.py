@@ -1,4 +1,4 @@
-"""Linear nets of one layer under losses with an exponential tail: separable data of several kinds, drawn or by hand."""
+"""Linear nets of one layer under losses with an exponential tail: data that are separable or not, drawn or by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 
+from gradlab.analysis.paths import regularised_exponential
 from gradlab.analysis.solutions import max_margin, soudry_constants
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Loss
@@ -17,6 +19,11 @@ from gradlab.problem.problem import Problem
 SLOWEST = 0.05
 #: And ‖ŵ‖ at most this for equilibria.
 LONGEST = 3.0
+
+#: Singular values below this part of the largest are none.
+FLAT = 1e-6
+#: −log of a decay that changes a minimiser by less than rounding.
+FADED = 100.0
 
 #: Inputs and labels.
 Points = tuple[np.ndarray, np.ndarray]
@@ -106,3 +113,70 @@ def idle(count: int) -> Points:
     beyond = np.stack([2.5 + np.cos(turn), np.sin(turn), np.cos(2.0 * turn), np.sin(2.0 * turn)], axis=1)
     signs = np.where(np.arange(12) % 2 == 0, 1.0, -1.0)
     return np.vstack([on, beyond]) * signs[:, None], signs
+
+
+# Not separable ----------------------------------------------------------------------------------------------
+
+
+def core(rows: np.ndarray) -> np.ndarray:
+    """Which points every weak separator leaves on its border, (N,) bool.
+
+    max Σ s_n with x_n·v ≥ s_n, 0 ≤ s_n ≤ 1: separators add and scale, so that s_n is 1 wherever it can be positive.
+    |v| is bounded, lest rounding of x_n be separated.
+    """
+    sizes = np.linalg.norm(rows, axis=1)
+    unit = rows / np.where(sizes > 0.0, sizes, 1.0)[:, None]
+    N, d = rows.shape
+    answer = scipy.optimize.linprog(
+        np.append(np.zeros(d), -np.ones(N)),
+        A_ub=np.hstack([-unit, np.eye(N)]),
+        b_ub=np.zeros(N),
+        bounds=[(-1e5, 1e5)] * d + [(0.0, 1.0)] * N,
+        method="highs",
+    )
+    return np.asarray(answer.x[d:] < 0.5)
+
+
+def span_basis(rows: np.ndarray) -> np.ndarray:
+    """An orthonormal basis (d, r) of the span of the rows."""
+    if not len(rows):
+        return np.zeros((rows.shape[1], 0))
+    _, values, right = np.linalg.svd(rows, full_matrices=False)
+    return right[values > FLAT * max(values[0], 1e-300)].T
+
+
+def minimiser(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """The minimiser of Σ e^{−x_n·w} on the span of ``basis``, for points that are all core: decay e^{−100} is none."""
+    return basis @ regularised_exponential(rows @ basis, np.ones(len(rows)), log_decay=-FADED).weights
+
+
+def curvatures(rows: np.ndarray, w: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Eigenvalues of Σ x xᵀ e^{−x·w} on the span of ``basis``."""
+    return np.linalg.eigvalsh(basis.T @ (rows.T * np.exp(-rows @ w)) @ rows @ basis)
+
+
+def one_error(random: np.random.Generator, N: int, d: int, rank: int) -> np.ndarray:
+    """Signed points (N, d) of which all are core and exactly one is misclassified at the minimiser."""
+    while True:
+        basis = np.linalg.qr(random.standard_normal((d, rank)))[0]
+        direction = basis @ random.standard_normal(rank)
+        direction /= np.linalg.norm(direction)
+        rows = random.standard_normal((N, rank)) @ basis.T
+        rows *= np.where(rows @ direction >= 0.0, 1.0, -1.0)[:, None]
+        rows[0] = -random.uniform(0.1, 1.0, N - 1) @ rows[1:] / N
+        S = span_basis(rows)
+        w = minimiser(rows, S)
+        values = curvatures(rows, w, S)
+        # the slowest rate times T, far beyond what rounding sees
+        if np.sum(rows @ w < 0.0) == 1 and values[0] > 0.02 and values[-1] < 10.0:
+            return rows
+
+
+def partly_separable(random: np.random.Generator) -> np.ndarray:
+    """A core of 5 points in a plane of four dimensions, and 7 points that are separated beside it."""
+    turned = np.linalg.qr(random.standard_normal((4, 4)))[0]
+    inner = np.hstack([one_error(random, 5, 2, 2), np.zeros((5, 2))])
+    outer = random.standard_normal((7, 4))
+    outer[:, 2:] *= np.sign(outer[:, 2:] @ np.array([0.6, 0.8]))[:, None]
+    outer[:, 2:] += np.array([0.6, 0.8])
+    return np.vstack([inner, outer]) @ turned.T

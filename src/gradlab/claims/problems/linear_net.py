@@ -105,6 +105,13 @@ def recorded(problem: Problem, vectors: np.ndarray, **facts: Any) -> Case:
 # Critical points --------------------------------------------------------------------------------------------
 
 
+def landscape_of(problem: Problem) -> Landscape:
+    """The landscape of a problem of these families."""
+    found = landscape.of_problem(problem)
+    assert found is not None  # a deep linear net under the square loss
+    return found
+
+
 def stratum_points(found: Landscape, rng: np.random.Generator) -> np.ndarray:
     """Critical points of every stratum, (points, P): of the trivial pattern, with r_Z = r and with r_Z > r."""
     return np.stack(

@@ -83,7 +83,7 @@ def with_norms(rng: np.random.Generator, network: Network, rho: Float[np.ndarray
 
 
 def starts(rng: np.random.Generator, name: str, count: int) -> list[tuple[Problem, Any, dict[str, Any]]]:
-    """Problems of a group, their starts and facts: inputs in turn, half of the starts with equal norms, half without."""
+    """Problems of a group, their starts and facts: inputs in turn, every second one with equal norms."""
     group, found = GROUPS[name], []
     for i in range(count):
         kind, equal = INPUTS[i % 3], i % 2 == 0
