@@ -10,6 +10,7 @@ import pytest
 from benchmarks.inertia import FAMILIES, Case, judged
 
 import gradlab as gl
+from gradlab.analysis.equilibria import signature
 from gradlab.analysis.equilibria.witness import lower
 
 X = np.random.default_rng(8).standard_normal((40, 2))
@@ -96,3 +97,23 @@ def test_a_branch_and_a_classification_count_alike() -> None:
     found = gl.classify(problem, start)
     assert str(station.inertia) == str(found.inertia)
     assert found.kind == "minimum"
+
+
+@pytest.mark.parametrize("units", [1.0, 1e-8])
+def test_the_origin_of_two_linear_layers_in_raw_units_has_a_lower_point_far_away(units: float) -> None:
+    labels = np.where(X[:, 0] + np.random.default_rng(1).standard_normal(40) > 0.0, 1.0, -1.0)
+    problem = gl.Problem(gl.Dense((2, 2, 1), "identity"), gl.Logistic(), gl.Data(X * units, labels))
+    found = gl.classify(problem, (np.zeros((2, 2)), np.zeros((1, 2))))
+    assert found.kind == "strict saddle"
+    assert found.witness is not None
+
+
+def test_beyond_the_weights_whose_entries_have_bounds_of_their_own_signs_are_told_by_norm() -> None:
+    data = gl.Data(np.random.default_rng(2).standard_normal((50, 20)), np.ones((50, 1)))
+    problem = gl.Problem(gl.Dense((20, 30, 1), "tanh"), gl.Square("mean"), data, 0.01)
+    assert problem.size > signature.ENTRYWISE
+    found = gl.classify(problem, tuple(np.zeros(a.shape) for a in problem.network.shapes()))
+    # λ + [[0, −2 m/N], [−2 mᵀ/N, 0]] a unit: 30 negative eigenvalues where 2 |m|/N > λ
+    assert (found.kind, found.hyperbolic) == ("strict saddle", True)
+    assert found.inertia is not None
+    assert (found.inertia.negative, found.inertia.zero) == (30, 0)

@@ -18,7 +18,7 @@ from gradlab.analysis.equilibria.shaking import entrywise
 from gradlab.problem.problem import Problem
 
 #: Lengths tried: ‖W‖ (or 1) times these.
-_LENGTHS = 2.0 ** np.arange(-60.0, 7.0)
+_LENGTHS = 2.0 ** np.arange(-60.0, 41.0)
 #: Candidates whose rounding is measured.
 _TRIED = 8
 
