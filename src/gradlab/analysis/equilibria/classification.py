@@ -27,6 +27,7 @@ from gradlab.analysis.equilibria.probing import probe
 from gradlab.analysis.equilibria.rounding import EPS, SAMPLES, gradient_rounding, operations, signs
 from gradlab.analysis.equilibria.signature import Signature, own_bounds, signature
 from gradlab.analysis.equilibria.witness import Witness, lower
+from gradlab.analysis.landscape.second_order import known_inertia
 from gradlab.observe.spectrum import spectrum
 from gradlab.observe.spectrum.operators import Progress
 from gradlab.problem.losses import Lp, Square
@@ -156,10 +157,21 @@ _OUTSIDE = 1e-8
 def assessed(problem: Problem, point: Polished) -> tuple[Signature, Inertia, Kernel]:
     """Signs, their count and the kernel's explanation, in one: what classifying and following a branch go by.
 
-    A zero is counted only if something says why: a symmetry, the data, convexity, or rows of the Hessian whose zeros
-    are exact. Anything else within its bound may be a small eigenvalue, and the count is undecided.
+    A zero is counted only if something says why: a symmetry, the data, convexity, the closed form of a deep linear net,
+    or rows of the Hessian whose zeros are exact. Anything else within its bound may be a small eigenvalue, and the count is undecided.
     """
-    found = signature(problem, point)
+    first = _assessed(problem, point, signature(problem, point))
+    if first[1].decided or not (first[0].scale != 1.0).any():
+        return first
+    # where weights are zero but for the last digits of the point, scaling would take these for numbers
+    plain = _assessed(problem, point, signature(problem, point, scaling=False))
+    sure = [int(part.sum()) for part in _certain(first[0].scaled, first[0].margins)]
+    count = plain[1]
+    agree = count.decided and count.zero and sure[0] <= count.negative and sure[1] <= count.positive
+    return plain if agree else first
+
+
+def _assessed(problem: Problem, point: Polished, found: Signature) -> tuple[Signature, Inertia, Kernel]:
     zero, count = found.zero, found.inertia
     position = float(np.linalg.norm(found.shift))
     within = position + EPS * _size(point.weights)
@@ -167,12 +179,11 @@ def assessed(problem: Problem, point: Polished) -> tuple[Signature, Inertia, Ker
     known = convex_kernel(problem, point.weights)
     if known is not None:
         count, kernel = _by_convexity(found, kernel, *known)
-    elif (
-        count.decided
-        and count.zero
-        and not (kernel.decided and (not kernel.unexplained or _exact(found, kernel)))
-    ):
-        count = replace(count, decided=False, why=_unexplained(found, kernel))
+    elif count.decided and count.zero and not (kernel.decided and not kernel.unexplained):
+        counts = (count.negative, count.zero, count.positive)
+        theory = known_inertia(problem, ravel_pytree(point.weights)[0]) == counts
+        if not (kernel.decided and (theory or _exact(found, kernel))):
+            count = replace(count, decided=False, why=_unexplained(found, kernel))
     return found, count, kernel
 
 

@@ -102,8 +102,8 @@ def hessian_entries(
     return 0.5 * (H + H.T), operations(problem, weights) * moves
 
 
-def signature(problem: Problem, point: Polished) -> Signature:
-    """Signs at the exact equilibrium that a polished point stands for.
+def signature(problem: Problem, point: Polished, *, scaling: bool = True) -> Signature:
+    """Signs at the exact equilibrium that a polished point stands for; D = 1 without ``scaling``.
 
     Rounding: with |F_ij| at most the bound of entry ij, ‖F q‖ ≤ ‖|F||q|‖ for each eigenvector q of A, plus P eps ‖A‖
     for the eigensolver. The point: the exact equilibrium is W − Σ_i (q_i·e)/α_i D q_i with |e| at most the gradient and
@@ -119,7 +119,7 @@ def signature(problem: Problem, point: Polished) -> Signature:
         e = np.full(size, (point.gradient + point.rounding) / np.sqrt(size))
     else:
         H, error = hessian_entries(problem, weights)
-        d = equilibrated(H, error)
+        d = equilibrated(H, error) if scaling else np.ones(size)
         gradient, rounding = gradient_entries(problem, weights)
         e = np.abs(gradient) + rounding
     A = H * d[:, None] * d
