@@ -19,14 +19,24 @@ from rich.markup import escape  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks import descent, inertia, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
+from benchmarks import (  # noqa: E402
+    coverage,
+    descent,
+    inertia,
+    measure,
+    problems,
+    random_problems,
+    scaling,
+    spectra,
+    table,
+)
 from benchmarks.ours import OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "inertia")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia")
 
 
 class Budget(StrEnum):
@@ -41,6 +51,8 @@ SETTINGS: dict[str, tuple[tuple[float, ...], Limit, int]] = {
     "quick": ((1e-2, 1e-4, 1e-6, 1e-8), Limit(30_000, 5.0), 3),
     "full": (tuple(10.0**-k for k in range(1, 12)), Limit(600_000, 300.0), random_problems.COUNT),
 }
+#: Quick coverage takes this many times the limit of a solve.
+QUICK = 24.0
 RANDOM_TOLERANCES = tuple(10.0**-k for k in range(1, 9))
 
 
@@ -141,6 +153,23 @@ def _random(
     )
 
 
+def _coverage(
+    quick: bool, limit: Limit, only: list[str] | None, results: Results, console: Console, say: Any
+) -> None:
+    """Every kind of run at every tolerance and spacing; quick, a sample that ends with the time for it."""
+    kinds, begun = coverage.grid(only or coverage.METHODS), time.perf_counter()
+    found: list[coverage.Row] = []
+    for row in coverage.rows(kinds, 4 if quick else None):
+        found.append(row)
+        say(f"{row.problem}: {row.method} in {row.clock}")
+        if quick and time.perf_counter() - begun > QUICK * limit.seconds:
+            break
+    which = "A sample of all flows, methods, clocks, tolerances and spacings." if quick else "All there are."
+    results.keep(coverage=[asdict(row) for row in found], coverage_runs=which)
+    for name, key in coverage.BY.items():
+        _print(console, coverage.HEAD, coverage.summary(found, key), name)
+
+
 def _write(folder: Path, found: dict[str, Any]) -> None:
     """The page and the figures for the docs."""
     from benchmarks import figure
@@ -167,7 +196,11 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
         head = list(dict.fromkeys(name for row in rows for name in row))
         body = [[_cell(row.get(name)) for name in head] for row in rows]
         parts.append("## Overhead of the solver\n\n" + table.markdown(head, body))
-    (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+    if rows := found.get("coverage"):
+        page = coverage.markdown([coverage.Row(**row) for row in rows], found.get("coverage_runs", ""))
+        (folder / "coverage.md").write_text(page, encoding="utf-8")
+    if len(parts) > 1:
+        (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def main(
@@ -226,7 +259,8 @@ def _run(
     results: Results,
     console: Console,
 ) -> None:
-    methods, parts = _named(only, budget == "quick"), part or list(PARTS)
+    parts = part or list(PARTS)
+    methods = [] if parts == ["coverage"] else _named(only, budget == "quick")
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
     chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
@@ -272,6 +306,8 @@ def _run(
                 results.found["inertia"],
                 "Equilibria of exactly known inertia: words decided and not",
             )
+        if "coverage" in parts:
+            _coverage(quick, limit, only, results, console, say)
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")

@@ -55,10 +55,10 @@ def test_no_claim_speaks_of_what_is_not_its_setting() -> None:
     with jax.enable_x64(True):
         assert not srebro.Srebro.speaks_of(exponential.linear(crossed))
         assert srebro.Srebro.speaks_of(exponential.linear(apart))
-        assert not regularised_exp.Shared.speaks_of(exponential.linear(crossed, decay=1e-3))
-        assert not regularised_exp.Shared.speaks_of(exponential.linear(apart))
-        assert not non_separable.Shared.speaks_of(exponential.linear(apart))
-        assert not non_separable.Shared.speaks_of(exponential.linear(crossed, decay=0.1))
+        assert not regularised_exp.RegularisedExpPrinted.speaks_of(exponential.linear(crossed, decay=1e-3))
+        assert not regularised_exp.RegularisedExpPrinted.speaks_of(exponential.linear(apart))
+        assert not non_separable.NonSeparablePrinted.speaks_of(exponential.linear(apart))
+        assert not non_separable.NonSeparablePrinted.speaks_of(exponential.linear(crossed, decay=0.1))
 
 
 def test_one_support_vector_has_its_margin_from_lamberts_function() -> None:
@@ -114,7 +114,9 @@ def test_the_triangle_regularises_a_component_beside_its_misclassified_point() -
         exponential.minimiser(TRIANGLE, exponential.span_basis(TRIANGLE)), at, atol=1e-13
     )
     with jax.enable_x64(True):
-        look = point(exponential.linear((TRIANGLE, np.ones(3))), at, draw=1).look(non_separable.Printed)
+        look = point(exponential.linear((TRIANGLE, np.ones(3))), at, draw=1).look(
+            non_separable.NonSeparablePrinted
+        )
         e = np.exp(at[0])
         assert look.only.value == pytest.approx((2.0 / e**2) / (e + 8.0 / e**2), rel=1e-12)
         assert look.misclassified == 1.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradlab.claims import catalogue
-from gradlab.claims.keeping import Result, compare_with, load, save
+from gradlab.claims.keeping import Result, compare_with, load_results, save
 from gradlab.claims.studies import Study
 from gradlab.claims.verification import verify
 from gradlab.store.disk import Disk
@@ -89,7 +89,7 @@ class TestKeeping:
 
     def test_what_is_kept_comes_back_the_same(self, kept, studies) -> None:
         directory, results = kept
-        again = load(directory, studies)
+        again = load_results(directory, studies)
         assert [result.record() for result in again] == [result.record() for result in results]
         for one, other in zip(results, again, strict=True):
             assert one.dataset.identical(other.dataset)
@@ -107,13 +107,13 @@ class TestKeeping:
         file.write_text(fabricated.FILE + "STUDY = make('raises', look=Raises)\n")
         (result,) = verify(catalogue.load_file(file))
         save(tmp_path / "report", result)
-        (again,) = load(tmp_path / "report")
+        (again,) = load_results(tmp_path / "report")
         assert (again.error, again.verdict, again.dataset) == (result.error, None, None)
 
     def test_reading_executes_no_file_that_is_named_in_what_is_read(self, kept, file: Path) -> None:
         directory, results = kept
         file.write_text("raise RuntimeError('executed')")
-        again = load(directory)
+        again = load_results(directory)
         assert [result.record() for result in again] == [result.record() for result in results]
         assert again[0].study is None
         assert "3 cases" in again[0].figure().get_label()
@@ -126,8 +126,8 @@ class TestKeeping:
         after = sorted(path.name for path in directory.iterdir())
         assert len(after) == len(before) == 6
         assert len(set(before) - set(after)) == 1
-        assert load(directory)[0].seed == 5
-        assert numbers(load(directory)[0]).tolist() == numbers(result).tolist()
+        assert load_results(directory)[0].seed == 5
+        assert numbers(load_results(directory)[0]).tolist() == numbers(result).tolist()
 
     def test_killed_between_any_two_operations_it_holds_the_old_or_the_new(self, kept, studies) -> None:
         directory, results = kept
@@ -158,7 +158,7 @@ class TestKeeping:
             disk.left = operations
             with pytest.raises(Killed):
                 save(directory, new, disk)
-            first = load(directory)[0]
+            first = load_results(directory)[0]
             assert first.verdict in (results[0].verdict, new.verdict)
             assert np.array_equal(numbers(first), numbers(new if first.seed else results[0]))
             seen.append(first.seed)
@@ -176,24 +176,24 @@ class TestKeeping:
                 if _same_json(content, bytes(flipped)):
                     continue
                 with pytest.raises(ValueError, match="run gradlab verify again") as raised:
-                    load(directory)
+                    load_results(directory)
                 assert str(path) in str(raised.value)
             path.write_bytes(content)
-        assert len(load(directory)) == 3
+        assert len(load_results(directory)) == 3
 
     def test_missing_and_misnamed_files_are_named(self, kept, tmp_path: Path) -> None:
         directory, _ = kept
         with pytest.raises(ValueError, match="absent holds no results"):
-            load(tmp_path / "absent")
+            load_results(tmp_path / "absent")
         record = directory / "mine.a.result.json"
         record.rename(directory / "mine.c.result.json")
         with pytest.raises(ValueError, match="it is the record of mine"):
-            load(directory)
+            load_results(directory)
         (directory / "mine.c.result.json").rename(record)
         (dataset,) = directory.glob("mine.b-*.nc")
         dataset.unlink()
         with pytest.raises(ValueError, match=f"{dataset.name} is missing"):
-            load(directory)
+            load_results(directory)
 
     def test_a_disk_that_fails_is_a_sentence(self, kept, studies) -> None:
         directory, results = kept
@@ -207,16 +207,16 @@ class TestKeeping:
 
         with pytest.raises(ValueError, match=r"mine\.a-.*\.nc \(No space left on device\); make room"):
             save(directory, results[0], Full())
-        assert len(load(directory)) == 3
+        assert len(load_results(directory)) == 3
         with pytest.raises(ValueError, match=r"mine\.a.*\.result\.json \(Permission denied\)"):
-            load(directory, disk=Full())
+            load_results(directory, disk=Full())
 
     @pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b'{"result": 3}', b"[" * 100_000, b"\xff"])
     def test_what_is_no_record_is_refused(self, kept, content: bytes) -> None:
         directory, _ = kept
         (directory / "mine.a.result.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"mine\.a\.result\.json is no result"):
-            load(directory)
+            load_results(directory)
 
 
 def _same_json(first: bytes, second: bytes) -> bool:

@@ -38,7 +38,7 @@ def numbers(verdict: Verdict) -> dict[str, float | None]:
 def test_the_printed_field_of_two_scalars_is_half_of_the_gradient() -> None:
     # at W = (2, ½) the field is (1, 4), −∇F is (2, 8)
     case = linear_net.recorded(scalar(2), np.array([[2.0, 0.5]]), name="one")
-    descent, field, _ = case.look(gradient.Printed).fields[0]
+    descent, field, _ = case.look(gradient.GradientPrinted).fields[0]
     np.testing.assert_allclose(descent, [2.0, 8.0], rtol=1e-14)
     np.testing.assert_allclose(field, [1.0, 4.0], rtol=1e-14)
 
@@ -74,7 +74,7 @@ def test_three_scalar_layers_have_a_saddle_without_negative_eigenvalue() -> None
     look = linear_net.recorded(
         scalar(3), np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 1.0, 3.0]]), name="one"
     )
-    seen = look.look(landscape.Corrected).seen
+    seen = look.look(landscape.LandscapeCorrected).seen
     assert [one.signs.negative for one in seen] == [0, 1, 0]
     assert [one.strict for one in seen] == [False, True, False]
     assert [one.rank for one in seen] == [0, 0, 1]

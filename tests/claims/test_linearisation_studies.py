@@ -115,7 +115,7 @@ def along(centre=(2.0, 0.5), network=None, **more):
 
 def test_along_the_minima_the_eigenvalue_changes():
     case, around = along()
-    look = virtual_data.Printed(case.problem, around, case.facts)
+    look = virtual_data.VirtualDataPrinted(case.problem, around, case.facts)
     # d/ds (a²(1+s)² + b²/(1+s)²) / (a² + b²) = 2 (a² − b²)/(a² + b²)
     assert look.rate.value == pytest.approx(2.0 * 3.75 / 4.25, abs=1e-5)
     printed, corrected = (verdict(one, replace(case, trajectory=around)) for one in virtual_data.STUDIES)
@@ -134,7 +134,7 @@ def test_decay_and_a_loss_that_is_not_zero_are_outside(other):
 # memo90.one-layer-nonlinear -----------------------------------------------------------------------------------
 
 
-def seen(network, vector, inputs=((1.0, 0.0),), loss=None, kind=one_layer_nonlinear.Printed):
+def seen(network, vector, inputs=((1.0, 0.0),), loss=None, kind=one_layer_nonlinear.OneLayerNonlinearPrinted):
     problem = Problem(network, loss or Exponential(), Data(inputs, [1.0]))
     return point(problem, np.asarray(vector), net="by hand"), kind
 

@@ -75,16 +75,16 @@ def test_a_run_too_short_is_outside_the_claim_and_not_refuted() -> None:
 
 
 def test_min_norm_leaves_the_null_space_part_and_the_inverse_does_not_exist() -> None:
-    look = run(plane(), [[1.0, 3.0], [2.0, 3.0]]).look(min_norm.Printed)
+    look = run(plane(), [[1.0, 3.0], [2.0, 3.0]]).look(min_norm.MinNormPrinted)
     assert (look.limit.value, look.distance.value, look.inverse.value) == (0.0, 0.0, 0.0)
     assert look.pseudoinverse.value < 1e-15
-    faded = run(plane(), [[1.0, 3.0], [2.0, 2.9]]).look(min_norm.Printed)
+    faded = run(plane(), [[1.0, 3.0], [2.0, 2.9]]).look(min_norm.MinNormPrinted)
     assert faded.limit.value == pytest.approx(0.1 / (2.0 + np.sqrt(10.0)))
 
 
 def test_where_the_points_span_the_printed_formula_is_right() -> None:
     spanning = Data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[1.0], [2.0], [3.0]])
-    look = run(plane(data=spanning), [[5.0, 5.0], [1.0, 2.0]]).look(min_norm.Corrected)
+    look = run(plane(data=spanning), [[5.0, 5.0], [1.0, 2.0]]).look(min_norm.MinNormCorrected)
     assert look.ratio == pytest.approx(1.0 / 3.0)
     assert look.gram.value < 1e-15
 

@@ -60,7 +60,7 @@ def test_one_example_has_one_eigenvalue_besides_zero() -> None:
 
 def test_a_dead_net_has_only_zeros_and_that_is_decided() -> None:
     dead = Problem(Dense((1, 2, 1), "relu"), Square(), Data([[1.0]], [[0.0]]))
-    look = one(dead, (-1.0, -2.0, 0.5, 0.5)).look(gauss_newton.Corrected)
+    look = one(dead, (-1.0, -2.0, 0.5, 0.5)).look(gauss_newton.GaussNewtonCorrected)
     assert (look.kernel.value, look.kernel.error) == (1.0, 0.0)
     assert (look.negative.value, look.negative.error) == (0.0, 0.0)
 
@@ -206,7 +206,9 @@ def test_the_derivative_compared_is_the_problems_hessian() -> None:
 
 def test_the_signs_by_hand() -> None:
     """½(3 − w₂w₁)² + ½ ‖w‖² at (1, 2): E = 1, −∇L = (2, 1) − (1, 2)."""
-    look = one(product(Square(half=True), decay=1.0, target=3.0), (1.0, 2.0)).look(deep_hessian.Printed)
+    look = one(product(Square(half=True), decay=1.0, target=3.0), (1.0, 2.0)).look(
+        deep_hessian.DeepHessianPrinted
+    )
     # speeds: ‖J‖ (|f| + |y|) + λ‖w‖; the printed velocity misses by twice (2, 1)
     assert look.velocity.value == pytest.approx(2.0 * np.sqrt(5.0) / (5.0 * np.sqrt(5.0) + np.sqrt(5.0)))
     # the printed Hessian misses by twice the identity; the parts have norms 5, √2, √2
@@ -219,7 +221,7 @@ def test_the_flow_from_zero_ends_on_sinh_and_not_at_the_least_norm() -> None:
     given = Problem(Dense((1, 1, 1), "tanh"), Square(half=True), Data([[1.0]], [[1.0]]))
 
     def quotient(end: np.ndarray) -> float:
-        return float(records(given, 1e-3 * end, end).look(deep_hessian.Corrected).guaranteed)
+        return float(records(given, 1e-3 * end, end).look(deep_hessian.DeepHessianCorrected).guaranteed)
 
     z = scipy.optimize.brentq(lambda z: np.sinh(z) * np.tanh(z) - 1.0, 0.1, 3.0)
     least = scipy.optimize.brentq(lambda z: 0.5 * z * np.sinh(2 * z) * np.tanh(z) ** 2 - 1.0, 0.1, 3.0)

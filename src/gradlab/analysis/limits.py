@@ -89,8 +89,9 @@ def fit_limit(times: Any, values: Any, errors: Any = 0.0, *, logarithmic: bool =
     Examples
     --------
     >>> import numpy as np
+    >>> import gradlab as gl
     >>> t = np.geomspace(1.0, 1e6, 31)
-    >>> found = fit_limit(t, 2.0 + t**-0.05)
+    >>> found = gl.claims.fit_limit(t, 2.0 + t**-0.05)
     >>> found.kind, round(found.value, 6), round(found.rate, 6)
     ('power', 2.0, 0.05)
     """

@@ -20,9 +20,16 @@ from gradlab.problem.problem import stack
 
 @dataclass(frozen=True)
 class Case:
-    """One problem, what was seen of it (a trajectory, or records without dynamics), and its facts.
+    """A Case holds one problem, what was seen of it (a trajectory, or records without dynamics), and its facts.
 
     ``facts`` are text or numbers: they make the label, and are variables by which a figure groups.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.claims.point(problem, [2.0]).look(gl.claims.Look).end  # a case as a look sees it
+    array([2.])
     """
 
     label: str
@@ -72,7 +79,17 @@ def _shaken(problem: Any) -> Any:
 
 
 def case(problem: Any, trajectory: xr.Dataset, **facts: Any) -> Case:
-    """A case that says its facts: they are its label, and variables by which a figure groups."""
+    """This makes a case that says its facts: they are its label, and variables by which a figure groups.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> import xarray as xr
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> seen = xr.Dataset({"weights": (("record", "weight"), [[1.0], [2.0]])})
+    >>> gl.claims.case(problem, seen, draw=3, data="one example").label
+    'draw = 3, one example'
+    """
     words = [
         value if isinstance(value, str) else f"{name} = {_short(value)}" for name, value in facts.items()
     ]
@@ -84,7 +101,15 @@ def _short(value: Any) -> str:
 
 
 def point(problem: Any, vector: np.ndarray, **facts: Any) -> Case:
-    """A case without dynamics: one weight vector."""
+    """This makes a case without dynamics: one weight vector.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.claims.point(problem, [2.0], draw=3).label
+    'draw = 3'
+    """
     return case(
         problem, xr.Dataset({"final_weights": ("weight", np.asarray(vector, dtype=np.float64))}), **facts
     )
@@ -96,13 +121,22 @@ def ensemble(
     records: Any,
     **options: Any,
 ) -> Iterator[Case]:
-    """Problems of one shape, their starts and facts, run (and run again coarser) as one program; one case a problem.
+    """An ensemble runs problems of one shape (and again coarser) as one program, and gives one case a problem.
 
     Parameters
     ----------
     flow : makes the flow of the stacked problem.
     drawn : triples of a problem, a start, and facts.
     options : of :func:`gradlab.run`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> drawn = [(problem, (np.full((1, 1), start),), {"start": start}) for start in (0.0, 1.0)]
+    >>> [case.label for case in gl.claims.ensemble(gl.GradientFlow, drawn, [1.0])]
+    ['start = 0', 'start = 1']
     """
     problems, starts, facts = zip(*drawn, strict=True)
     weights = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
@@ -113,7 +147,15 @@ def ensemble(
 
 
 def generator(key: Any) -> np.random.Generator:
-    """NumPy's generator seeded by the bits of a jax key: nothing is compiled for a new shape."""
+    """This is NumPy's generator seeded by the bits of a jax key: nothing is compiled for a new shape.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import gradlab as gl
+    >>> gl.claims.generator(jax.random.key(0)).normal(size=(2, 3)).shape
+    (2, 3)
+    """
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).reshape(-1).tolist())
 
 

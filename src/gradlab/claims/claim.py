@@ -20,9 +20,17 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A part of a claim that can hold or fail on its own, in the words of the source.
+    """A Sentence is a part of a claim that can hold or fail on its own, in the words of the source.
 
     ``passage`` where it differs from the claim's; ``uncertain`` where the text of the source is doubtful.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> parts = gl.claims.Sentence("norm", "The norm grows."), gl.claims.Sentence("angle", "The angle shrinks.")
+    >>> claim = gl.claims.Claim("mine.growth", "The norm grows and the angle shrinks.", sentences=parts)
+    >>> [one.id for one in claim.sentences]
+    ['norm', 'angle']
     """
 
     id: str
@@ -33,7 +41,14 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Repair:
-    """What mends a claim that fails as printed: its kind (one of MISPRINTS or MENDED) and the mended text."""
+    """A Repair mends a claim that fails as printed: its kind (one of MISPRINTS or MENDED) and the mended text.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.claims.Repair("sign", "W' = −∇L").misprint
+    True
+    """
 
     kind: str
     text: str
@@ -52,7 +67,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a source, with what it assumes.
+    """A Claim holds a statement of a source, with what it assumes.
 
     Attributes
     ----------
@@ -71,7 +86,8 @@ class Claim:
 
     Examples
     --------
-    >>> Claim("mine.growth", "The norm of the weights grows.").source
+    >>> import gradlab as gl
+    >>> gl.claims.Claim("mine.growth", "The norm of the weights grows.").source
     'mine'
     """
 
@@ -109,7 +125,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number per case, its relation to a tolerance, and why that tolerance.
+    """A Measure asks for one number per case, in a relation to a tolerance, and says why that tolerance.
 
     ``<=``: number ≤ tolerance; ``>=``: number ≥ tolerance; ``==``: |number − target| ≤ tolerance.
 
@@ -128,6 +144,12 @@ class Measure:
     ------
     ValueError
         If relation or role is unknown, tolerance or target is not finite, or an ``==`` has a negative tolerance.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.claims.Measure("loss", "L at the end", "<=", 1e-9, "rounding of one square").role
+    'part'
     """
 
     id: str

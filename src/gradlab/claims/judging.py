@@ -76,10 +76,22 @@ class Found:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says: the substance in ``verdict``, the printed form in ``print``, and every number.
+    """A Verdict is what a study says: the substance in ``verdict``, the printed form in ``print``, and every number.
 
     ``part`` names the measure of the deciding number: a part, a control that failed, or, where the verdict is
     ``hypotheses not met``, the hypothesis that failed. ``repair`` is the claim's where something failed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> measure = gl.claims.Measure("loss", "L at the end", "<=", 1.0, "the source says it")
+    >>> columns = {"loss": ("case", np.array([0.5, 2.0])), "loss_error": ("case", np.array([0.1, 0.1]))}
+    >>> seen = xr.Dataset(columns, coords={"case": ["a", "b"]})
+    >>> verdict = gl.claims.judge([measure], seen)
+    >>> verdict.deciding.case, verdict.deciding.count
+    ('b', 'holds in 1 of 2 asked')
     """
 
     verdict: str
@@ -289,7 +301,7 @@ def columns(measures: Sequence[Measure], dataset: xr.Dataset) -> dict[str, Colum
 
 
 def judge(measures: Sequence[Measure], dataset: xr.Dataset, claim: Claim | None = None) -> Verdict:
-    """Judge every case of every measure, then every sentence, then the claim; the worst decides.
+    """``judge`` judges every case of every measure, then every sentence, then the claim; the worst decides.
 
     Parts, and sentences, combine by refuted > inconclusive > hypotheses not met > supported > not asked; a part that
     is asked of no case supports nothing. A control that does not hold makes of "supported" an "inconclusive".
@@ -299,6 +311,17 @@ def judge(measures: Sequence[Measure], dataset: xr.Dataset, claim: Claim | None 
     ValueError
         As :func:`columns`; if there is no measure with role ``part``, or one speaks of a sentence that the claim
         does not have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> measure = gl.claims.Measure("loss", "L at the end", "<=", 1.0, "the source says it")
+    >>> columns = {"loss": ("case", np.array([0.5, 2.0])), "loss_error": ("case", np.array([0.1, 0.1]))}
+    >>> seen = xr.Dataset(columns, coords={"case": ["a", "b"]})
+    >>> gl.claims.judge([measure], seen).verdict, gl.claims.judge([measure], seen.isel(case=[0])).verdict
+    ('refuted', 'supported')
     """
     labels = [str(label) for label in dataset["case"].values] if "case" in dataset.coords else []
     everything = [column.part(labels) for column in columns(measures, dataset).values()]

@@ -212,7 +212,9 @@ def _write(directory: Path, result: Result, disk: Disk) -> Path:
     return path
 
 
-def load(directory: str | Path, studies: Iterable[Study] = (), disk: Disk | None = None) -> list[Result]:
+def load_results(
+    directory: str | Path, studies: Iterable[Study] = (), disk: Disk | None = None
+) -> list[Result]:
     """The results kept in a directory, in the catalogue's order, then others by id.
 
     No file that a record names is executed: a study, which draws the figure, is one of ``studies``, else the

@@ -28,10 +28,16 @@ NOT_ASKED = None
 
 
 class Number(NamedTuple):
-    """What a measure gives: a value, and what two looks cannot see of it.
+    """A Number is what a measure gives: a value, and what two looks cannot see of it.
 
     ``error`` is added to the difference of the two looks (rounding, an undecided count); ``tolerance`` is the case's
     own where it depends on the case; ``exact`` says that, if both looks agree, there is no error: a decided count.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.claims.Number(0.25, error=1e-12)
+    Number(value=0.25, error=1e-12, tolerance=None, exact=False)
     """
 
     value: float
@@ -81,23 +87,64 @@ class Measured:
 
 
 def at_most(tolerance: float, **options: Any) -> Callable[[Callable[[Any], Any]], Any]:
-    """number ≤ tolerance.
+    """``at_most`` asks that number ≤ tolerance.
 
     Parameters
     ----------
     options : of :class:`Measure`: ``sentence``, ``role`` (``"print"``, ``"hypothesis"``, ``"control"``), ``exact``,
         ``repaired``, ``changed``.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> class Mine(gl.claims.Look):
+    ...     @gl.claims.at_most(4.0)
+    ...     def norm(self):
+    ...         '''Norm of the weights.
+    ...
+    ...         The source says that it stays below 4.
+    ...         '''
+    ...         return float(abs(self.end).max())
+    >>> Mine.norm.measure.statement, Mine.norm.measure.relation, Mine.norm.measure.tolerance
+    ('Norm of the weights', '<=', 4.0)
     """
     return lambda of: Measured(of, relation="<=", tolerance=tolerance, **options)
 
 
 def at_least(tolerance: float, **options: Any) -> Callable[[Callable[[Any], Any]], Any]:
-    """number ≥ tolerance; options as in :func:`at_most`."""
+    """``at_least`` asks that number ≥ tolerance; options as in :func:`at_most`.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> def growth(look):
+    ...     '''Largest weight at the end.
+    ...
+    ...     The source says that it exceeds 4.
+    ...     '''
+    ...     return float(look.end.max())
+    >>> gl.claims.at_least(4.0)(growth).measure.relation
+    '>='
+    """
     return lambda of: Measured(of, relation=">=", tolerance=tolerance, **options)
 
 
 def equals(target: float, within: float, **options: Any) -> Callable[[Callable[[Any], Any]], Any]:
-    """|number − target| ≤ within; options as in :func:`at_most`."""
+    """``equals`` asks that |number − target| ≤ within; options as in :func:`at_most`.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> def rank(look):
+    ...     '''Weights that differ from zero.
+    ...
+    ...     A whole number.
+    ...     '''
+    ...     return float((look.end != 0.0).sum())
+    >>> measure = gl.claims.equals(2.0, within=0.0, exact=True)(rank).measure
+    >>> measure.relation, measure.target, measure.exact
+    ('==', 2.0, True)
+    """
     return lambda of: Measured(of, relation="==", target=target, tolerance=within, **options)
 
 

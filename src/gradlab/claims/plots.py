@@ -32,7 +32,7 @@ def numbers(measures: Iterable[Measure], dataset: xr.Dataset, verdict: Verdict) 
 
 @dataclass(frozen=True)
 class Panel:
-    """``y`` of every case against ``x``; without ``x``, y of the first case of each group against its own index.
+    """A Panel draws ``y`` of every case against ``x``; without ``x``, y of each group's first case against its index.
 
     Attributes
     ----------
@@ -41,6 +41,12 @@ class Panel:
     log : axes that are logarithmic, of ``"xy"``. floor : what lies below it, zeros above all, is drawn there.
     diagonal : the line y = x. reference : horizontal lines by name. most : groups drawn at most.
     lines : join the values of a case (of an x that has as many).
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> gl.claims.Panel("angle", "case", "angle [rad]", "case", log="y", reference={"tolerance": 1e-3}).log
+    'y'
     """
 
     y: str
@@ -98,7 +104,16 @@ def _plain(value: Any) -> str:
 
 
 class Figure:
-    """Panels side by side, and the caption that travels with them."""
+    """A Figure sets panels side by side, with the caption that travels with them.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> panel = gl.claims.Panel("angle", "case", "angle [rad]", "case")
+    >>> figure = gl.claims.Figure(panel, caption="Angle to the max-margin direction.")
+    >>> len(figure.panels)
+    1
+    """
 
     def __init__(self, *panels: Panel, caption: str, height: float = 3.2) -> None:
         self.panels, self.caption, self.height = panels, caption, height

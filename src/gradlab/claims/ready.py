@@ -40,7 +40,13 @@ def along(look: Look, quantity: Callable[[Any], Any]) -> np.ndarray:
 
     Examples
     --------
-    ``along(self, lambda weights: weights[1].T @ weights[1] - weights[0] @ weights[0].T)``
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> look = gl.claims.Look(problem, xr.Dataset({"weights": (("record", "weight"), [[1.0], [2.0]])}), {})
+    >>> gl.claims.along(look, lambda weights: np.linalg.norm(weights[0]))
+    array([1., 2.])
     """
     return np.stack([np.asarray(quantity(look.tree(vector)), dtype=np.float64) for vector in look.weights])
 
@@ -58,7 +64,8 @@ def drift(values: Any, scale: float | None = None) -> float:
 
     Examples
     --------
-    >>> drift([[2.0], [2.0], [1.0]])
+    >>> import gradlab as gl
+    >>> gl.claims.drift([[2.0], [2.0], [1.0]])
     0.5
     """
     q = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
@@ -80,7 +87,11 @@ def angle_to(look: Look, reference: Any) -> Number:
 
     Examples
     --------
-    ``angle_to(self, "max margin")``
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> look = gl.claims.point(problem, [2.0]).look(gl.claims.Look)
+    >>> gl.claims.angle_to(look, [5.0]).value
+    0.0
     """
     vector, wanted = _compared(look, reference)
     return Number(_angle(vector, wanted), 4.0 * EPS)
@@ -93,7 +104,11 @@ def distance_to(look: Look, reference: Any) -> Number:
 
     Examples
     --------
-    ``distance_to(self, "minimum norm")``
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> look = gl.claims.point(problem, [1.5]).look(gl.claims.Look)
+    >>> round(gl.claims.distance_to(look, "minimum norm").value, 12)  # |1.5 − 3|/3
+    0.5
     """
     vector, wanted = _compared(look, reference)
     size = float(np.linalg.norm(wanted))
@@ -108,7 +123,13 @@ def approach_of(look: Look, values: Any, errors: Any = 0.0) -> Limit:
 
     Examples
     --------
-    ``approach_of(self, self.trajectory["normalised_margin"].values).kind``
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> t = np.geomspace(1.0, 1e6, 31)
+    >>> look = gl.claims.Look(None, xr.Dataset({"t": ("record", t)}), {})
+    >>> gl.claims.approach_of(look, 2.0 + t**-0.5).kind
+    'power'
     """
     seen = look.trajectory
     if "log_t" in seen:
@@ -121,7 +142,13 @@ def limit_of(look: Look, values: Any, errors: Any = 0.0) -> Number:
 
     Examples
     --------
-    ``limit_of(self, np.linalg.norm(self.weights, axis=1))``
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> t = np.geomspace(1.0, 1e6, 31)
+    >>> look = gl.claims.Look(None, xr.Dataset({"t": ("record", t)}), {})
+    >>> round(gl.claims.limit_of(look, 2.0 + t**-0.5).value, 6)
+    2.0
     """
     found = approach_of(look, values, errors)
     return Number(found.value, found.error)
@@ -132,7 +159,13 @@ def rate_of(look: Look, values: Any, kind: str, errors: Any = 0.0) -> Number:
 
     Examples
     --------
-    ``rate_of(self, self.trajectory["loss"].values, "power")``
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> t = np.geomspace(1.0, 1e6, 31)
+    >>> look = gl.claims.Look(None, xr.Dataset({"t": ("record", t)}), {})
+    >>> round(gl.claims.rate_of(look, t**-0.5, "power").value, 6)
+    0.5
     """
     found = approach_of(look, values, errors)
     return Number(found.rate, found.rate_error) if found.kind == kind else Number(math.nan, math.inf)
@@ -146,7 +179,13 @@ def approaches_like(look: Look, values: Any, kind: str, errors: Any = 0.0) -> Nu
 
     Examples
     --------
-    ``approaches_like(self, self.trajectory["normalised_margin"].values, "logarithm")``
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import gradlab as gl
+    >>> t = np.geomspace(1.0, 1e6, 31)
+    >>> look = gl.claims.Look(None, xr.Dataset({"t": ("record", t)}), {})
+    >>> gl.claims.approaches_like(look, 2.0 + t**-0.5, "logarithm").value
+    0.0
     """
     found = approach_of(look, values, errors)
     if found.kind == "undecided":
@@ -172,7 +211,11 @@ def eigenvalue_signs(look: Look, *, equilibrium: bool = True) -> EigenvalueSigns
 
     Examples
     --------
-    ``eigenvalue_signs(self).negative``
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> look = gl.claims.point(problem, [3.0]).look(gl.claims.Look)
+    >>> [int(one.value) for one in gl.claims.eigenvalue_signs(look)]  # ∇²L = 2
+    [0, 0, 1]
     """
     found = counting.eigenvalues(look.problem, look.end, equilibrium=equilibrium)
     below = counting.below_zero(found.values, found.bound)

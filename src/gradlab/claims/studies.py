@@ -39,7 +39,7 @@ _SETTING = "setting"
 @final
 @dataclass(frozen=True)
 class Study:
-    """How a claim is measured: ``cases`` run it, ``look`` measures one case, the judge decides.
+    """A Study says how a claim is measured: ``cases`` run it, ``look`` measures one case, the judge decides.
 
     Attributes
     ----------
@@ -49,6 +49,24 @@ class Study:
     figure : ``figure(dataset, verdict)`` gives a matplotlib figure from the collected dataset.
     settings : the study's settings, in words.
     origin : the module or file that the study was loaded from; set by the catalogue.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> class Mine(gl.claims.Look):
+    ...     @gl.claims.at_most(4.0)
+    ...     def growth(self):
+    ...         '''Largest weight.
+    ...
+    ...         The source says that it stays below 4.
+    ...         '''
+    ...         return gl.claims.Number(float(self.end.max()), error=1e-9)
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> claim = gl.claims.Claim("mine.growth", "No weight exceeds 4.")
+    >>> study = gl.claims.study(claim, Mine, lambda key: [gl.claims.point(problem, [3.0], draw=0)])
+    >>> seen = study.measure(study.run("quick", None))
+    >>> study.judge(seen).verdict, seen.growth.values
+    ('supported', array([3.]))
     """
 
     claim: Claim
@@ -141,13 +159,32 @@ def study(
     figure: Callable[[xr.Dataset, Verdict], Any] | None = None,
     settings: str = "",
 ) -> Study:
-    """A study: a claim (or its id in the catalogue), the class that looks at a case, and the cases.
+    """``study`` joins a claim (or its id in the catalogue), the class that looks at a case, and the cases.
 
     Parameters
     ----------
     quick, full, few : settings given to ``cases``: of the usual run, of the long one, and of the few cases that tests
         take; ``full`` and ``few`` need name only what differs from ``quick``.
     figure : see :class:`Study`; ``gradlab.claims.plots.Figure`` is one made of data.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> class Mine(gl.claims.Look):
+    ...     @gl.claims.at_most(4.0)
+    ...     def growth(self):
+    ...         '''Largest weight.
+    ...
+    ...         The source says that it stays below 4.
+    ...         '''
+    ...         return gl.claims.Number(float(self.end.max()), error=1e-9)
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> claim = gl.claims.Claim("mine.growth", "No weight exceeds 4.")
+    >>> def cases(key, draws):
+    ...     return [gl.claims.point(problem, [3.0], draw=i) for i in range(draws)]
+    >>> study = gl.claims.study(claim, Mine, cases, quick={"draws": 2}, full={"draws": 8})
+    >>> [case.label for case in study.run("quick", None)], study.budgets["full"]
+    (['draw = 0', 'draw = 1'], {'draws': 8})
     """
     usual = dict(quick or {})
     budgets = {"quick": usual, "full": usual | dict(full or {}), "few": usual | dict(few or {})}

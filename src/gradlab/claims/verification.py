@@ -41,7 +41,7 @@ def verify(
     on_result: Callable[[Result], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Run studies in float64 and judge them.
+    """``verify`` runs studies in float64 and judges them.
 
     A claim and its corrected form whose ``cases`` are the same function run them once.
 
@@ -60,6 +60,24 @@ def verify(
     ValueError
         For an unknown budget, a negative seed, fewer than one job, two studies of one id, or, with more
         than one job, a study that was not loaded from a file.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> class Mine(gl.claims.Look):
+    ...     @gl.claims.at_most(4.0)
+    ...     def growth(self):
+    ...         '''Largest weight.
+    ...
+    ...         The source says that it stays below 4.
+    ...         '''
+    ...         return gl.claims.Number(float(self.end.max()), error=1e-9)
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> claim = gl.claims.Claim("mine.growth", "No weight exceeds 4.")
+    >>> study = gl.claims.study(claim, Mine, lambda key: [gl.claims.point(problem, [5.0], draw=0)])
+    >>> (result,) = gl.verify([study])
+    >>> result.verdict.verdict, result.verdict.number
+    ('refuted', 5.0)
     """
     studies = list(studies)
     _check([study.claim.id for study in studies], budget, seed, jobs)

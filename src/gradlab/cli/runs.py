@@ -111,7 +111,7 @@ def report(directory: Path) -> None:
     from gradlab.store.run import Run
 
     if any(directory.glob("*.result.json")):
-        results = keeping.load(directory)
+        results = keeping.load_results(directory)
         print(page.write(directory / "index.html", results))
         return
     with Run.open(directory, write=True) as kept:

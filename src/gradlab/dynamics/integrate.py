@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.descent import GradientDescent, StochasticGradientDescent
 from gradlab.dynamics.filippov.solver import Filippov
@@ -44,11 +45,16 @@ def advance(
     state: State,
     end: Float[Array, ""],
     limit: Any,
+    noise: Any = 0.0,
+    number: Any = 0,
 ) -> tuple[State, dict[str, Array]]:
     """Towards clock value ``end``, then the observables there; pure, to be jitted (and vmapped) by the caller.
 
     Returns before ``end`` if the status is no longer RUNNING, or after ATTEMPTS steps (``limit`` iterations):
     call again with the state returned.
+
+    noise : at ``end`` every chart variable y becomes y (1 ± noise), signs drawn from the record's ``number``: what
+    rounding may have done on the way, for the second of two solves; with 0 nothing is changed.
     """
     moving = _unkicked(flow)
     if isinstance(solver, Auto):
@@ -63,7 +69,8 @@ def advance(
         state = fixed(moving, clock, solver, stop, state, end)
     else:
         state = iterate(moving, clock, stop, state, end, limit)
-    state = replace(state, y=moving.settle(state.y))
+    there = jnp.where(state.tau >= end, noise, 0.0)
+    state = replace(state, y=tree.shaken(moving.settle(state.y), there, number))
     state = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
     seen = observe(flow, observables, state)
     if isinstance(solver, Auto):

@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
@@ -83,6 +83,59 @@ def watch(flow: Flow, stop: Stop, pair: Any, steps: Any) -> Any:
     problem, weights = flow.observed, flow.decode(y)
     gradient_norm = None if stop.gradient_norm is None else problem.gradient_norm(weights)
     return stop.code(problem, weights, gradient_norm, steps, log_time(u))
+
+
+def margin(flow: Flow, stop: Stop, pair: Any) -> Float[Array, ""]:
+    """How far a point of the orbit is from the first condition that is met inside a step (``Stop.margin``)."""
+    y, u = pair
+    problem, weights = flow.observed, flow.decode(y)
+    gradient_norm = None if stop.gradient_norm is None else problem.gradient_norm(weights)
+    return stop.margin(problem, weights, gradient_norm, log_time(u))
+
+
+class Bracket(eqx.Module):
+    """Where a condition is met: between the present point, with its margin, and a later clock value, with its own.
+
+    end : ∞ where nothing is being located. tries : how many points have been tried.
+    """
+
+    now: Float[Array, ""]
+    end: Float[Array, ""]
+    beyond: Float[Array, ""]
+    tries: Int[Array, ""]
+
+    def aim(self, tau: Any) -> Float[Array, ""]:
+        """The step to try next: where a straight line meets half of what is near enough, every third the middle."""
+        goal = 0.5 * stops.NEAR
+        share = (self.now + goal) / (self.now - self.beyond)
+        share = jnp.where(
+            self.tries % 3 == 2, 0.5, jnp.clip(jnp.nan_to_num(share, nan=0.5), 1e-4, 1.0 - 1e-4)
+        )
+        return share * (self.end - tau)
+
+    def after(self, before: Any, tau: Any, gap: Any, met: Any, kept: Any) -> tuple[Bracket, Bool[Array, ""]]:
+        """The bracket after a step from ``before`` to tau whose end has the margin ``gap``, and whether it is too far.
+
+        met : a located condition is. kept : the step's error is small enough. What is too far is to be undone.
+        """
+        least = 4.0 * jnp.finfo(tau.dtype).eps * jnp.abs(tau)
+        # Where the condition was met before the step, there is nothing to look for.
+        near = (gap >= -stops.NEAR) | (tau - before <= least) | (self.tries >= 60) | (self.now <= 0.0)
+        far = kept & met & ~near
+        on = kept & ~met
+        return Bracket(
+            jnp.where(on, gap, self.now),
+            # A step that fails here, shorter than one that did not, begins the search anew.
+            jnp.where(far, tau, jnp.where(kept & (tau < self.end), self.end, jnp.inf)),
+            jnp.where(far, gap, self.beyond),
+            self.tries + far,
+        ), far
+
+
+def bracket(flow: Flow, stop: Stop, pair: Any) -> Bracket:
+    """Nothing is being located yet."""
+    none = jnp.zeros(())
+    return Bracket(margin(flow, stop, pair), none + jnp.inf, none, jnp.zeros((), int))
 
 
 def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Array, ""]:

@@ -26,12 +26,26 @@ RESULTS = (
 RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = range(len(RESULTS))
 
 
+#: How near its level a condition is met, as a logarithm: the end lies beyond it by no more than that.
+NEAR = 1e-10
+
+
 def _optional(value: Any) -> Any:
     return None if value is None else number(value)
 
 
+def _beyond(value: Any, level: Any) -> Any:
+    """log(value/level), or value − level where one of them has no logarithm."""
+    logs = (value > 0.0) & (level > 0.0)
+    ratio = jnp.log(jnp.where(logs, value, 1.0)) - jnp.log(jnp.where(logs, level, 1.0))
+    return jnp.where(logs, ratio, jnp.where(level > 0.0, -1e3, value - level))
+
+
 class Stop(eqx.Module):
     """These conditions are checked after every step (``still``: at every record); the first to hold ends it.
+
+    Of a flow, the moment at which ``loss``, ``log_loss``, ``gradient_norm`` or ``log_t`` is met is located inside the
+    step, by steps of the method itself; its error is ``t_error`` of the last record.
 
     Parameters
     ----------
@@ -66,6 +80,28 @@ class Stop(eqx.Module):
                 f"a stop at log_loss needs a log-risk; {type(problem.loss).__name__} has none: stop at loss="
             )
         return None
+
+    @property
+    def located(self) -> bool:
+        """Whether a condition is asked for that is met at a moment inside a step."""
+        return any(level is not None for level in (self.loss, self.log_loss, self.gradient_norm, self.log_t))
+
+    def margin(self, problem: Problem, weights: Any, gradient_norm: Any, log_t: Any) -> Float[Array, ""]:
+        """How far the nearest of those conditions is from being met, as a logarithm; not positive where one is."""
+        gaps = []
+        if self.log_t is not None:
+            gaps.append(self.log_t - log_t)
+        if self.gradient_norm is not None:
+            gaps.append(_beyond(gradient_norm, self.gradient_norm))
+        levels = [self.log_loss] if self.log_loss is not None else []
+        if self.loss is not None and not problem.has_log:
+            gaps.append(_beyond(problem.potential(weights), self.loss))
+        elif self.loss is not None:
+            levels.append(jnp.log(self.loss))
+        if levels:
+            gaps.append(problem.log_potential(weights) - jnp.nanmax(jnp.stack(levels)))
+        # A level that nothing meets, and a loss of 0.
+        return jnp.clip(jnp.nan_to_num(jnp.min(jnp.stack(gaps)), nan=1e3), -1e3, 1e3)
 
     def never(self) -> Stop:
         """Conditions of the same kinds that nothing meets: the same compiled program, without the stops."""

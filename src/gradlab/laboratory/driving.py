@@ -22,13 +22,17 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.exact import Exact
 from gradlab.dynamics.solvers.methods import Solver
-from gradlab.dynamics.state import State, watch
+from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
-from gradlab.laboratory.second import COARSE, shaken
-from gradlab.observe.observables import Observable
+from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
+from gradlab.observe.observables import Observable, Weights
+
+#: Stops met at a moment inside a step.
+LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
 
 
 class Store(Protocol):
@@ -54,6 +58,8 @@ _members = eqx.filter_jit(
             eqx.if_array(0),
             eqx.if_array(0),
             None,
+            eqx.if_array(0),
+            None,
         ),
     )
 )
@@ -69,6 +75,21 @@ _kick_members = eqx.filter_jit(
 def _look(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
     """The stop code at a state, and the observables there."""
     return watch(flow, stop, (state.y, state.u), state.steps), observe(flow, observables, state)
+
+
+def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
+    """The margin of the stop at a state, its rate in the clock, and log dt/dτ."""
+    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
+    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
+    velocity = (rhs(state.tau, (state.y, state.u), (flow, clock))[0], jnp.exp(-log_rate - state.u))
+    gap, rate = jax.jvp(lambda pair: margin(flow, stop, pair), ((state.y, state.u),), (velocity,))
+    return gap, rate, -log_rate
+
+
+_crossing_one = eqx.filter_jit(_crossing)
+_crossing_members = eqx.filter_jit(
+    eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
+)
 
 
 @dataclass(frozen=True)
@@ -97,17 +118,17 @@ class Drive:
     members: int | None
 
     def to(
-        self, state: State, end: Any, solver: Solver, stop: Stop, tell: Callable[[float], None]
+        self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """Advance until ``end`` or a stop; a large ensemble in blocks, several at a time."""
         if not apart(self.members):
-            return self._to(state, end, solver, stop, tell)
+            return self._to(state, end, tell, noise)
         told = Told(tell, len(self._blocks))
 
         def advanced(block: int) -> tuple[State, dict[str, Any]]:
             rows, drive = self._blocks[block]
-            part, until = take((state, np.asarray(end)), rows)
-            part, seen = drive._to(part, until, solver, stop, told.of(block))
+            part, until, amount = take((state, np.asarray(end), noise.amount), rows)
+            part, seen = drive._to(part, until, told.of(block), Noise(amount, noise.number))
             # A block that has arrived holds nobody's progress back.
             told.of(block)(float(np.max(end)))
             return part, seen
@@ -116,10 +137,10 @@ class Drive:
 
     @functools.cached_property
     def second(self) -> Drive:
-        """The constants of the second solve: a coarser solver; for an iteration, data shaken by rounding."""
-        if self.flow.discrete:
-            return replace(self, flow=shaken(self.flow), stop=strong(self.stop.never()))
-        return replace(self, solver=strong(self.solver.coarser()), stop=strong(self.stop.never()))
+        """The constants of the second solve: a coarser solver; for exact steps and iterations, data shaken too."""
+        flow = shaken(self.flow) if self.flow.discrete or isinstance(self.solver, Exact) else self.flow
+        solver = self.solver if self.flow.discrete else strong(self.solver.coarser())
+        return replace(self, flow=flow, solver=solver, stop=strong(self.stop.never()))
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
@@ -132,20 +153,21 @@ class Drive:
         ]
 
     def _to(
-        self, state: State, end: Any, solver: Solver, stop: Stop, tell: Callable[[float], None]
+        self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
-        limit = float(ATTEMPTS)
+        limit, solver, stop = float(ATTEMPTS), self.solver, self.stop
         while True:
             clock_start = time.perf_counter()
             if isinstance(solver, Filippov):
-                return self._across_kinks(state, end, solver, stop, tell)
+                return self._across_kinks(state, end, solver, tell)
             if isinstance(solver, Auto):
                 solver = solver.following(state.memory)
             state, seen = step(
-                self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit)
-            )
+                self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit),
+                noise.amount, np.int64(noise.number),
+            )  # fmt: skip
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -156,17 +178,15 @@ class Drive:
             tell(float(np.min(tau, where=moving, initial=np.inf)))
 
     def _across_kinks(
-        self, state: State, end: Any, solver: Filippov, stop: Stop, tell: Callable[[float], None]
+        self, state: State, end: Any, solver: Filippov, tell: Callable[[float], None]
     ) -> tuple[State, dict[str, Any]]:
         """The same for a solver that runs on the host."""
-        moved = carry(self.flow, self.clock, solver, state, float(end), stop, tell)
-        code, seen = _look(self.flow, stop, self.observables, moved)
+        moved = carry(self.flow, self.clock, solver, state, float(end), self.stop, tell)
+        code, seen = _look(self.flow, self.stop, self.observables, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
         return replace(moved, status=status), seen | kinks_seen(moved)
 
-    def across(
-        self, state: State, end: Any, solver: Solver, stop: Stop, share: Share
-    ) -> tuple[State, dict[str, Any]]:
+    def across(self, state: State, end: Any, share: Share, noise: Noise) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
         begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
         present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
@@ -177,9 +197,9 @@ class Drive:
         if isinstance(self.flow, Kicked) and np.any(running):
             # A member that has stopped is behind the others, or ends before them: its kicks are its own.
             for number, moment in self.flow.times(present, goal):
-                state, _ = self.to(state, np.asarray(np.minimum(moment, end)), solver, stop, tell)
+                state, _ = self.to(state, np.asarray(np.minimum(moment, end)), tell, noise.none())
                 state = self._kicked(state, number, (begun <= moment) & (moment < end))
-        return self.to(state, end, solver, stop, tell)
+        return self.to(state, end, tell, noise)
 
     def _kicked(self, state: State, number: int, there: np.ndarray) -> State:
         """Kick those members (or the only one) that are there and still running."""
@@ -258,32 +278,14 @@ def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
     variables: dict[str, Any] = {}
     for name in rows[0]:
         values = np.stack([np.asarray(row[name]) for row in rows])
-        base = next((one for end in ("_error", COARSE) if (one := name.removesuffix(end)) in inner), name)
+        base = name
+        for end in ("_error", COARSE):
+            base = one if base not in inner and (one := name.removesuffix(end)) in inner else base
         dims = inner.get(base)
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
     return xr.Dataset(variables)
-
-
-def _gap(ours: Any, theirs: Any) -> np.ndarray:
-    """|ours − theirs|, 0 where both are the same infinity (a KKT residual before the data are separated)."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    same = ours == theirs
-    return np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs))
-
-
-def _with_errors(seen: dict[str, Any], other: dict[str, Any], drive: Drive) -> dict[str, Any]:
-    errors = {f"{item.name}_error": _gap(seen[item.name], other[item.name]) for item in drive.observables}
-    if any(item.name == "weights" for item in drive.observables):
-        names = [item.name for item in drive.observables] + [one for one in ("log_t", "t") if one in other]
-        errors |= {f"{name}{COARSE}": np.asarray(other[name]) for name in names}
-    ours, theirs = np.asarray(seen["log_t"]), np.asarray(other["log_t"])
-    # log t is −∞ at the start, in both.
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    gap = np.abs(np.where(finite, ours, 0.0) - np.where(finite, theirs, 0.0))
-    errors["log_t_error"] = np.where(finite | (ours == theirs), gap, np.inf)
-    return errors
 
 
 def segment_length(records: int) -> int:
@@ -304,14 +306,16 @@ def drive_all(
         if packed is not None:
             states = _unpack(packed, states)
     rows: list[dict[str, Any]] = []
+    before = [_row(parts[0], i) for i in range(max(0, done - 2), done)] if parts else []
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        states, seen = _record(drive, states, index, moments, name)
+        states, seen = _record(drive, states, index, moments, name, before)
         rows.append(seen)
+        before = [*before, seen][-2:]
         report_progress(name, index + 1.0, float(len(moments)))
         if len(rows) == length or index + 1 == len(moments) or _ended(states[0], 1):
-            part = frame(rows, drive).assign(_finals(drive, states))
+            part = frame(rows, drive).assign(_finals(drive, states, rows[-1]))
             if store is not None:
                 store.append(part, _pack(states), time.perf_counter() - clocked)
             parts.append(part)
@@ -321,17 +325,30 @@ def drive_all(
     return _join(parts)
 
 
+def _row(kept: xr.Dataset, index: int) -> dict[str, Any]:
+    """One record of a trajectory."""
+    return {
+        str(name): values.values[index] for name, values in kept.data_vars.items() if "record" in values.dims
+    }
+
+
 def _ended(state: State, index: int) -> bool:
     return index > 0 and bool(np.all(np.asarray(state.status) != stops.RUNNING))
 
 
 def _record(
-    drive: Drive, states: list[State], index: int, moments: np.ndarray, name: str
+    drive: Drive,
+    states: list[State],
+    index: int,
+    moments: np.ndarray,
+    name: str,
+    before: Sequence[dict[str, Any]],
 ) -> tuple[list[State], dict[str, Any]]:
+    """The states at a record, and what is seen there; before : the (at most) two records before it."""
     end = np.full(np.shape(states[0].tau), moments[index])
     middle, total = index + 1.0 / len(states), float(len(moments))
     share = Share(name, float(index), middle, total)
-    fine, seen = drive.across(states[0], end, drive.solver, drive.stop, share)
+    fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
@@ -339,9 +356,33 @@ def _record(
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
     share = Share(name, middle, index + 1.0, total)
-    second = drive.second
-    coarse, other = second.across(running, fine.tau, second.solver, second.stop, share)
-    return [fine, coarse], row | _with_errors(row, other, drive)
+    made = np.asarray(fine.steps) - np.asarray(states[0].steps)
+    # A member that has stopped is shaken no more.
+    moved = (made > 0) | (index == 0)
+    noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
+    coarse, other = drive.second.across(running, fine.tau, share, noise)
+    known = drive.clock.known(0.0) is not None or drive.flow.discrete
+    rows = [*before, row]
+    errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
+    return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
+
+
+def _timed(
+    drive: Drive, states: list[State], before: State, row: dict[str, Any], errors: dict[str, Any]
+) -> dict[str, Any]:
+    """The bars, with that on the time of a located stop: how far it is off its level, and how the solves differ."""
+    status = np.asarray(states[0].status)
+    now = np.isin(status, LOCATED) & (np.asarray(before.status) == stops.RUNNING)
+    if drive.flow.discrete or not np.any(now):
+        return errors
+    look = _crossing_one if drive.members is None else _crossing_members
+    (gap, rate, pace), (other, *_) = (look(drive.flow, drive.clock, drive.stop, state) for state in states)
+    with np.errstate(all="ignore"):
+        off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
+        late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
+        late = late + rounding(row["step"])
+        added = {"log_t_error": late, "t_error": late * row["t"]}
+    return errors | {name: errors[name] + np.where(now, more, 0.0) for name, more in added.items()}
 
 
 def _flat(flow: Flow, y: Any) -> Any:
@@ -369,7 +410,7 @@ def _still(drive: Drive, before: State, after: State) -> State:
     return eqx.tree_at(lambda s: s.status, after, jnp.asarray(status))
 
 
-def _finals(drive: Drive, states: list[State]) -> dict[str, Any]:
+def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
     flatten = _flat_one if drive.members is None else _flat_members
     vectors = [np.asarray(flatten(drive.flow, state.y)) for state in states]
@@ -384,7 +425,10 @@ def _finals(drive: Drive, states: list[State]) -> dict[str, Any]:
             "change_stiffness": (change, np.asarray(journal.why)),
         }
     if len(vectors) == 2:
-        finals["final_weights_error"] = ((*lead, "weight"), np.abs(vectors[0] - vectors[1]))
+        steps = np.asarray(states[0].steps)
+        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
+        error = last.get("weights_error", np.where(steps[..., None] > 0, error, 0.0))
+        finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals
 

@@ -21,7 +21,7 @@ from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.homogeneous import HomogeneousFlow
 from gradlab.dynamics.integrate import State, choose, start
 from gradlab.dynamics.solvers.auto import CHANGES, DENSE, LIMITS, Auto
-from gradlab.dynamics.solvers.exact import Exact
+from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
@@ -81,6 +81,8 @@ def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool
         return flow, picked
     # Exact steps meet stops at records only.
     watched = (stop.loss, stop.log_loss, stop.gradient_norm, stop.log_t, stop.steps)
+    if quadratic(flow.problem) is None and (reason := overflow(flow.problem)) is not None:
+        raise ValueError(reason)
     if all(level is None for level in watched) and Exact().refuse(flow, clock) is None:
         return flow, Exact()
     if ensemble:
@@ -156,11 +158,12 @@ def run(
     stop : conditions that end the run early.
     observables : names and Observables; those of ``observe.observables.DEFAULT`` that apply, unless given.
     keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record.
-    refine : solve a second time with a larger tolerance (fewer steps) and give the differences as
-        ``<observable>_error``: an error bar that bounds, not estimates, where the method is in its asymptotic
-        regime; with ``keep="all"`` also what the second solve gave, ``<observable>_coarse``. On by default for
-        continuous flows. Iterations have rounding errors only: their second solve, where it is asked for, is the
-        iteration again with start and data shaken by rounding.
+    refine : solve a second time with larger errors (ten times the tolerance, fewer or less even steps where records
+        are near, weights shaken by rounding at every record) and give a multiple of the distance, and rounding, as
+        ``<observable>_error``; NaN, unknown, where both solves give exactly 0. The first solve then makes two steps
+        or more between records. With ``keep="all"`` also what the second solve gave, ``<observable>_coarse``. On by
+        default for continuous flows. Iterations have rounding errors only: their second solve, where it is asked
+        for, is the iteration again with start and data shaken by rounding.
     members : an ensemble of that many members, vmapped, in blocks of 32 at most, as many at once as there are cores;
         all arrays of ``flow``, ``weights`` and ``observables`` then carry a leading member axis (see
         ``problem.stack``).
@@ -200,6 +203,8 @@ def run(
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
         drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
+    if refine:
+        drive = replace(drive, solver=strong(drive.solver.compared()))
     moments = arguments.moments(records, flow.discrete)
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)

@@ -30,6 +30,8 @@ class Observable(eqx.Module):
 
     name: eqx.AbstractVar[str]
     dims: ClassVar[tuple[str, ...]] = ()
+    #: Whether it takes few values only, a share of examples say: two solves may then agree on it.
+    stepwise: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
@@ -117,6 +119,7 @@ class Error(Observable):
     """Fraction of training examples that are misclassified."""
 
     name: str = eqx.field(static=True, default="error")
+    stepwise: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         return problem.error(weights)
@@ -143,6 +146,7 @@ class TestError(Observable):
     """Fraction of test examples that are misclassified."""
 
     name: str = eqx.field(static=True, default="test_error")
+    stepwise: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         return problem.test_error(weights)

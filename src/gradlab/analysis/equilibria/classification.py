@@ -158,7 +158,8 @@ def assessed(problem: Problem, point: Polished) -> tuple[Signature, Inertia, Ker
     """Signs, their count and the kernel's explanation, in one: what classifying and following a branch go by.
 
     A zero is counted only if something says why: a symmetry, the data, convexity, the closed form of a deep linear net,
-    or rows of the Hessian whose zeros are exact. Anything else within its bound may be a small eigenvalue, and the count is undecided.
+    or rows of the Hessian whose zeros are exact. Anything else within its bound may be a small eigenvalue, and the
+    count is undecided.
     """
     first = _assessed(problem, point, signature(problem, point))
     if first[1].decided or not (first[0].scale != 1.0).any():

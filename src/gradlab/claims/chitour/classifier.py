@@ -239,7 +239,7 @@ def cases(key, *, flow, descent):
             yield from ensemble(partial(GradientDescent, step=steps), drawn, (500,))
 
 
-def figure(dataset, verdict):
+def _figure(dataset, verdict):
     """Residuals and errors against the number of images a pixel, on training and on new images."""
     drawn, panels = figures.panels(2, height=3.2)
     titles = (("", r"mean of $\|y - W x\|^2$"), ("_wrong", "share given the wrong label vector"))
@@ -274,6 +274,6 @@ STUDY = study(
     quick={"flow": (12,), "descent": (12, 20)},
     full={"flow": (None,), "descent": (None,)},
     few={"flow": (3,), "descent": (12, 13)},
-    figure=figure,
+    figure=_figure,
     settings=section(__doc__, "Settings"),
 )

@@ -35,7 +35,7 @@ from gradlab.problem.problem import Problem
 TOLERANCE = 1e-9
 
 
-class Shared(CriticalPoints):
+class _Shared(CriticalPoints):
     """Critical values against both lists, in units of a‖Y‖²."""
 
     @property
@@ -85,7 +85,7 @@ class Shared(CriticalPoints):
         return {"value": ("point", self.values), **near}
 
 
-class Printed(Shared, WidePoints):
+class CriticalValuesPrinted(_Shared, WidePoints):
     @equals(1.0, within=1e-12, role="hypothesis", exact=True)
     def factor(self) -> float:
         """The factor a of ‖Y − WX‖².
@@ -122,7 +122,7 @@ class Printed(Shared, WidePoints):
         return _distance(self.half_sums, self.values)
 
 
-class Corrected(Shared):
+class CriticalValuesCorrected(_Shared):
     @at_least(0.1, sentence="listed", role="control")
     def half(self) -> float | None:
         """Distance of half the largest critical value from it, where a = 1: a wrong constant is seen.
@@ -201,5 +201,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("chitour.critical-values", Printed), ("chitour.critical-values-corrected", Corrected))
+    for name, look in (
+        ("chitour.critical-values", CriticalValuesPrinted),
+        ("chitour.critical-values-corrected", CriticalValuesCorrected),
+    )
 )

@@ -37,7 +37,7 @@ TOLERANCE = 1e-9
 SHOWN = 24
 
 
-class Shared(LinearNet):
+class GradientCorrected(LinearNet):
     """The printed field at every point against −∇F by automatic differentiation; the worst point."""
 
     setting = "a linear net of two layers or more under the square loss, without bias or decay"
@@ -127,7 +127,7 @@ class Shared(LinearNet):
         return {name: ("entry", values[chosen] / np.max(np.abs(descent))) for name, values in entries.items()}
 
 
-class Printed(Shared):
+class GradientPrinted(GradientCorrected):
     @at_most(TOLERANCE, sentence="factor", role="print", repaired="doubled")
     def printed(self) -> Number | None:
         """‖printed field + ∇F‖/‖∇F‖, F without ½, over all layers.
@@ -217,5 +217,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("chitour.gradient", Printed), ("chitour.gradient-corrected", Shared))
+    for name, look in (
+        ("chitour.gradient", GradientPrinted),
+        ("chitour.gradient-corrected", GradientCorrected),
+    )
 )

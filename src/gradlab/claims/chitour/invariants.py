@@ -220,7 +220,7 @@ def cases(key, *, plans, starts, rounds):
             yield replace(one, trajectory=one.trajectory.assign(found))
 
 
-def figure(dataset, verdict):
+def _figure(dataset, verdict):
     """Drift along the flow case by case, and along descent against η."""
     drawn, (left, right) = figures.panels(2, height=3.3)
     ranks = np.arange(1, dataset.sizes["case"] + 1)
@@ -257,6 +257,6 @@ STUDY = study(
     quick={"plans": QUICK, "starts": ("Gaussian", "balanced", "singular"), "rounds": 1},
     full={"plans": (*QUICK, ((6, 3, 5, 2), 4, OTHER), ((4, 5, 4, 6, 3), 4, QUICK[0][2])), "rounds": 6},
     few={"plans": (((5, 4, 4, 3), 5, ("reduced", "deficient")),), "starts": ("Gaussian", "balanced")},
-    figure=figure,
+    figure=_figure,
     settings=section(__doc__, "Settings"),
 )

@@ -58,7 +58,7 @@ class _Seen(NamedTuple):
     strict: bool
 
 
-class Shared(WidePoints):
+class _Shared(WidePoints):
     """Ranks, values, inertia and dimension at all critical points."""
 
     @cached_property
@@ -181,7 +181,7 @@ class Shared(WidePoints):
         return {name: ("point", np.array(values, dtype=float)) for name, values in numbers.items()}
 
 
-class Printed(Shared):
+class LandscapePrinted(_Shared):
     @at_least(1.0, sentence="dimension")
     def dimension(self) -> Number | None:
         """Dimension of the critical set at points of rank < d_y; the least.
@@ -192,7 +192,7 @@ class Printed(Shared):
         return Number(float(np.min(least)), exact=True) if least else NOT_ASKED
 
 
-class Corrected(Shared):
+class LandscapeCorrected(_Shared):
     @at_most(0.5, sentence="dimension")
     def exceptions(self) -> Number | None:
         """Points of rank < d_y where dimension > 0 fails, or holds against the exception.
@@ -252,7 +252,7 @@ def cases(key, *, shapes, rotations, rounds):
                 yield linear_net.recorded(problem, vectors, **facts, points=len(vectors), draw=draw + 1)
 
 
-def figure(dataset, verdict):
+def _figure(dataset, verdict):
     """The least eigenvalue at every saddle by depth, and the dimension against the nullity."""
     drawn, (left, right) = figures.panels(2, height=3.3)
     saddle, more = dataset["saddle"].values == 1.0, dataset["more"].values == 1.0
@@ -290,6 +290,9 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "few": {"shapes": (*SHAPES[:2], SHAPES[3]), "rotations": (True,)},
 }
 STUDIES = tuple(
-    study(name, look, cases, figure=figure, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("chitour.landscape", Printed), ("chitour.landscape-corrected", Corrected))
+    study(name, look, cases, figure=_figure, settings=section(__doc__, "Settings"), **BUDGETS)
+    for name, look in (
+        ("chitour.landscape", LandscapePrinted),
+        ("chitour.landscape-corrected", LandscapeCorrected),
+    )
 )

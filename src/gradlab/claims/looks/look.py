@@ -11,9 +11,18 @@ import xarray as xr
 
 
 class Look:
-    """What is seen of one case: a problem, what was recorded of it, and the facts of the case.
+    """A Look sees one case: a problem, what was recorded of it, and the facts of the case.
 
     A study's class adds the numbers that are asked. It is made twice a case: of the fine solve and of the coarse one.
+
+    Examples
+    --------
+    >>> import gradlab as gl
+    >>> import xarray as xr
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(), gl.Data([[1.0]], [[3.0]]))
+    >>> look = gl.claims.Look(problem, xr.Dataset({"weights": (("record", "weight"), [[1.0], [2.0]])}), {})
+    >>> look.end, float(look.gradient(look.end)[0])  # 2 (2 − 3)
+    (array([2.]), -2.0)
     """
 
     #: What the problem must be for the claim to speak of it, in words; empty where it speaks of every problem.

@@ -72,7 +72,7 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
 _at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
 
 
-class Shared(LayerRecords):
+class _Shared(LayerRecords):
     """dρ_k²/dt = −2⟨W_k, ∂L/∂W_k⟩ at every record, (records, K), every ρ_k² over the degree of its layer."""
 
     @cached_property
@@ -170,7 +170,7 @@ class Shared(LayerRecords):
         return numbers
 
 
-class Printed(Shared):
+class Lemma1Printed(_Shared):
     @at_most(1e-8, role="hypothesis")
     def degree_one(self) -> Number:
         """max |⟨W_k, ∂f/∂W_k⟩ − f| relative to max |f|.
@@ -188,7 +188,7 @@ class Printed(Shared):
         return self.moved()
 
 
-class Corrected(Shared):
+class Lemma1Corrected(_Shared):
     @property
     def degrees(self) -> np.ndarray:
         return self.fitted
@@ -321,7 +321,7 @@ def _figure(rates: str, caption: str) -> Figure:
 STUDIES = (
     study(
         "memo112.lemma1",
-        Printed,
+        Lemma1Printed,
         cases,
         **BUDGETS,
         settings=section(__doc__, "Settings"),
@@ -333,7 +333,7 @@ STUDIES = (
     ),
     study(
         "memo112.lemma1-corrected",
-        Corrected,
+        Lemma1Corrected,
         every,
         **BUDGETS,
         settings=section(__doc__, "Settings"),

@@ -59,7 +59,7 @@ def _margin(problem: Problem, f: np.ndarray) -> float:
     return float(margins.min() / np.abs(margins).max()) if margins.any() else 0.0
 
 
-class Shared(OverparametrisedPoint):
+class _Shared(OverparametrisedPoint):
     """The Hessian at random weights that separate the data, and eqs. 45 and 46 beside it."""
 
     setting = "the exponential loss, two layers or more of matrices, no biases"
@@ -100,7 +100,7 @@ class Shared(OverparametrisedPoint):
         return {"examples": self.examples, "count": self.distinct().value, "kind": kind}
 
 
-class Printed(Shared):
+class CrossLayerPrinted(_Shared):
     @at_least(0.5, sentence="broken")
     def broken(self) -> Number:
         """Distinct eigenvalues less N.
@@ -111,7 +111,7 @@ class Printed(Shared):
         return self.distinct(self.examples)
 
 
-class Corrected(Shared):
+class CrossLayerCorrected(_Shared):
     @at_least(0.5, sentence="broken")
     def independent(self) -> Number | None:
         """Distinct eigenvalues less N, where the inputs are independent and no unit is off.
@@ -184,5 +184,8 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.cross-layer", Printed), ("memo90.cross-layer-corrected", Corrected))
+    for name, look in (
+        ("memo90.cross-layer", CrossLayerPrinted),
+        ("memo90.cross-layer-corrected", CrossLayerCorrected),
+    )
 )

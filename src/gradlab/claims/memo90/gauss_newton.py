@@ -26,7 +26,7 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Convolutional, Dense, Residual
 
 
-class Shared(OverparametrisedPoint, SquareZero):
+class _Shared(OverparametrisedPoint, SquareZero):
     """The Hessian by automatic differentiation against the sum, and its eigenvalues counted."""
 
     @property
@@ -56,7 +56,7 @@ class Shared(OverparametrisedPoint, SquareZero):
         return {"outer": self.outer, "all_distinct": every.value, "some_distinct": some.value}
 
 
-class Printed(Shared):
+class GaussNewtonPrinted(_Shared):
     @at_most(0.5, sentence="distinct")
     def besides_zero(self) -> Number | None:
         """Distinct eigenvalues besides zero, less N (one output; with several the passage names no number).
@@ -80,7 +80,7 @@ class Printed(Shared):
         )
 
 
-class Corrected(Shared):
+class GaussNewtonCorrected(_Shared):
     @at_most(0.5, sentence="rank")
     def rank_beyond(self) -> Number:
         """Eigenvalues that are not zero, less N C.
@@ -162,5 +162,8 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.gauss-newton", Printed), ("memo90.gauss-newton-corrected", Corrected))
+    for name, look in (
+        ("memo90.gauss-newton", GaussNewtonPrinted),
+        ("memo90.gauss-newton-corrected", GaussNewtonCorrected),
+    )
 )

@@ -54,7 +54,7 @@ def _near(problem: Problem, f: np.ndarray) -> float:
     return float(1.0 - margins.min() / np.abs(margins).max())
 
 
-class Shared(RegularisedPoint):
+class _Shared(RegularisedPoint):
     """The eigenvalues at the equilibrium, and other minima of the problem (``rivals`` of the trajectory)."""
 
     setting = "the square loss or one with an exponential tail"
@@ -86,7 +86,7 @@ class Shared(RegularisedPoint):
         return found | {"kind": kind, "null": self.zeros.number, "least": abs(found["least"])}
 
 
-class Printed(Shared):
+class Lemma2Printed(_Shared):
     @at_most(0.5, sentence="hyperbolic")
     def kernel(self) -> Number:
         """Zero eigenvalues.
@@ -115,7 +115,7 @@ class Printed(Shared):
         return Number(1.0 - lowest / own if own else 0.0, EPS * self.size)
 
 
-class Corrected(Shared):
+class Lemma2Corrected(_Shared):
     @equals(0.0, within=0.5, sentence="kernel")
     def beyond_rotations(self) -> Number:
         """Zero eigenvalues less the dimension of rotations.
@@ -212,5 +212,5 @@ BUDGETS: dict[str, Any] = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.lemma2", Printed), ("memo90.lemma2-corrected", Corrected))
+    for name, look in (("memo90.lemma2", Lemma2Printed), ("memo90.lemma2-corrected", Lemma2Corrected))
 )

@@ -55,7 +55,7 @@ def _beside(basis: np.ndarray) -> np.ndarray:
     return left[:, basis.shape[1] :]
 
 
-class Shared(ExponentialNet):
+class _Shared(ExponentialNet):
     """The core, its span and its minimiser; the Hessian at the end on and beside the spans that matter."""
 
     setting = "a linear net of one layer and one output, the exponential loss, no decay, data that are not separable"
@@ -134,7 +134,7 @@ class Shared(ExponentialNet):
         }
 
 
-class Printed(Shared):
+class NonSeparablePrinted(_Shared):
     @property
     def errors(self) -> np.ndarray:
         """A basis of the span of the misclassified points."""
@@ -203,7 +203,7 @@ class Printed(Shared):
         return self.part(_beside(self.errors), largest=True)
 
 
-class Corrected(Shared):
+class NonSeparableCorrected(_Shared):
     @at_most(0.5, sentence="core")
     def outside(self) -> Number:
         """Misclassified points that are not in the core.
@@ -300,5 +300,8 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.non-separable", Printed), ("memo90.non-separable-corrected", Corrected))
+    for name, look in (
+        ("memo90.non-separable", NonSeparablePrinted),
+        ("memo90.non-separable-corrected", NonSeparableCorrected),
+    )
 )

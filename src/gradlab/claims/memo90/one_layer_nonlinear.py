@@ -46,7 +46,7 @@ from gradlab.problem.problem import Problem
 SAME = 30.0
 
 
-class Shared(Look):
+class _Shared(Look):
     """The Hessian of the risk at the last weights, layer by layer; of one unit its slopes and curvatures."""
 
     setting = "one unit, or a chain of matrices with one output, under the exponential loss"
@@ -156,7 +156,7 @@ class Shared(Look):
         }
 
 
-class Printed(Shared):
+class OneLayerNonlinearPrinted(_Shared):
     @at_least(0.5, role="hypothesis", exact=True)
     def smooth(self) -> float:
         """One where the activation is smooth.
@@ -220,7 +220,7 @@ class Printed(Shared):
         return Number(np.nan)
 
 
-class Corrected(Shared):
+class OneLayerNonlinearCorrected(_Shared):
     @at_most(0.0, sentence="rank")
     def rank(self) -> Number:
         """Non-zero eigenvalues of a layer's Hessian less N h, h its units below a smooth activation, else 1; the worst.
@@ -330,10 +330,14 @@ BUDGETS = {"quick": {"rounds": 2}, "full": {"rounds": 10}, "few": {"rounds": 1}}
 STUDIES = tuple(
     study(name, look, cases, figure=_figure(*panel), settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look, panel in (
-        ("memo90.one-layer-nonlinear", Printed, ("mapping", "the printed equation where its root is real")),
+        (
+            "memo90.one-layer-nonlinear",
+            OneLayerNonlinearPrinted,
+            ("mapping", "the printed equation where its root is real"),
+        ),
         (
             "memo90.one-layer-nonlinear-corrected",
-            Corrected,
+            OneLayerNonlinearCorrected,
             ("mapped", "the mended equation where its root is real"),
         ),
     )

@@ -70,7 +70,7 @@ def coupled(rows: np.ndarray, decay: float) -> np.ndarray:
     return np.exp(z) @ rows
 
 
-class Shared(DecayedNet):
+class _Shared(DecayedNet):
     """The end of a run against the coupled form, and the Hessian there."""
 
     def missed(self, w: np.ndarray, other: np.ndarray) -> float:
@@ -100,7 +100,7 @@ class Shared(DecayedNet):
         return {"solvable": solvable, "strength": self.net.ratio}
 
 
-class Printed(Shared, DecayPrinted):
+class RegularisedExpFormPrinted(_Shared, DecayPrinted):
     @at_most(1e-6, sentence="form", role="print", repaired="coupled")
     def closed_form(self) -> float:
         """Distance of the printed Σ k_n x_n from the equilibrium, over its norm; 1 where no k_n solves the print.
@@ -111,7 +111,7 @@ class Printed(Shared, DecayPrinted):
         return min((self.missed(w, self.solution.weights) for w in found), default=1.0)
 
 
-class Corrected(Shared):
+class RegularisedExpFormCorrected(_Shared):
     @at_most(1e-6, sentence="orthogonal")
     def orthogonal(self) -> float | None:
         """The same for k_n = W(‖x_n‖²/λ)/‖x_n‖² and orthogonal points, against the equilibrium.
@@ -179,13 +179,13 @@ def _panel(name, ylabel):
 
 CAPTION = "The equilibrium against Σ k_n x_n, relative, by kind of data. "
 FIGURES = {
-    Printed: Figure(
+    RegularisedExpFormPrinted: Figure(
         _panel("closed_form", "printed: uncoupled"),
         _panel("coupled", "coupled equations"),
         caption=f"{CAPTION}Left: k from the printed equation (1 where it has no solution), right only for orthogonal "
         "points and equal k. Right: k from the coupled equations.",
     ),
-    Corrected: Figure(
+    RegularisedExpFormCorrected: Figure(
         _panel("coupled", "coupled equations"),
         _panel("orthogonal", "Lambert's function"),
         caption=f"{CAPTION}Left: k from the coupled equations. Right: in closed form, for orthogonal points.",
@@ -199,7 +199,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURES[look], settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look in (
-        ("memo90.regularised-exp-form", Printed),
-        ("memo90.regularised-exp-form-corrected", Corrected),
+        ("memo90.regularised-exp-form", RegularisedExpFormPrinted),
+        ("memo90.regularised-exp-form-corrected", RegularisedExpFormCorrected),
     )
 )

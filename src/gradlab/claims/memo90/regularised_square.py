@@ -38,7 +38,7 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 
 
-class Shared(RegularisedPoint, SquarePoint):
+class _Shared(RegularisedPoint, SquarePoint):
     """The formulas against automatic differentiation, and the eigenvalues counted."""
 
     def negatives(self) -> Number:
@@ -62,7 +62,7 @@ class Shared(RegularisedPoint, SquarePoint):
         return super().shown() | {"kind": kind, "null": self.zeros.number, "dropped": self.left_out}
 
 
-class Printed(Shared):
+class RegularisedSquarePrinted(_Shared):
     @at_most(1e-3, sentence="formula")
     def formula(self) -> Number:
         """‖∇²L − 2 Σ ∇f∇fᵀ − λ_k‖ in units of the least λ_k.
@@ -88,7 +88,7 @@ class Printed(Shared):
         return self.negatives()
 
 
-class Corrected(Shared):
+class RegularisedSquareCorrected(_Shared):
     @at_most(1e-10, sentence="formula")
     def whole(self) -> Number:
         """‖∇²L − (2 Σ ∇f∇fᵀ − 2 Σ E ∂²f + λ_k)‖/‖∇²L‖.
@@ -201,7 +201,7 @@ BUDGETS: dict[str, Any] = {
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look in (
-        ("memo90.regularised-square", Printed),
-        ("memo90.regularised-square-corrected", Corrected),
+        ("memo90.regularised-square", RegularisedSquarePrinted),
+        ("memo90.regularised-square-corrected", RegularisedSquareCorrected),
     )
 )

@@ -45,7 +45,7 @@ DELTAS = (1e-3, 2e-3, 4e-3)
 RECORDS = (0.5, 1.0, 2.0)
 
 
-class Shared(Look):
+class _Shared(Look):
     """Hessians, flows and spectra of the net and of its virtual linear net, around the last weights."""
 
     setting = "the square loss without decay, a smooth network"
@@ -124,7 +124,7 @@ class Shared(Look):
         return {"moved": ("delta", moved), "distance": ("delta", np.asarray(DELTAS))}
 
 
-class Printed(Shared):
+class VirtualDataPrinted(_Shared):
     @at_most(1e-3, sentence="linearised")
     def together(self) -> Number:
         """lim ‖φ_t(W_0 + δv) − ψ_t(W_0 + δv)‖/δ as δ → 0, the largest over times.
@@ -143,7 +143,7 @@ class Printed(Shared):
         return self.rate
 
 
-class Corrected(Shared):
+class VirtualDataCorrected(_Shared):
     @at_most(1e-3, sentence="second_order")
     def together(self) -> Number:
         """lim ‖φ_t(W_0 + δv) − ψ_t(W_0 + δv)‖/δ as δ → 0, the largest over times.
@@ -271,5 +271,8 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.virtual-data", Printed), ("memo90.virtual-data-corrected", Corrected))
+    for name, look in (
+        ("memo90.virtual-data", VirtualDataPrinted),
+        ("memo90.virtual-data-corrected", VirtualDataCorrected),
+    )
 )

@@ -44,7 +44,7 @@ from gradlab.problem.problem import Problem
 ZERO = 1e-13
 
 
-class Corrected(SquarePoint):
+class DeepHessianCorrected(SquarePoint):
     """The sums at the end, the kernel if that is a zero of the loss, the limit if it was a flow."""
 
     def velocity_off(self, sign: float) -> Number:
@@ -149,7 +149,7 @@ class Corrected(SquarePoint):
         return {"kind": kind, "start": self.start, "left": self.left if self.layers else np.nan}
 
 
-class Printed(Corrected):
+class DeepHessianPrinted(DeepHessianCorrected):
     @at_most(1e-10, sentence="velocity", role="print", repaired="velocity_mended")
     def velocity(self) -> Number:
         """The printed −Σ E ∂f − λW against −∇L.
@@ -253,7 +253,7 @@ STUDIES = tuple(
         **BUDGETS,
     )
     for name, look, measure, words in (
-        ("notes.deep-hessian", Printed, "hessian_printed", "as printed"),
-        ("notes.deep-hessian-corrected", Corrected, "hessian_mended", "with signs mended"),
+        ("notes.deep-hessian", DeepHessianPrinted, "hessian_printed", "as printed"),
+        ("notes.deep-hessian-corrected", DeepHessianCorrected, "hessian_mended", "with signs mended"),
     )
 )

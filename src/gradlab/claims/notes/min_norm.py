@@ -34,7 +34,7 @@ from gradlab.dynamics.solvers.methods import Adaptive
 REGULAR = 1e-12
 
 
-class Shared(NoDecay):
+class _Shared(NoDecay):
     """Where a run ended, Y X⁺, and what of the start no example sees."""
 
     @cached_property
@@ -134,7 +134,7 @@ class Shared(NoDecay):
         }
 
 
-class Printed(Shared):
+class MinNormPrinted(_Shared):
     @at_least(REGULAR, sentence="formula", role="print", repaired="pseudoinverse")
     def inverse(self) -> Number:
         """λ_min/λ_max of XXᵀ, whose inverse the printed formula takes.
@@ -144,7 +144,7 @@ class Printed(Shared):
         return Number(self.ratio, EPS * self.net.size)
 
 
-class Corrected(Shared):
+class MinNormCorrected(_Shared):
     @at_most(1e-9, sentence="formula")
     def gram(self) -> Number | None:
         """‖W − YX⁺‖/‖YX⁺‖, W = YXᵀ(XXᵀ)⁻¹ if the x_n span, Y(XᵀX)⁻¹Xᵀ if they are independent.
@@ -218,5 +218,5 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("notes.min-norm", Printed), ("notes.min-norm-corrected", Corrected))
+    for name, look in (("notes.min-norm", MinNormPrinted), ("notes.min-norm-corrected", MinNormCorrected))
 )

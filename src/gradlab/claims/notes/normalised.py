@@ -59,7 +59,7 @@ def complex_step(w: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndar
     return norm.imag * 1e100 * scale, (moved / norm[..., None]).imag * 1e100 * scale
 
 
-class Shared(LayerRecords):
+class _Shared(LayerRecords):
     """Margins, gradients of y f, their changes along coordinates, −∇L and ∇²L's columns at a few records."""
 
     setting = "the loss Σ e^{−yf} and no decay"
@@ -255,7 +255,7 @@ class Shared(LayerRecords):
         return {f"{name}_of": ("point", np.asarray([row[name] for row in self.rows])) for name in names}
 
 
-class Printed(Shared):
+class NormalisedPrinted(_Shared):
     @at_most(1e-10, sentence="memo", role="print")
     def split(self) -> Number | None:
         """memo90: ∂f/∂w = w̃f̃ + ‖w‖ S ∂f̃/∂w̃.
@@ -289,7 +289,7 @@ class Printed(Shared):
         return self.worst("memo_43")
 
 
-class Corrected(Shared):
+class NormalisedCorrected(_Shared):
     @at_most(1e-10, sentence="memo")
     def split(self) -> Number | None:
         """∂f/∂w = w̃f̃ + ‖w‖ S ∂f̃/∂w̃.
@@ -388,5 +388,8 @@ STUDIES = tuple(
         settings=section(__doc__, "Settings"),
         figure=FIGURE,
     )
-    for name, look in (("notes.normalised", Printed), ("notes.normalised-corrected", Corrected))
+    for name, look in (
+        ("notes.normalised", NormalisedPrinted),
+        ("notes.normalised-corrected", NormalisedCorrected),
+    )
 )

@@ -41,7 +41,7 @@ DEEP = 1e6
 GRID = np.geomspace(3.0, DEEP, 24)
 
 
-class Shared(DecayedNet):
+class _Shared(DecayedNet):
     """The equilibria of the case's data as λ → 0, beside the end of its run."""
 
     setting = "a linear net of one layer and one output, the exponential loss, λ > 0, separable data"
@@ -121,7 +121,7 @@ class Shared(DecayedNet):
         }
 
 
-class Printed(Shared, DecayPrinted):
+class RegularisedExpPrinted(_Shared, DecayPrinted):
     @at_most(1e-3, sentence="unit")
     def unit(self) -> float:
         """Largest |w*·x_n − 1| over the support vectors, in the limit (at log(1/λ) = 1e6).
@@ -131,7 +131,7 @@ class Printed(Shared, DecayPrinted):
         return float(np.max(np.abs(self.on - 1.0)))
 
 
-class Corrected(Shared):
+class RegularisedExpCorrected(_Shared):
     @at_least(0.5, role="hypothesis", exact=True)
     def generic(self) -> float:
         """Whether every point on the margin carries weight in some dual solution (1 if so).
@@ -233,5 +233,8 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("notes.regularised-exp", Printed), ("notes.regularised-exp-corrected", Corrected))
+    for name, look in (
+        ("notes.regularised-exp", RegularisedExpPrinted),
+        ("notes.regularised-exp-corrected", RegularisedExpCorrected),
+    )
 )

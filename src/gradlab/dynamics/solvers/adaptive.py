@@ -16,7 +16,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import IMPLICIT, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
+from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 # Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
@@ -85,15 +85,22 @@ def adaptive(
     order, (proportional, integral) = method.order, method.gains
 
     def go_on(carry: Any) -> Any:
-        state, _, _, attempts = carry
+        state, _, _, attempts, _ = carry
         return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
 
     def attempt(carry: Any) -> Any:
-        state, inner, previous, attempts = carry
+        state, inner, previous, attempts, event = carry
         before = (state.y, state.u)
         remaining = end - state.tau
-        last = remaining <= 1.01 * state.h
-        h = jnp.where(last, remaining, state.h)
+        # The first step from a record leaves room for another.
+        longest = jnp.where(attempts == 0, remaining / solver.least, remaining)
+        last = remaining <= 1.01 * jnp.minimum(state.h, longest)
+        cut = last | (state.h > longest)
+        h = jnp.where(last, remaining, jnp.minimum(state.h, longest))
+        if stop.located:
+            seeking = jnp.isfinite(event.end)
+            h = jnp.where(seeking, event.aim(state.tau), h)
+            last, cut = last & ~seeking, cut | seeking
         tau = jnp.where(last, end, state.tau + h)
         after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
         after = landed(clock, tau, after)
@@ -106,11 +113,16 @@ def adaptive(
         factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
         factor = jnp.clip(factor, SMALLEST, jnp.where(keep, method.largest, SAFETY))
         # A step cut short by a record says nothing against the longer one planned before it.
-        longer = jnp.where(keep & last, jnp.maximum(state.h, h * factor), h * factor)
+        longer = jnp.where(keep & cut, jnp.maximum(state.h, h * factor), h * factor)
         underflow = (~keep) & (state.tau + SMALLEST * h == state.tau)
+        passed = keep
+        if stop.located:
+            gap = margin(flow, stop, after)
+            event, far = event.after(state.tau, tau, gap, gap <= 0.0, keep)
+            keep = keep & ~far
         steps = state.steps + keep
         kept = tree.where(keep, after, before)
-        code = watch(flow, stop, kept, steps)
+        code = watch(flow, stop, after, steps)
         code = jnp.where(underflow, stops.UNDERFLOW, jnp.where(keep, code, stops.RUNNING))
         state = replace(
             state,
@@ -119,19 +131,21 @@ def adaptive(
             u=kept[1],
             h=longer,
             steps=steps,
-            rejected=state.rejected + ~keep,
+            rejected=state.rejected + ~passed,
             evaluations=state.evaluations + spent,
             status=code,
         )
         inner = method.settle(keep, inner, inner_after)
-        return state, inner, jnp.where(keep, ratio, previous), attempts + 1
+        return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)
     first = _first_step(int(order), solver, state, slope, end - state.tau)
     h = jnp.where(state.h > 0.0, state.h, first)
     spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
     begun = replace(state, h=h, evaluations=state.evaluations + spent)
-    final, inner, *_ = jax.lax.while_loop(go_on, attempt, (begun, inner, jnp.ones(()), jnp.zeros((), int)))
+    event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
+    carried = (begun, inner, jnp.ones(()), jnp.zeros((), int), event)
+    final, inner, *_ = jax.lax.while_loop(go_on, attempt, carried)
     if method.stabilised:
         final = replace(final, memory=method.stepper.remembered(inner))
     return explain(flow, clock, final)

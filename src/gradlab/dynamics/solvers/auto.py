@@ -22,7 +22,7 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.implicit import implicit
-from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Solver, cost, method
+from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, Solver, cost, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import State, rhs
@@ -89,6 +89,8 @@ class Auto(Solver):
     Parameters
     ----------
     tolerance, absolute : as for ``Adaptive``; the explicit pair works to a tenth of them, down to a tolerance of 1e-6.
+    slack : the factor by which both methods' tolerances are looser, after all of that.
+    least : as for ``Adaptive``; 0 is the method's own, as the coarser of two.
     explicit, stiff : names of the two methods; the defaults follow from tolerance, size and symmetry when a run
         begins (``resolve``). ``stiff=""`` : explicit throughout.
 
@@ -107,6 +109,8 @@ class Auto(Solver):
     changed: bool = eqx.field(static=True, default=False)
     #: Whether the run begins with a look at the stiffness.
     looks: bool = eqx.field(static=True, default=False)
+    slack: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
+    least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
 
     def resolve(self, size: int, symmetric: bool, ensemble: bool, residual: bool = False) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
@@ -138,8 +142,12 @@ class Auto(Solver):
         return replace(self, changed=changed)
 
     def coarser(self) -> Auto:
-        """Ten times the tolerance, the same two methods."""
-        return replace(self, tolerance=10.0 * self.tolerance, absolute=10.0 * self.absolute, changed=False)
+        """Ten times the tolerance that each of the same two methods works to."""
+        return replace(self, slack=10.0 * self.slack, least=number(0.0), changed=False)
+
+    def compared(self) -> Auto:
+        """Two steps or more between records: more, or more even ones, than the coarser solver's."""
+        return replace(self, least=number(2.0))
 
     def memory(self, pair: Any) -> Journal:
         none = jnp.zeros(CHANGES)
@@ -155,10 +163,12 @@ class Auto(Solver):
         return self._adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
 
     def _adaptive(self, name: str) -> Adaptive:
-        if name == self.stiff:
-            return Adaptive(name, self.tolerance, self.absolute)
-        tolerance = jnp.minimum(self.tolerance, jnp.maximum(SHARE * self.tolerance, FINE))
-        return Adaptive(name, tolerance, self.absolute * tolerance / self.tolerance)
+        tolerance = self.tolerance
+        if name != self.stiff:
+            tolerance = jnp.minimum(tolerance, jnp.maximum(SHARE * tolerance, FINE))
+        absolute = self.absolute * tolerance / self.tolerance
+        least = jnp.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
+        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least)
 
 
 def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, end: Any) -> State:

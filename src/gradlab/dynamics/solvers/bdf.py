@@ -117,8 +117,9 @@ def refit(
     return start(rhs, tau, y, h)
 
 
-def _landing(step: Any, remaining: Any) -> tuple[Any, Any]:
+def _landing(step: Any, remaining: Any, longest: Any) -> tuple[Any, Any]:
     """(size of the next step, does it end at ``end``?)."""
+    step = jnp.minimum(step, longest)
     last = remaining <= STRETCH * step
     even = jnp.where(remaining < 2.0 * step, 0.5 * remaining, step)
     return jnp.where(last, remaining, even), last
@@ -167,9 +168,11 @@ def _select(
     return Memory(jnp.where(change, changed, differences), order, equal, factor * memory.step)
 
 
-def _lowered(memory: Memory, y: Any, remaining: Any, ratio: Ratio, orders: tuple[Any, Any]) -> Memory:
+def _lowered(
+    memory: Memory, y: Any, remaining: Any, longest: Any, ratio: Ratio, orders: tuple[Any, Any]
+) -> Memory:
     """Order four, where the next step is to be shortened and the order is five."""
-    h, _ = _landing(memory.step, remaining)
+    h, _ = _landing(memory.step, remaining, longest)
     lower = (memory.order == HIGHEST) & (h < SHORT * memory.step) & (orders[0] < HIGHEST)
     error = jnp.maximum(ratio(y, y, ERROR[HIGHEST - 1] * memory.differences[HIGHEST]), 1e-12)
     factor = jnp.where(lower, jnp.minimum(SAFETY * error ** (-1.0 / HIGHEST), 1.0), 1.0)
@@ -190,6 +193,7 @@ def attempt(
     ratio: Ratio,
     orders: tuple[Any, Any] = (1, HIGHEST),
     fraction: Any = newton.FRACTION,
+    longest: Any = jnp.inf,
 ) -> Attempt:
     """One attempted step from tau towards ``end``, never past it; pure.
 
@@ -207,10 +211,11 @@ def attempt(
     tolerance : the relative tolerance inside ``ratio``; bounds Newton's test by round-off (10 eps / tolerance).
     ratio : (before, after, error) ↦ error in units of what is allowed; at most 1 is accepted.
     orders : lowest and highest order. fraction : what Newton's iteration may leave of that error.
+    longest : of the step.
     """
-    memory = _lowered(memory, y, end - tau, ratio, orders)
+    memory = _lowered(memory, y, end - tau, longest, ratio, orders)
     k, old = memory.order, memory.differences
-    h, last = _landing(memory.step, end - tau)
+    h, last = _landing(memory.step, end - tau, longest)
     after = jnp.where(last, end, tau + h)
     s = h / memory.step
     guess, history = predicted(respaced(old, k, s), k)

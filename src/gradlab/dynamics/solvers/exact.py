@@ -17,7 +17,7 @@ from gradlab.dynamics.clocks import Clock, LogTime, Time
 from gradlab.dynamics.descent import Constant, GradientDescent
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.methods import Solver
-from gradlab.dynamics.state import State, watch
+from gradlab.dynamics.state import State, bracket, margin, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -32,8 +32,8 @@ class Exact(Solver):
     """Quadratic potentials go from record to record in one step each; rounding is the only error.
 
     For the gradient flow in time or logarithmic time, and for gradient descent with a constant step. Stops are
-    checked at records only (``steps`` is met exactly, for descent). Each record counts as one evaluation and one
-    dense factorisation.
+    checked at records only; those of a flow are then located before (of descent, ``steps`` is met exactly). Each record
+    counts as one evaluation and one dense factorisation.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Exact(Solver):
     mirrored: bool = eqx.field(static=True, default=False)
 
     def coarser(self) -> Exact:
-        """The same step rounded otherwise: the difference estimates (and does not bound) the rounding error."""
+        """The same step by another factorisation; a run shakes data and weights by rounding as well."""
         return Exact(not self.mirrored)
 
     def refuse(self, flow: Flow, clock: Clock) -> str | None:
@@ -74,7 +74,7 @@ class Exact(Solver):
                 f"exact steps need the clock Time() or LogTime(); {type(clock).__name__} was given: "
                 "change the clock, or use Adaptive()"
             )
-        return quadratic(flow.problem)
+        return quadratic(flow.problem) or overflow(flow.problem)
 
 
 def quadratic(problem: Problem) -> str | None:
@@ -89,6 +89,25 @@ def quadratic(problem: Problem) -> str | None:
     if not isinstance(loss, Square):
         return f"exact steps need the square loss; {type(loss).__name__} was given: use Square(), or another solver"
     return None
+
+
+def overflow(problem: Problem) -> str | None:
+    """A sentence where the curvature or the pull of a quadratic potential is beyond the largest number, else None."""
+
+    def size(values: Any) -> Any:
+        values = np.abs(np.asarray(values, dtype=np.float64))
+        largest = np.max(values, initial=0.0)
+        return largest * np.sqrt(np.sum((values / largest) ** 2)) if largest > 0.0 else largest
+
+    inputs, targets = size(problem.data.inputs), size(problem.data.targets)
+    with np.errstate(over="ignore"):
+        sizes = 2.0 * np.array([inputs * inputs, inputs * targets, targets * targets])
+    if np.all(np.isfinite(sizes)):
+        return None
+    return (
+        f"the Hessian of this problem overflows: its inputs have norm {inputs:.2g}, its targets {targets:.2g}, and "
+        "products of two are beyond 1.8e308: divide inputs or targets by a constant"
+    )
 
 
 class _Spectrum(eqx.Module):
@@ -226,15 +245,21 @@ def exact(flow: Any, clock: Clock, solver: Exact, stop: Stop, state: State, end:
             )
             u, steps = jnp.log1p(eta * tau), state.steps + count.astype(state.steps.dtype)
         else:
-            log_duration = _log_duration(clock, state.tau, end)
-            duration = jnp.exp(log_duration) if isinstance(clock, LogTime) else end - state.tau
-            y = _stepped(
-                flow.problem,
-                state.y,
-                lambda h, b, z: _flowed(h, b, z, duration, log_duration),
-                solver.mirrored,
-            )
-            u, tau, steps = jnp.logaddexp(state.u, log_duration), end, state.steps + 1
+
+            def reached(goal: Any) -> tuple[Any, Any]:
+                log_duration = _log_duration(clock, state.tau, goal)
+                duration = jnp.exp(log_duration) if isinstance(clock, LogTime) else goal - state.tau
+                y = _stepped(
+                    flow.problem,
+                    state.y,
+                    lambda h, b, z: _flowed(h, b, z, duration, log_duration),
+                    solver.mirrored,
+                )
+                return y, jnp.logaddexp(state.u, log_duration)
+
+            (y, u), tau, steps = reached(end), end, state.steps + 1
+            if stop.located:
+                tau, (y, u) = _located(flow, stop, state, end, (y, u), reached)
         code = jnp.where(tree.finite(y), watch(flow, stop, (y, u), steps), stops.NOT_FINITE)
         counted = replace(state, evaluations=state.evaluations + 1, jacobians=state.jacobians + 1)
         changed = replace(counted, tau=tau, y=y, u=u, steps=steps, status=code)
@@ -242,6 +267,38 @@ def exact(flow: Any, clock: Clock, solver: Exact, stop: Stop, state: State, end:
 
     going = (state.tau < end) & (state.status == stops.RUNNING)
     return jax.lax.cond(going, moved, lambda state: state, state)
+
+
+def _located(
+    flow: Any, stop: Stop, state: State, end: Any, there: Any, reached: Callable[[Any], Any]
+) -> tuple[Any, Any]:
+    """(clock value, pair) where a condition is met between the state and ``end``, or there."""
+    begun = bracket(flow, stop, (state.y, state.u))
+    gap = margin(flow, stop, there)
+    begun = replace(begun, end=end, beyond=gap)
+
+    def go_on(carry: Any) -> Any:
+        event, *_ = carry
+        wide = event.end - state.tau > 4.0 * jnp.finfo(end.dtype).eps * jnp.abs(event.end)
+        return (begun.now > 0.0) & (event.beyond < -stops.NEAR) & (event.tries < 100) & wide
+
+    def look(carry: Any) -> Any:
+        event, low, pair = carry
+        tau = low + event.aim(low)
+        new = reached(tau)
+        gap = margin(flow, stop, new)
+        met = gap <= 0.0
+        event = replace(
+            event,
+            now=jnp.where(met, event.now, gap),
+            end=jnp.where(met, tau, event.end),
+            beyond=jnp.where(met, gap, event.beyond),
+            tries=event.tries + 1,
+        )
+        return event, jnp.where(met, low, tau), tree.where(met, new, pair)
+
+    event, _, pair = jax.lax.while_loop(go_on, look, (begun, state.tau, there))
+    return event.end, pair
 
 
 def _log_duration(clock: Clock, tau: Any, end: Any) -> Float[Array, ""]:

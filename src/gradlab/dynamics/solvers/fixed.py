@@ -13,7 +13,7 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import Fixed, cost, method
-from gradlab.dynamics.state import ATTEMPTS, State, landed, rhs, watch
+from gradlab.dynamics.state import ATTEMPTS, State, bracket, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 
@@ -26,29 +26,38 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
     h = jnp.where(state.h > 0.0, state.h, span / count)
 
     def go_on(carry: Any) -> Any:
-        state, attempts = carry
+        state, attempts, _ = carry
         return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < ATTEMPTS)
 
     def step(carry: Any) -> Any:
-        state, attempts = carry
+        state, attempts, event = carry
         last = end - state.tau < 1.5 * h
         tau = jnp.where(last, end, state.tau + h)
+        if stop.located:
+            seeking = jnp.isfinite(event.end)
+            tau = jnp.where(seeking, state.tau + event.aim(state.tau), tau)
         pair = (state.y, state.u)
         inner = stepper.init(terms, state.tau, tau, pair, args)
         after, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
         good = tree.finite(after)
-        kept = tree.where(good, landed(clock, tau, after), pair)
-        steps = state.steps + good
-        tau = jnp.where(good, tau, state.tau)
-        code = watch(flow, stop, kept, steps)
-        code = jnp.where(good, code, stops.NOT_FINITE)
+        after, keep = landed(clock, tau, after), good
+        if stop.located:
+            gap = margin(flow, stop, after)
+            event, far = event.after(state.tau, tau, gap, gap <= 0.0, good)
+            keep = good & ~far
+        kept = tree.where(keep, after, pair)
+        steps = state.steps + keep
+        tau = jnp.where(keep, tau, state.tau)
+        code = watch(flow, stop, after, steps)
+        code = jnp.where(good, jnp.where(keep, code, stops.RUNNING), stops.NOT_FINITE)
         # h is forgotten at a record, where the next interval is cut anew.
-        planned = jnp.where(last & good, 0.0, h)
+        planned = jnp.where(last & keep, 0.0, h)
         evaluations = state.evaluations + each
         moved = replace(
             state, tau=tau, y=kept[0], u=kept[1], h=planned, steps=steps, evaluations=evaluations, status=code
         )
-        return moved, attempts + 1
+        return moved, attempts + 1, event
 
-    final, _ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int)))
+    event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
+    final, *_ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int), event))
     return final

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gradlab.dynamics import stops
+from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.dynamics.state import State, error_ratio, explain, landed, rhs, watch
+from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 #: A change of the weights from outside, as a part of the tolerance, after which the differences are still good.
@@ -58,42 +58,60 @@ def implicit(
     unknowns = _Unknowns(flow, clock, solver, state)
 
     def go_on(carry: Any) -> Any:
-        state, _, attempts = carry
+        state, _, attempts, _ = carry
         return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
 
     def attempt(carry: Any) -> Any:
-        state, vector, attempts = carry
+        state, vector, attempts, event = carry
+        longest = jnp.where(attempts == 0, (end - state.tau) / solver.least, jnp.inf)
+        until = end
+        if stop.located:
+            # A step to where the condition may be met, as to a record.
+            until = jnp.where(jnp.isfinite(event.end), state.tau + event.aim(state.tau), end)
         outcome = bdf.attempt(
             unknowns.slope,
             unknowns.jacobian,
             state.tau,
-            end,
+            until,
             vector,
             state.memory,
             state.scratch,
             solver.tolerance,
             unknowns.ratio,
+            # The first step from a record leaves room for another.
+            longest=longest,
         )
         y, u = landed(clock, outcome.tau, unknowns.pair(outcome.y))
-        steps = state.steps + outcome.accepted
+        undone: Any = jnp.asarray(False)
+        if stop.located:
+            # Not accepted: the present point once more, from where the search goes on with a shorter step.
+            gap = margin(flow, stop, (y, u))
+            event, undone = event.after(state.tau, outcome.tau, gap, gap <= 0.0, jnp.asarray(True))
+        accepted = outcome.accepted & ~undone
+        steps = state.steps + accepted
         code = watch(flow, stop, (y, u), steps)
         underflow = ~outcome.accepted & (outcome.tau + outcome.memory.step == outcome.tau)
+        tau, y, u, memory, vector = tree.where(
+            undone,
+            (state.tau, state.y, state.u, state.memory, vector),
+            (outcome.tau, y, u, outcome.memory, outcome.y),
+        )
         state = replace(
             state,
-            tau=outcome.tau,
+            tau=tau,
             y=y,
             u=u,
-            h=outcome.memory.step,
+            h=memory.step,
             steps=steps,
             # The same step once more with a new Jacobian is no rejection of the step.
             rejected=state.rejected + (~outcome.accepted & ~outcome.stuck),
             evaluations=state.evaluations + outcome.evaluations,
             jacobians=state.jacobians + outcome.jacobians,
-            status=jnp.where(underflow, stops.UNDERFLOW, jnp.where(outcome.accepted, code, stops.RUNNING)),
-            memory=outcome.memory,
+            status=jnp.where(underflow, stops.UNDERFLOW, jnp.where(accepted, code, stops.RUNNING)),
+            memory=memory,
             scratch=outcome.scratch,
         )
-        return state, outcome.y, attempts + 1
+        return state, vector, attempts + 1, event
 
     running = (state.status == stops.RUNNING) & (state.tau < end)
     # A first step, or weights changed since the last one by a kick or another method: order one. A change far below
@@ -112,5 +130,7 @@ def implicit(
 
     memory = jax.lax.cond(anew, restart, go_along)
     begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 3, 0))
-    final, *_ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, jnp.zeros((), int)))
+    event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
+    carried = (begun, unknowns.vector, jnp.zeros((), int), event)
+    final, *_ = jax.lax.while_loop(go_on, attempt, carried)
     return explain(flow, clock, final)

@@ -35,6 +35,10 @@ METHODS: dict[str, Any] = {
     "rock4": ROCK4,
 }
 IMPLICIT = ("kvaerno3", "kvaerno5")
+#: The part of the way between two records after which the coarse one of two solves makes its second step, where the
+#: fine one halves the way: for order p, θ^(p+1) + (1 − θ)^(p+1) = 10 · 2^−p, the ratio of their tolerances. Up to order
+#: three (and for methods that look back) it goes in one, which errs 2^p times as much.
+UNEVEN = {"rock4": 0.91, "tsit5": 0.82, "dopri5": 0.82, "kvaerno5": 0.82, "dopri8": 0.70}
 STABILISED = ("rkc2", "rkc3", "mrkc3", "mrkc5", "rock4")
 
 
@@ -81,6 +85,10 @@ class Solver(eqx.Module):
         """The same method with a larger error: what the error bars are measured against."""
         raise ValueError(f"{type(self).__name__} has no coarser version")
 
+    def compared(self) -> Solver:
+        """The solver as the first of two solves: never the same steps as its :meth:`coarser` one."""
+        return self
+
 
 class Adaptive(Solver):
     """An embedded pair controls its step size.
@@ -95,6 +103,8 @@ class Adaptive(Solver):
         ``kvaerno5``.
     tolerance : relative error per step.
     absolute : absolute floor of that error.
+    least : the first step from a record goes no further than this part, 1/least, of the way to the next: with 2, two
+        steps or more between records.
 
     Examples
     --------
@@ -106,6 +116,7 @@ class Adaptive(Solver):
     name: str = eqx.field(static=True, default="dopri8")
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
     absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-14)
+    least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
 
     def __check_init__(self) -> None:
         if self.name == "euler":
@@ -126,8 +137,13 @@ class Adaptive(Solver):
         return bdf.blank(sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))) if self.name == "bdf" else ()
 
     def coarser(self) -> Adaptive:
-        """Ten times the tolerance."""
-        return Adaptive(self.name, 10.0 * self.tolerance, 10.0 * self.absolute)
+        """Ten times the tolerance; between near records one step, or two of different lengths (``UNEVEN``)."""
+        least = 1.0 / UNEVEN.get(self.name, 1.0)
+        return Adaptive(self.name, 10.0 * self.tolerance, 10.0 * self.absolute, least)
+
+    def compared(self) -> Adaptive:
+        """Two steps or more between records: more, or more even ones, than the coarser solver's."""
+        return Adaptive(self.name, self.tolerance, self.absolute, 2.0)
 
 
 class Fixed(Solver):

@@ -1,0 +1,168 @@
+"""Error bars: a second solve that differs by construction, bars that hold, and what is unknown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradlab as gl
+from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.methods import METHODS, UNEVEN
+from gradlab.laboratory import second
+from gradlab.observe import observables
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks import coverage
+from benchmarks.closed_forms import arb, closed_forms
+
+FIRST = 0.1
+
+
+def depth_two() -> tuple[gl.Problem, Any]:
+    problem = gl.Problem(
+        gl.Dense((1, 1, 1), "identity"), gl.Square("sum", half=True), gl.Data([[1.0]], [[1.0]])
+    )
+    return problem, (jnp.asarray([[FIRST]]),) * 2
+
+
+def loss(t: np.ndarray) -> np.ndarray:
+    """Of the flow from there: u = a² is logistic."""
+    u = FIRST**2 * np.exp(2 * t) / (1 + FIRST**2 * np.expm1(2 * t))
+    return (u - 1) ** 2 / 2
+
+
+SOLVERS = {
+    "auto": gl.solvers.Auto(1e-4),
+    "tsit5": gl.Adaptive("tsit5", 1e-3),
+    "bosh3": gl.Adaptive("bosh3", 1e-1),
+    "rkc2": gl.Adaptive("rkc2", 1e-2),
+    "fixed": gl.solvers.Fixed("heun", 10.0),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_near_records_do_not_make_two_solves_one(name: str) -> None:
+    problem, start = depth_two()
+    records = np.linspace(0.0, 4.0, 81)
+    run = gl.run(gl.GradientFlow(problem), start, records, solver=SOLVERS[name], observables=["loss"])
+    error = np.abs(run.loss.values - loss(records))[1:]
+    bar = run.loss_error.values[1:]
+    assert np.all(bar > 0.0)
+    assert np.mean(error <= bar) >= 0.98
+    assert np.median(bar / np.maximum(error, 1e-18)) < 100.0
+
+
+@pytest.mark.parametrize("tolerance", [2e-7, 1e-6, 5e-6])
+def test_the_coarser_solve_of_auto_is_coarser_where_its_tolerance_is_clipped(tolerance: float) -> None:
+    problem, start = depth_two()
+    run = gl.run(
+        gl.GradientFlow(problem),
+        start,
+        [1.0, 2.0, 3.0, 4.0],
+        solver=gl.solvers.Auto(tolerance),
+        observables=["loss"],
+    )
+    error = np.abs(run.loss.values - loss(run.t.values))[1:]
+    assert np.all(run.loss_error.values[1:] >= error)
+    auto = gl.solvers.Auto(tolerance).resolve(3, True, False)
+    for method in (auto.explicit, auto.stiff):
+        fine, coarse = auto._adaptive(method), auto.coarser()._adaptive(method)
+        assert float(coarse.tolerance) == pytest.approx(10.0 * float(fine.tolerance), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_uneven_steps_err_ten_times_as_much_as_even_ones(name: str) -> None:
+    order = int(METHODS[name]().order(None))
+    share = UNEVEN[name]
+    ratio = (share ** (order + 1) + (1.0 - share) ** (order + 1)) / 0.5**order
+    assert ratio == pytest.approx(10.0, rel=0.1)
+
+
+def test_a_sample_of_known_answers_lies_within_the_bars() -> None:
+    chosen = {
+        "depth 2, balanced at 0.1": ("tsit5", "Time", 1e-4, 25),
+        "exponential, one point": ("dopri8", "LogLoss", 1e-7, 25),
+        "linear regression, condition 10": ("mrkc3", "Time", 1e-5, 25),
+        "depth 2, exponential, one point": ("bosh3", "LogNorm", 1e-5, 25),
+        "l4 loss": ("auto", "LogTime", 1e-6, 25),
+    }
+    found = [coverage.cover(one, *chosen[one.name]) for one in closed_forms() if one.name in chosen]
+    assert len(found) == len(chosen)
+    numbers = sum(row.numbers for row in found)
+    assert sum(row.missed for row in found) <= 0.01 * numbers
+    assert not any(row.zero for row in found)
+    assert not any(row.unknown for row in found)
+    assert np.median(np.concatenate([row.excess for row in found])) < np.log10(30.0)
+
+
+@pytest.mark.parametrize("closed", closed_forms(), ids=lambda one: one.name)
+def test_closed_forms_begin_at_their_start_and_follow_the_gradient(closed: Any) -> None:
+    problem = closed.problem
+    begun, value = closed.truth(arb(2) ** -250)
+    np.testing.assert_allclose([float(w) for w in begun], problem.ravel(closed.start), rtol=1e-14)
+    assert float(value) == pytest.approx(float(problem.potential(closed.start)), rel=1e-13)
+    t = arb(float(closed.times(16)[0]))
+    step = t * arb(2) ** -70
+    weights, _ = closed.truth(t)
+    moved, _ = closed.truth(t + step)
+    velocity = [float((b - a) / step) for a, b in zip(weights, moved, strict=True)]
+    point = problem.unravel(jnp.asarray([float(w) for w in weights]))
+    gradient = np.asarray(problem.ravel(problem.gradient(point)))
+    np.testing.assert_allclose(velocity, -gradient, rtol=1e-7, atol=1e-9 * np.abs(gradient).max() + 1e-15)
+
+
+def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
+    loss, error = observables.Loss(), observables.Error()
+    zero, steps = np.zeros(()), np.asarray(5)
+    assert np.isnan(second.bar(zero, zero, steps, loss))
+    assert second.bar(zero, zero, steps, error) == 0.0
+    assert second.bar(zero, zero, steps, loss, exact=True) == 0.0
+    assert second.bar(np.asarray(1.0), np.asarray(1.0), steps, loss) > 0.0
+
+
+def test_a_bar_does_not_close_where_two_solves_cross() -> None:
+    rows = [{"tau": np.asarray(t), "loss": np.asarray(v)} for t, v in ((0.0, 3.0), (1.0, 2.0), (2.0, 1.0))]
+    rows[1]["loss_error"] = np.asarray(0.1)
+    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.1)
+    # At a tenth of the speed, a tenth of it.
+    rows[2]["loss"] = np.asarray(1.9)
+    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.01)
+    rows[2]["tau"] = rows[1]["tau"]
+    assert second.remembered("loss", np.asarray(1e-9), rows) == 0.1
+
+
+def test_shaking_is_by_rounding_only_and_by_nothing_at_zero() -> None:
+    weights = (jnp.linspace(-1.0, 1.0, 1000), jnp.ones((3, 4)))
+    same = tree.shaken(weights, 0.0, 7)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, same, strict=True))
+    moved, other = (np.asarray(tree.shaken(weights, 1e-3, number)[0] / weights[0]) for number in (7, 8))
+    np.testing.assert_allclose(np.abs(moved - 1.0), 1e-3, rtol=1e-9)
+    # Signs are as good as drawn: balanced, and new at every record.
+    assert abs(np.sum(moved > 1.0) - 500) < 100
+    assert abs(np.sum((moved > 1.0) == (other > 1.0)) - 500) < 100
+
+
+@pytest.mark.parametrize("scale", [1e154, 1e160, 1e300])
+@pytest.mark.parametrize("solver", ["auto", "exact"])
+def test_inputs_whose_squares_overflow_are_refused(scale: float, solver: str) -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((8, 3))
+    problem = gl.Problem(
+        gl.Dense((3, 1), "identity"), gl.Square("sum"), gl.Data(scale * x, x @ np.ones((3, 1)))
+    )
+    with pytest.raises(ValueError, match="the Hessian of this problem overflows"):
+        gl.run(gl.GradientFlow(problem), (jnp.ones((1, 3)) / scale,), [1.0], solver=solver)
+
+
+def test_exact_steps_have_bars_that_are_not_zero() -> None:
+    problem = gl.Problem(gl.Dense((1, 1), "identity"), gl.Square("sum"), gl.Data([[1.0]], [[1.0]]))
+    run = gl.run(gl.GradientFlow(problem), (jnp.zeros((1, 1)),), [0.3, 1.0, 3.0], observables=["loss"])
+    error = np.abs(run.loss.values - np.exp(-4.0 * run.t.values))
+    assert np.all(run.loss_error.values[1:] > 0.0)
+    assert np.all(error[1:] <= run.loss_error.values[1:])
