@@ -19,14 +19,24 @@ from rich.markup import escape  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks import coverage, descent, measure, problems, random_problems, scaling, spectra, table  # noqa: E402
+from benchmarks import (  # noqa: E402
+    coverage,
+    descent,
+    inertia,
+    measure,
+    problems,
+    random_problems,
+    scaling,
+    spectra,
+    table,
+)
 from benchmarks.ours import OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia")
 
 
 class Budget(StrEnum):
@@ -289,6 +299,13 @@ def _run(
             _print(console, *spectra.table(results.found["spectra"]), "Hessian spectra")
             known = [row for row in results.found["spectra"] if "matrix" in row]
             _dicts(console, known, "Matrices with known spectra")
+        if "inertia" in parts:
+            results.keep(inertia=inertia.rows(budget, say))
+            _dicts(
+                console,
+                results.found["inertia"],
+                "Equilibria of exactly known inertia: words decided and not",
+            )
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
         if "overhead" in parts:

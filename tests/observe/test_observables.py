@@ -107,6 +107,7 @@ def references(entry: problems.Specimen, test: tuple[np.ndarray, np.ndarray]) ->
     rho = norms(entry.weights)
     expected: dict[str, Any] = {
         "loss": entry.potential(w),
+        "risk": entry.loss(f, y).sum() if entry.problem.loss.reduction == "sum" else entry.loss(f, y).mean(),
         "log_loss": math.log(entry.potential(w)),
         "test_loss": risks.sum() if entry.problem.loss.reduction == "sum" else risks.mean(),
         "layer_norms": rho,
@@ -390,7 +391,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     problem = linear()
     assert refusal(problem, "layer_norm") == "unknown observable 'layer_norm': did you mean 'layer_norms'?"
     assert "did you mean 'log_loss'?" in refusal(problem, "logloss")
-    assert "known are loss, log_loss, error," in refusal(problem, "xyz")
+    assert "known are loss, risk, log_loss, error," in refusal(problem, "xyz")
 
 
 @pytest.mark.parametrize("items", ["loss", Loss(), 3, None])

@@ -32,6 +32,9 @@ def found(**changes: Any) -> Any:
             dimension=2, symmetry=1, deficiency=0, unexplained=1, manifold=1, decided=True, why="ranks"
         ),
         "kink": None,
+        "witness": SimpleNamespace(
+            weights=(np.array([[3.0, 0.5], [0.0, 4.0]]),), length=0.5, difference=-0.25, rounding=1e-15
+        ),
     }
     return SimpleNamespace(**{**plain, **changes})
 
@@ -51,6 +54,20 @@ def test_the_page_explains_the_kernel_and_escapes_what_it_is_told() -> None:
     assert "unexplained: a degenerate equilibrium" in page
     assert "the outputs on all examples" not in page  # no dimension of that kind
     assert "not decided" in page  # normally hyperbolic
+
+
+def test_the_lower_point_is_given_in_json_on_the_page_and_in_the_terminal() -> None:
+    told = report.record(found())
+    assert told["witness"] == {
+        "length": 0.5,
+        "difference": -0.25,
+        "rounding": 1e-15,
+        "weights": [3.0, 0.5, 0.0, 4.0],
+    }
+    for text in (report.render(told), "\n".join(report.lines(told))):
+        assert "lower point" in text
+        assert "W = (3, 0.5, 0, 4)" in text
+    assert "lower point" not in report.render(report.record(found(witness=None)))
 
 
 def test_a_long_way_of_polishing_is_said() -> None:

@@ -1,12 +1,14 @@
 """Solutions that theory predicts: minimum norm, ridge, hard margin, and the constants of its approach.
 
 Data are rows, X (N, d) and Y (N, C); a linear network is f(x) = W x with W (C, d). Everything here runs on
-the host in float64 NumPy. Least squares go through the singular value decomposition and nothing else:
+the host in float64 NumPy. Where data come in single precision ranks are told at that precision, with a warning where
+it makes them smaller. Least squares go through the singular value decomposition and nothing else:
 QR and LU can be silently wrong when the rank is deficient.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +17,8 @@ import scipy.linalg
 import scipy.optimize
 from jax import Array
 from jaxtyping import Bool, Float, Num
+
+from gradlab.problem.precision import rounding_unit
 
 _EPS = float(np.finfo(np.float64).eps)
 #: Margins within this of 1 are on the margin. Far above rounding, far below any margin gap of interest.
@@ -43,23 +47,38 @@ def _regression(X: object, Y: object) -> tuple[np.ndarray, np.ndarray]:
     return rows, targets
 
 
-def _svd(rows: np.ndarray, rcond: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thin singular value decomposition cut at rcond times the largest singular value."""
+def _svd(
+    rows: np.ndarray, rcond: float | None, unit: float = _EPS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thin singular value decomposition cut at rcond (max(N, d)·unit) times the largest singular value."""
     # gesvd, the slower driver: gesdd loses accuracy in the small singular vectors of graded matrices
     left, values, right = scipy.linalg.svd(rows, full_matrices=False, lapack_driver="gesvd")
-    cut = (max(rows.shape) * _EPS if rcond is None else rcond) * values[0]
+    cut = (max(rows.shape) * unit if rcond is None else rcond) * values[0]
     kept = int(np.sum(values > cut))
+    if (
+        rcond is None
+        and unit > _EPS
+        and (numbers := int(np.sum(values > max(rows.shape) * _EPS * values[0]))) > kept
+    ):
+        warnings.warn(
+            f"the data come in single precision and have rank {kept} at that precision, {numbers} as the numbers that "
+            f"they are: {kept} was taken; give data computed in float64, or rcond",
+            stacklevel=4,
+        )
     return left[:, :kept], values[:kept], right[:kept]
 
 
 def rank(X: Num[Array | np.ndarray, "N d"], rcond: float | None = None) -> int:
-    """Numerical rank: the number of singular values above ``rcond`` (max(N, d)·eps) times the largest."""
-    return len(_svd(_rows(X), rcond)[1])
+    """Numerical rank: the number of singular values above ``rcond`` (max(N, d)·eps) times the largest.
+
+    eps is that of the precision in which X comes, here and in all of this module.
+    """
+    return len(_svd(_rows(X), rcond, rounding_unit(X))[1])
 
 
 def span_projector(X: Num[Array | np.ndarray, "N d"], rcond: float | None = None) -> Float[np.ndarray, "d d"]:
     """Orthogonal projector onto the span of the rows, X⁺X (d, d)."""
-    right = _svd(_rows(X), rcond)[2]
+    right = _svd(_rows(X), rcond, rounding_unit(X))[2]
     return right.T @ right
 
 
@@ -85,7 +104,7 @@ def minimum_norm(
     [[1.0, 1.0]]
     """
     rows, targets = _regression(X, Y)
-    left, values, right = _svd(rows, rcond)
+    left, values, right = _svd(rows, rcond, rounding_unit(X))
     return (right.T @ ((left.T @ targets) / values[:, None])).T
 
 

@@ -30,7 +30,7 @@ from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.homogeneity import refusal
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, single
 from gradlab.problem.problem import Problem
 from gradlab.problem.statistics import break_even, condensable, condensed
 from gradlab.store.identity import environment
@@ -173,7 +173,8 @@ def run(
     Returns
     -------
     Dataset over ``record`` (and ``member``): ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t overflows),
-    ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; attribute ``result``.
+    ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; attributes ``result`` and
+    ``provenance``, which also says what came in ``single_precision``.
 
     Raises
     ------
@@ -208,10 +209,18 @@ def run(
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
-    return _finish(dataset, drive, elapsed, seed)
+    return _finish(dataset, drive, elapsed, seed, _in_single(flow.observed.data, weights))
 
 
-def _finish(dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None) -> xr.Dataset:
+def _in_single(data: Any, weights: Any) -> list[str]:
+    """What of inputs, targets and start comes in single precision."""
+    parts = {"inputs": (data.inputs,), "targets": (data.targets,), "start": tuple(jax.tree.leaves(weights))}
+    return [name for name, arrays in parts.items() if single(*arrays)]
+
+
+def _finish(
+    dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None, in_single: list[str]
+) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
     result = words[0] if drive.members is None else json.dumps(words)
@@ -227,6 +236,9 @@ def _finish(dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None)
         "wall_seconds": round(seconds, 3),
         **environment(),
     }
+    if in_single:
+        # the solve is in float64; what it starts from is known to 6e-8
+        provenance["single_precision"] = in_single
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
 
 

@@ -95,6 +95,15 @@ class Loss(Observable):
         return problem.potential(weights)
 
 
+class Risk(Observable):
+    """The risk alone, without weight decay; ``loss`` is the potential."""
+
+    name: str = eqx.field(static=True, default="risk")
+
+    def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
+        return problem.risk(weights)
+
+
 class LogLoss(Observable):
     """log of the potential."""
 
@@ -342,6 +351,7 @@ class Weights(Observable):
 
 NAMED: tuple[type[Observable], ...] = (
     Loss,
+    Risk,
     LogLoss,
     Error,
     TestLoss,
@@ -417,13 +427,17 @@ def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
             raise ValueError(reason)
         _check_name(found.name, [other.name for other in chosen])
         chosen.append(found)
-    return tuple(chosen)
+    names = {found.name for found in chosen}
+    # a value that is computed with a bound is never recorded without it
+    bounds = [f"{item}_bound" for item in ("sharpness", "layer_sharpness") if item in names]
+    return (*chosen, *(_found(bound) for bound in bounds if bound not in names))
 
 
 def _found(item: Any) -> Observable:
     from gradlab.observe.margins import MARGINS
+    from gradlab.observe.sharpness import SHARPNESS
 
-    known = {kind().name: kind for kind in (*NAMED, *MARGINS)}  # type: ignore[call-arg]
+    known = {kind().name: kind for kind in (*NAMED, *MARGINS, *SHARPNESS)}  # type: ignore[call-arg]
     if isinstance(item, Observable):
         return item
     if not isinstance(item, str):
@@ -433,7 +447,8 @@ def _found(item: Any) -> Observable:
         )
     if item not in known:
         close = difflib.get_close_matches(item, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        names = ", ".join(name for name in known if not name.endswith("_bound"))
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {names}"
         raise ValueError(f"unknown observable {item!r}: {hint}")
     return known[item]()  # type: ignore[call-arg]
 

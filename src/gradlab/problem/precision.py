@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,3 +32,33 @@ def float64(function: Callable[P, R]) -> Callable[P, R]:
 def number(value: Any) -> jax.Array:
     """A number, or an array of them, as an array: 0.1 is the double 0.1 whether or not x64 is enabled."""
     return jnp.asarray(value)
+
+
+#: Significant bits beyond which a number is no whole number of pixels, no half and no year: its float is one by type.
+_SHORT = 16
+
+
+def single(*arrays: Any) -> bool:
+    """Whether some array comes in single precision (or less): by its type, or by its numbers.
+
+    Numbers of float64 count as single where all of them are numbers of float32 and one has more than 16 significant
+    bits: data that were computed or kept in float32 and converted. Whole numbers, halves, and pixels over 256 are not.
+    """
+    return any(_single(np.asarray(array)) for array in arrays if array is not None)
+
+
+def _single(array: np.ndarray) -> bool:
+    if array.dtype.kind != "f":
+        return False
+    if array.dtype.itemsize < 8:
+        return True
+    with np.errstate(over="ignore"):
+        if not array.size or not np.array_equal(array.astype(np.float32).astype(np.float64), array):
+            return False
+    short = np.ldexp(np.frexp(array)[0], _SHORT)
+    return bool(np.any((short != np.floor(short)) & (array != np.floor(array))))
+
+
+def rounding_unit(*arrays: Any) -> float:
+    """The relative rounding of numbers: eps of float32 where some come in single precision, else of float64."""
+    return float(np.finfo(np.float32).eps if single(*arrays) else np.finfo(np.float64).eps)

@@ -47,6 +47,7 @@ def record(found: Any, certificate: Any = None) -> dict[str, Any]:
         "inertia": None,
         "kernel": None,
         "kink": None,
+        "witness": None,
         "certificate": None,
     }
     if found.inertia is not None:
@@ -56,6 +57,10 @@ def record(found: Any, certificate: Any = None) -> dict[str, Any]:
     if found.kink is not None:
         told["kink"] = _fields(found.kink, ("residual", "rounding", "stationary", "why"))
         told["kink"] |= {"pairs": np.asarray(found.kink.pairs).tolist(), "slopes": found.kink.slopes.tolist()}
+    if found.witness is not None:
+        told["witness"] = _fields(found.witness, ("length", "difference", "rounding"))
+        flat = np.concatenate([np.ravel(leaf) for leaf in _leaves(found.witness.weights)])
+        told["witness"]["weights"] = [_number(value) for value in flat]
     if certificate is not None:
         names = (
             "proved",
@@ -112,13 +117,17 @@ def figure(told: Mapping[str, Any]) -> Any:
     """The spectrum by size, signs apart, zeros at their bounds; below it, of what the dimensions are made."""
     values = np.asarray([math.nan if value is None else value for value in told["eigenvalues"]])
     bounds = np.asarray([math.nan if bound is None else bound for bound in told["bounds"]])
-    zero = np.abs(values) <= bounds
-    order = np.arange(1, len(values) + 1)
-    groups = {
-        "negative": (values < 0.0) & ~zero,
-        "zero, drawn at its bound": zero,
-        "positive": (values > 0.0) & ~zero,
-    }
+    order, count = np.arange(1, len(values) + 1), told["inertia"]
+    if (
+        count and count["decided"]
+    ):  # of the scaled Hessian: it may know a sign where a bound here is too large
+        below, through = count["negative"], count["negative"] + count["zero"]
+        zero = (order > below) & (order <= through)
+        negative, positive = order <= below, order > through
+    else:
+        zero = np.abs(values) <= bounds
+        negative, positive = (values < 0.0) & ~zero, (values > 0.0) & ~zero
+    groups = {"negative": negative, "zero, drawn at its bound": zero, "positive": positive}
     shown = {name: which for name, which in groups.items() if which.any()}
     heights = {name: np.where(name.startswith("zero"), bounds, np.abs(values)) for name in shown}
     threshold = (told["inertia"] or {}).get("threshold")
@@ -206,6 +215,8 @@ def _rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"{count}, gap {gap}" if inertia["decided"] else f"undecided: {inertia['why']}",
             )
         )
+    if witness := told["witness"]:
+        rows.append(("lower point", _lower(witness)))
     rows.append(("hyperbolic", words[told["hyperbolic"]]))
     rows.append(("normally hyperbolic", words[told["normally_hyperbolic"]]))
     if told["distance_to_exact_equilibrium"] is not None:
@@ -216,6 +227,19 @@ def _rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+#: Weights of a lower point that a page shows; all are in the JSON.
+_SHOWN = 12
+
+
+def _lower(witness: Mapping[str, Any]) -> str:
+    shown = ", ".join(_plain(value) for value in witness["weights"][:_SHOWN])
+    more = len(witness["weights"]) - _SHOWN
+    return (
+        f"L is lower by {_plain(-witness['difference'])}, its rounding {_plain(witness['rounding'])}, at a distance of "
+        f"{_plain(witness['length'])}: W = ({shown}{f', … {more} more' if more > 0 else ''})"
+    )
 
 
 def _moved(told: Mapping[str, Any]) -> str:

@@ -68,14 +68,31 @@ def test_normal_forms_are_what_they_are(
 
 
 def test_an_eigenvalue_near_its_rounding_is_undecided_and_not_guessed() -> None:
-    # (x − 1)² + δ (y − 1)²: rounding of the Hessian is about 1e-14
+    # (x + y − 2)² + δ (y − 1)²: the rounding of 1 + δ is beyond δ, whatever the units
     for delta, decided in ((1e-8, True), (1e-13, False)):
-        problem = normal_form(x2y0=1.0, x1y0=-2.0, x0y2=delta, x0y1=-2.0 * delta)
+        problem = normal_form(x2y0=1.0, x1y1=2.0, x0y2=1.0 + delta, x1y0=-4.0, x0y1=-4.0 - 2.0 * delta)
         found = classify(problem, np.array([1.1, 0.9]))
         assert found.inertia is not None
         assert found.inertia.decided is decided
         assert found.kind == ("minimum" if decided else "undecided")
         assert decided or found.hyperbolic is None
+
+
+def test_a_small_eigenvalue_in_a_unit_of_its_own_is_none_of_rounding() -> None:
+    # (x − 1)² + δ (y − 1)²: what is small is the unit of y
+    for delta in (1e-8, 1e-13, 1e-20, -1e-13, -1e-20):
+        problem = normal_form(x2y0=1.0, x1y0=-2.0, x0y2=delta, x0y1=-2.0 * delta)
+        found = classify(problem, np.array([1.1, 0.9]))
+        assert found.inertia is not None
+        assert found.inertia.decided
+        counts = (found.inertia.negative, found.inertia.zero, found.inertia.positive)
+        assert counts == ((0, 0, 2) if delta > 0.0 else (1, 0, 1))
+        # a saddle is one where a lower point can be shown
+        if found.kind == "strict saddle":
+            assert found.witness is not None
+            assert problem.potential(found.witness.weights) < problem.potential(found.weights)
+        else:
+            assert found.kind == ("minimum" if delta > 0.0 else "undecided")
 
 
 def test_a_small_curvature_that_is_only_distance_from_the_equilibrium_is_not_counted() -> None:

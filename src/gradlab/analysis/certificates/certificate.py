@@ -14,6 +14,7 @@ from gradlab.analysis.certificates.enclosure import Enclosure, enclosure
 from gradlab.analysis.certificates.existence import Bordered, Interpolation, radii
 from gradlab.analysis.certificates.generators import Gauge, gauge
 from gradlab.analysis.certificates.signature import Enclosed, enclosed_eigenvalues, signs
+from gradlab.analysis.equilibria.scaling import equilibrated
 from gradlab.problem.losses import Square
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -279,7 +280,11 @@ def _orbit(size: int, index: int, k: int, r: float, R: float) -> str:
 
 
 def _singular(hessian: Float[np.ndarray, "P P"], fixed: Gauge) -> str:
-    values = np.abs(np.linalg.eigvalsh(hessian)) if np.isfinite(hessian).all() else np.zeros(0)
+    values = np.zeros(0)
+    if np.isfinite(hessian).all():
+        # scaled to rows of one size: a small eigenvalue in a unit of its own is no zero
+        d = equilibrated(hessian, np.zeros_like(hessian))
+        values = np.abs(np.linalg.eigvalsh(hessian * d[:, None] * d))
     # a rounding-level count for the sentence only: P·eps·‖H‖ is the error of a computed eigenvalue
     zeros = int(np.sum(values <= 8 * len(values) * np.finfo(np.float64).eps * values.max(initial=0.0)))
     if zeros <= fixed.dimension:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -10,22 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gradlab.analysis.equilibria import polishing
+from gradlab.analysis.equilibria.convexity import (
+    by_least_squares,
+    convex_kernel,
+    infimum_at_infinity,
+    is_convex,
+)
 from gradlab.analysis.equilibria.inertia import GAP, Inertia, inertia
 from gradlab.analysis.equilibria.kernel import Kernel, explain
 from gradlab.analysis.equilibria.kinks import Kink, nearest_kink, on_kinks
 from gradlab.analysis.equilibria.polishing import Polished, checked, polish
 from gradlab.analysis.equilibria.probing import probe
-from gradlab.analysis.equilibria.rounding import (
-    EPS,
-    SAMPLES,
-    gradient_rounding,
-    hessian_rounding,
-    operations,
-    signs,
-)
+from gradlab.analysis.equilibria.rounding import EPS, SAMPLES, gradient_rounding, operations, signs
+from gradlab.analysis.equilibria.signature import Signature, own_bounds, signature
+from gradlab.analysis.equilibria.witness import Witness, lower
+from gradlab.analysis.landscape.second_order import known_inertia
 from gradlab.observe.spectrum import spectrum
 from gradlab.observe.spectrum.operators import Progress
 from gradlab.problem.losses import Lp, Square
@@ -52,12 +54,14 @@ class Equilibrium:
         manifold of equilibria (hyperbolic ones included). None where undecided.
     inertia, kernel : see there; None on a kink or where there is no equilibrium.
     values : eigenvalues of ∇²L ascending. bounds : of each, rounding and the uncertainty of the point together. On a
-        kink both are of the Hessian along the kinks, and the bounds rounding alone.
+        kink both are of the Hessian along the kinks, and the bounds rounding alone. The inertia is that of D ∇²L D,
+        D diagonal: it may know a sign where a bound here is larger than its value.
     vectors : eigenvectors (P, len(values)), or None.
     complete : whether these are all eigenvalues.
     polished : how the point was found. kink : on a kink, the generalised stationarity.
     position : ‖W − exact equilibrium‖ across the kernel: rounding of ∇L over the least non-zero |λ|.
     why : one sentence.
+    witness : a point that lies lower by more than rounding of L; given with every saddle, and with nothing else.
     """
 
     kind: str
@@ -73,6 +77,7 @@ class Equilibrium:
     kink: Kink | None
     position: float
     why: str
+    witness: Witness | None = None
 
     @property
     def weights(self) -> Any:
@@ -91,11 +96,14 @@ def classify(
 ) -> Equilibrium:
     """This classifies the equilibrium near a point.
 
-    The point is polished first. Bounds of the eigenvalues are the rounding of the Hessian plus its change over the
-    distance to the exact equilibrium, (rounding of ∇L)/|λ|: an eigenvalue that is only there because the point is off
-    the equilibrium is inside its bound. The inertia is decided by :func:`inertia`; a kernel is explained by
-    :func:`explain`; a semidefinite equilibrium with an unexplained kernel is probed by higher derivatives. A minimum
-    along a manifold is one by the Morse–Bott lemma. What none of this decides is *undecided*.
+    The point is polished first. Signs are those of D ∇²L D, D diagonal such that its rows are of one size. Their
+    bounds are the rounding of every entry plus its change over the distance to the exact equilibrium, (rounding of
+    ∇L)/|λ|: an eigenvalue that is only there because the point is off the equilibrium is inside its bound. The inertia
+    is decided by :func:`inertia`, and only if the kernel is explained: by :func:`explain`, by convexity (outputs affine
+    in the weights under a convex loss, where every equilibrium is a minimum), or by rows of zeros that are exact. In
+    the last case higher derivatives are looked at. A saddle is called one only with a point that lies lower by more
+    than rounding of L, the ``witness``. A minimum along a manifold is one by the Morse–Bott lemma. Where the infimum is
+    at infinity there is no equilibrium. What none of this decides is *undecided*.
 
     Parameters
     ----------
@@ -125,6 +133,10 @@ def classify(
     point = _taken(problem, weights) if polished else polish(problem, weights)
     if not polished and (found := _kink(problem, point.weights, kink)) is not None:
         return found
+    if reason := infimum_at_infinity(problem, point.weights):
+        point = replace(point, converged=False, why=reason)
+    elif not (point.converged or polished):
+        point = by_least_squares(problem, point)
     if not point.converged:
         return _undecided(point, f"no equilibrium: {point.why}{_kink_remark(problem, point.weights)}")
     if reason := _rough(problem, point.weights):
@@ -136,124 +148,166 @@ def classify(
 
 # The dense road --------------------------------------------------------------------------------------------
 
+#: Directions along which a lower point is looked for.
+_TRIED = 3
+#: The share of an unexplained direction that may lie outside the rows of zeros, where it is taken for exact.
+_OUTSIDE = 1e-8
+
+
+def assessed(problem: Problem, point: Polished) -> tuple[Signature, Inertia, Kernel]:
+    """Signs, their count and the kernel's explanation, in one: what classifying and following a branch go by.
+
+    A zero is counted only if something says why: a symmetry, the data, convexity, the closed form of a deep linear net,
+    or rows of the Hessian whose zeros are exact. Anything else within its bound may be a small eigenvalue, and the
+    count is undecided.
+    """
+    first = _assessed(problem, point, signature(problem, point))
+    if first[1].decided or not (first[0].scale != 1.0).any():
+        return first
+    # where weights are zero but for the last digits of the point, scaling would take these for numbers
+    plain = _assessed(problem, point, signature(problem, point, scaling=False))
+    sure = [int(part.sum()) for part in _certain(first[0].scaled, first[0].margins)]
+    count = plain[1]
+    agree = count.decided and count.zero and sure[0] <= count.negative and sure[1] <= count.positive
+    return plain if agree else first
+
+
+def _assessed(problem: Problem, point: Polished, found: Signature) -> tuple[Signature, Inertia, Kernel]:
+    zero, count = found.zero, found.inertia
+    position = float(np.linalg.norm(found.shift))
+    within = position + EPS * _size(point.weights)
+    kernel = explain(problem, point.weights, found.frame[:, zero], within, found.scale)
+    known = convex_kernel(problem, point.weights)
+    if known is not None:
+        count, kernel = _by_convexity(found, kernel, *known)
+    elif count.decided and count.zero and not (kernel.decided and not kernel.unexplained):
+        counts = (count.negative, count.zero, count.positive)
+        theory = known_inertia(problem, ravel_pytree(point.weights)[0]) == counts
+        if not (kernel.decided and (theory or _exact(found, kernel))):
+            count = replace(count, decided=False, why=_unexplained(found, kernel))
+    return found, count, kernel
+
+
+def _by_convexity(
+    found: Signature, kernel: Kernel, nullity: int, decided: bool, why: str
+) -> tuple[Inertia, Kernel]:
+    size, count = len(found.scaled), found.inertia
+    if not decided:
+        return replace(count, decided=False, why=f"L is convex, and {why}"), replace(
+            kernel, decided=False, why=why
+        )
+    if not (count.decided and count.zero == nullity and count.negative == 0):
+        least = float(found.scaled[nullity]) if nullity < size else np.inf
+        level = float(found.margins[:nullity].max(initial=0.0))
+        why = f"L is convex: no eigenvalue is negative, and {nullity} are zero, for {why}"
+        count = Inertia(0, nullity, size - nullity, True, level, GAP if nullity < size else np.inf, why)
+        if not np.isfinite(least):
+            count = replace(count, gap=np.inf)
+    symmetry = min(kernel.symmetry, nullity)
+    return count, Kernel(
+        nullity, symmetry, nullity - symmetry, 0, nullity, True,
+        "the potential is convex and constant along its kernel", np.zeros((size, 0)),
+    )  # fmt: skip
+
+
+def _exact(found: Signature, kernel: Kernel) -> bool:
+    """Whether the unexplained kernel lies in rows of the Hessian that are exactly zero."""
+    return bool(np.linalg.norm(kernel.rest[~found.exact]) <= _OUTSIDE)
+
+
+def _unexplained(found: Signature, kernel: Kernel) -> str:
+    within = float(found.margins[found.zero].max(initial=0.0))
+    what = kernel.why if not kernel.decided else "neither symmetry nor data explain them"
+    left = kernel.unexplained if kernel.decided else int(found.zero.sum())
+    return (
+        f"{left} eigenvalue{'s' * (left != 1)} of the scaled Hessian {'are' if left != 1 else 'is'} within "
+        f"{within:.1e} of zero, and small or zero cannot be told: {what}"
+    )
+
 
 def _dense(problem: Problem, point: Polished) -> Equilibrium:
-    values, vectors = np.linalg.eigh(np.asarray(problem.hessian(point.weights)))
-    noise = hessian_rounding(problem, point.weights).bound
-    noise += len(values) * EPS * float(np.abs(values).max(initial=0.0))
-    bounds, shift = position_bounds(problem, point, values, vectors, noise)
-    count = inertia(values, bounds)
-    zero = np.abs(values) <= bounds
-    position = float(np.linalg.norm(shift))
-    kernel = explain(problem, point.weights, vectors[:, zero], position + EPS * _size(point.weights))
-    kind, why = _kind(problem, point, values, vectors, bounds, count, kernel, shift)
+    found, count, kernel = assessed(problem, point)
+    kind, why, witness = _kind(problem, point, found, count, kernel)
     hyperbolic = (count.zero == 0) if count.decided else None
     normal = (count.zero == kernel.manifold) if count.decided and (kernel.decided or not count.zero) else None
     if normal is False and kernel.manifold > count.zero:
         normal = None
     return Equilibrium(
-        kind, hyperbolic, normal, count, kernel, values, bounds, vectors, True, point, None, position, why
-    )
+        kind, hyperbolic, normal, count, kernel, found.values, found.bounds, found.vectors, True, point, None,
+        float(np.linalg.norm(found.shift)), why, witness,
+    )  # fmt: skip
 
 
 def _kind(
-    problem: Problem,
-    point: Polished,
-    values: np.ndarray,
-    vectors: np.ndarray,
-    bounds: np.ndarray,
-    count: Inertia,
-    kernel: Kernel,
-    shift: np.ndarray,
-) -> tuple[str, str]:
+    problem: Problem, point: Polished, found: Signature, count: Inertia, kernel: Kernel
+) -> tuple[str, str, Witness | None]:
+    if is_convex(problem, point.weights):
+        return "minimum", f"L is convex in the weights: an equilibrium is a global minimum; {count.why}", None
     # a sign is certain by itself, whatever the kernel is
-    below, above = (bool((sign * values >= GAP * bounds)[sign * values > 0.0].any()) for sign in (-1.0, 1.0))
-    if below and above:
-        return "strict saddle", f"eigenvalues of both signs far above their bounds; {count.why}"
+    negative, positive = _certain(found.scaled, found.margins)
+    if negative.any() and positive.any():
+        return _saddle(problem, point, found.directions(np.flatnonzero(negative)[:_TRIED]), count)
     if zero_risk(problem, point.weights):
-        return "minimum", f"the loss is zero within rounding, its least value; {count.why}"
+        return "minimum", f"the loss is zero within rounding, its least value; {count.why}", None
     if not count.decided:
-        return "undecided", count.why
+        return "undecided", count.why, None
     if not count.zero or (kernel.decided and kernel.unexplained == 0):
         along = f"along a manifold of dimension {count.zero}" if count.zero else "isolated"
-        if count.negative == 0 and (count.positive or count.zero == len(values)):
-            return "minimum", f"no negative eigenvalue, {along}; {count.why}"
-        return "maximum", f"no positive eigenvalue, {along}; {count.why}"
-    if not kernel.decided:
-        return "undecided", kernel.why
+        if count.negative == 0 and (count.positive or count.zero == len(found.scaled)):
+            return "minimum", f"no negative eigenvalue, {along}; {count.why}", None
+        return "maximum", f"no positive eigenvalue, {along}; {count.why}", None
     if count.negative:
+        why = f"negative eigenvalues and an unexplained kernel: a maximum or a saddle; {kernel.why}"
+        return "undecided", why, None
+    return _degenerate(problem, point, found, count, kernel)
+
+
+def _certain(values: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which eigenvalues are certainly negative, which positive."""
+    far = (np.abs(values) >= GAP * bounds) & (values != 0.0)
+    return far & (values < 0.0), far & (values > 0.0)
+
+
+def _saddle(
+    problem: Problem, point: Polished, directions: np.ndarray, count: Inertia
+) -> tuple[str, str, Witness | None]:
+    witness = lower(problem, point.weights, list(directions.T))
+    if witness is None:
         return (
             "undecided",
-            f"negative eigenvalues and an unexplained kernel: a maximum or a saddle; {kernel.why}",
+            "eigenvalues of both signs, but along the negative ones no point is lower by more than rounding of the "
+            f"potential; {count.why}",
+            None,
         )
-    kept = np.abs(values) > bounds
-    found = probe(problem, point.weights, kernel.rest, values[kept], vectors[:, kept], shift)
-    if found.descent:
-        return "non-strict saddle", f"no negative eigenvalue, and {found.why}"
     return (
-        "degenerate",
-        f"a kernel of dimension {count.zero}, {kernel.unexplained} of it unexplained; {found.why}",
+        "strict saddle",
+        f"eigenvalues of both signs far above their bounds, {_told(witness)}; {count.why}",
+        witness,
     )
 
 
-def position_bounds(
-    problem: Problem, point: Polished, values: np.ndarray, vectors: np.ndarray, noise: float
-) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """Bounds of the eigenvalues at the exact equilibrium, and a shift of the size of the distance to it.
-
-    The exact equilibrium is W − Σ (e·q_i)/λ_i q_i for some e of norm at most ‖∇L‖ + rounding. First each λ_i above the
-    noise is asked whether it survives its own shift, ±‖e‖/|λ_i| along q_i (capped at the size of the weights):
-    ‖ΔH q_i‖ is added to its bound. Then the Hessian is evaluated at random shifts with all those that survived.
-    """
-    flat, unravel = ravel_pytree(point.weights)
-    P = len(values)
-    bounds, length = own_bounds(problem, point, values, vectors, np.full(P, noise))
-    alive = np.abs(values) > bounds
-    generator = np.random.default_rng(0)
-    base = np.asarray(problem.hessian(point.weights))
-    shift = np.zeros(P)
-    worst = np.zeros(P)
-    for _ in range(2):
-        signs = np.where(alive, generator.choice((-1.0, 1.0), P), 0.0)
-        shift = vectors @ (signs * length / np.sqrt(P))
-        change = np.asarray(problem.hessian(unravel(flat + jnp.asarray(shift)))) - base
-        worst = np.maximum(worst, np.linalg.norm(change @ vectors, axis=0))
-    return bounds + worst, shift
+def _told(witness: Witness) -> str:
+    return (
+        f"and L is lower by {-witness.difference:.1e} (rounding {witness.rounding:.0e}) at a distance of "
+        f"{witness.length:.1e}"
+    )
 
 
-def own_bounds(
-    problem: Problem, point: Polished, values: np.ndarray, vectors: np.ndarray, noise: np.ndarray
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Bounds of eigenvalues, each shifted along its own eigenvector only, and the lengths of these shifts."""
-    bounds, length = noise.copy(), np.zeros(len(values))
-    tried = np.abs(values) > noise
-    # weights below 1e-100 are zero for this purpose: there the size sets no scale
-    cap = max(_size(point.weights), 1e-100)
-    length[tried] = np.minimum((point.gradient + point.rounding) / np.abs(values[tried]), cap)
-    if tried.any():
-        steps = jnp.asarray((vectors * length)[:, tried].T)
-        bounds[tried] += np.asarray(_changes(problem, point.weights, steps, jnp.asarray(vectors[:, tried].T)))
-        # where the shift is as long as the weights themselves nothing is known of λ
-        bounds[tried] += np.where(length[tried] >= cap, np.abs(values[tried]), 0.0)
-    return bounds, length
-
-
-@eqx.filter_jit
-def _changes(
-    problem: Problem, weights: Any, steps: Float[Array, "k P"], vectors: Float[Array, "k P"]
-) -> Float[Array, " k"]:
-    """max over both signs of ‖(H(W ± s) − H(W)) q‖."""
-    flat, unravel = ravel_pytree(weights)
-
-    def gradient(v: Any) -> Any:
-        return ravel_pytree(problem.gradient(unravel(v)))[0]
-
-    def one(pair: Any) -> Any:
-        s, q = pair
-        here, up, down = (jax.jvp(gradient, (flat + c * s,), (q,))[1] for c in (0.0, 1.0, -1.0))
-        return jnp.maximum(jnp.linalg.norm(up - here), jnp.linalg.norm(down - here))
-
-    return jax.lax.map(one, (steps, vectors))
+def _degenerate(
+    problem: Problem, point: Polished, found: Signature, count: Inertia, kernel: Kernel
+) -> tuple[str, str, Witness | None]:
+    kept = ~found.zero
+    values, vectors = np.linalg.eigh(np.asarray(problem.hessian(point.weights)))
+    order = np.argsort(np.abs(values))[count.zero :] if kept.any() else np.zeros(0, int)
+    seen = probe(problem, point.weights, kernel.rest, values[order], vectors[:, order], found.shift)
+    kernel_told = f"a kernel of dimension {count.zero}, {kernel.unexplained} of it unexplained"
+    if not seen.descent or seen.along is None or seen.bend is None:
+        return "degenerate", f"{kernel_told}; {seen.why}", None
+    witness = lower(problem, point.weights, [seen.along], [seen.bend])
+    if witness is None:
+        why = f"{kernel_told}; {seen.why}, but no point along it is lower by more than rounding of the potential"
+        return "degenerate", why, None
+    return "non-strict saddle", f"no negative eigenvalue, and {seen.why}, {_told(witness)}", witness
 
 
 def zero_risk(problem: Problem, weights: Any) -> bool:
@@ -294,16 +348,20 @@ def _ends(problem: Problem, point: Polished, progress: Progress | None) -> Equil
     """Beyond DENSE: both ends of the spectrum. Signs there are certain; a kernel cannot be counted."""
     seen = spectrum(problem, point.weights, count=ENDS, which="both", vectors=True)
     values, vectors = np.asarray(seen.values), np.asarray(seen.vectors)
-    bounds = own_bounds(problem, point, values, vectors, np.asarray(seen.bounds))[0]
+    bounds = own_bounds(problem, point, values, vectors, np.asarray(seen.bounds))
     guess = inertia(values, bounds)
     reason = f"only {len(values)} of {seen.size} eigenvalues were computed, and the others may be zero"
     count = Inertia(guess.negative, guess.zero, guess.positive, False, guess.threshold, guess.gap, reason)
-    below, above = (bool((sign * values >= GAP * bounds)[sign * values > 0.0].any()) for sign in (-1.0, 1.0))
-    kind = "strict saddle" if below and above else "undecided"
-    if kind == "undecided" and zero_risk(problem, point.weights):
+    negative, positive = _certain(values, bounds)
+    kind, witness = "undecided", None
+    if is_convex(problem, point.weights):
+        kind, reason = "minimum", f"L is convex in the weights: an equilibrium is a global minimum; {reason}"
+    elif negative.any() and positive.any():
+        kind, reason, witness = _saddle(problem, point, vectors[:, np.flatnonzero(negative)[:_TRIED]], count)
+    elif zero_risk(problem, point.weights):
         kind, reason = "minimum", f"the loss is zero within rounding, its least value; {reason}"
     return Equilibrium(
-        kind, None, None, count, None, values, bounds, vectors, False, point, None, np.nan, reason
+        kind, None, None, count, None, values, bounds, vectors, False, point, None, np.nan, reason, witness
     )
 
 

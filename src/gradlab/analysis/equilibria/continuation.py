@@ -14,10 +14,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from gradlab.analysis.equilibria.classification import position_bounds
-from gradlab.analysis.equilibria.inertia import Inertia, inertia
+from gradlab.analysis.equilibria.classification import assessed
+from gradlab.analysis.equilibria.inertia import Inertia
 from gradlab.analysis.equilibria.polishing import Polished, checked, polish
-from gradlab.analysis.equilibria.rounding import EPS, hessian_rounding
+from gradlab.analysis.equilibria.rounding import EPS
+from gradlab.analysis.equilibria.signature import Signature, signature
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
@@ -150,30 +151,21 @@ def _corrected(problem: Problem, here: Station, to: float) -> Station | None:
 
 def _station(problem: Problem, decay: float, found: Polished) -> Station:
     at = _with(problem, decay)
-    values, vectors, bounds = _spectrum(at, found)
-    count = inertia(values, bounds)
-    kept = np.abs(values) > bounds
-    least = float(np.abs(values[kept]).min(initial=np.inf))
+    signs, count, _ = assessed(at, found)
+    least = float(np.abs(signs.values[signs.kept]).min(initial=np.inf))
     station = Station(decay, found, count, least, 0.0)
-    return Station(decay, found, count, least, _tangent(at, station, (values, vectors, bounds))[1])
-
-
-def _spectrum(problem: Problem, point: Polished) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    values, vectors = np.linalg.eigh(np.asarray(problem.hessian(point.weights)))
-    noise = hessian_rounding(problem, point.weights).bound
-    noise += len(values) * EPS * float(np.abs(values).max(initial=0.0))
-    return values, vectors, position_bounds(problem, point, values, vectors, noise)[0]
+    return Station(decay, found, count, least, _tangent(at, station, signs)[1])
 
 
 def _tangent(
-    problem: Problem, station: Station, spectrum: Any = None
+    problem: Problem, station: Station, signs: Signature | None = None
 ) -> tuple[Float[np.ndarray, " P"], float]:
     """dW/dλ = −H⁺ ∂∇L/∂λ, and its norm; ∞ where ∂∇L/∂λ is not in the range of H."""
-    values, vectors, bounds = spectrum or _spectrum(problem, station.polished)
+    signs = signs or signature(problem, station.polished)
+    values, vectors, bounds, kept = signs.values, signs.vectors, signs.bounds, signs.kept
     weights = station.polished.weights
     push = np.asarray(ravel_pytree(jax.tree.map(jnp.asarray, weights))[0])  # ∂∇L/∂λ = W
     along = vectors.T @ push
-    kept = np.abs(values) > bounds
     outside = float(np.linalg.norm(along[~kept]))
     tangent = -vectors[:, kept] @ (along[kept] / values[kept])
     size = float(np.linalg.norm(push))

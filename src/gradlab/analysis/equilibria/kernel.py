@@ -12,12 +12,15 @@ from jaxtyping import Float
 
 from gradlab.analysis.equilibria.rank import rank
 from gradlab.analysis.equilibria.rounding import EPS, operations
+from gradlab.analysis.equilibria.shaking import entrywise
 from gradlab.analysis.equilibria.symmetry import symmetry_orbit
 from gradlab.analysis.landscape import critical_dimension
 from gradlab.problem.problem import Problem
 
 #: Entries of the Jacobian of the constraints (N C + decayed weights, P) beyond which it is not formed (0.4 GB).
 ENTRIES = 5e7
+#: Entries of the Jacobian up to which their rounding is measured, and the part of a column at which it is rounding.
+SHAKEN, BLURRED = 5e5, 1e-6
 #: The neighbour at which the generic rank is measured, relative to ‖W‖: far above rounding, well within a manifold.
 NEARBY = 1e-3
 #: The sine of the angle by which an explained direction may leave the numerical kernel.
@@ -49,8 +52,16 @@ class Kernel:
     rest: Float[np.ndarray, "P unexplained"]
 
 
-def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], within: float) -> Kernel:
+def explain(
+    problem: Problem,
+    weights: Any,
+    kernel: Float[np.ndarray, "P n"],
+    within: float,
+    scale: Float[np.ndarray, " P"] | None = None,
+) -> Kernel:
     """Explain the kernel with orthonormal basis ``kernel``, the weights known up to ``within`` (2-norm).
+
+    With ``scale`` the kernel is that of D H D, D = diag(scale), and all tangents are taken in coordinates D⁻¹ W.
 
     *Symmetry* is the orbit of :func:`symmetry_orbit`. *Deficiency* comes from F(W) = (f(W; x_n))_n together with
     the weights that decay holds: where F has constant rank r near W, its fibre through W is a manifold of dimension
@@ -64,9 +75,11 @@ def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], wi
     manifold of that dimension, and is analytic).
     """
     P, n = kernel.shape
+    d = np.ones(P) if scale is None else scale
     orbit = symmetry_orbit(problem, weights, within=within)
-    fibre, error, known, why = _fibre(problem, weights, within)
-    tangents = np.concatenate([orbit.tangent, fibre], axis=1)
+    moved = np.linalg.qr(orbit.tangent / d[:, None])[0] if (d != d[0]).any() else orbit.tangent
+    fibre, error, known, why = _fibre(problem, weights, within, d)
+    tangents = np.concatenate([moved, fibre], axis=1)
     # both blocks are orthonormal, each up to the angle its own rank reports
     joint = rank(tangents, orbit.angle + error + P * EPS)
     if orbit.decided and joint.rank < n == critical_dimension(problem, ravel_pytree(weights)[0]):
@@ -80,6 +93,8 @@ def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], wi
         np.linalg.svd(left, full_matrices=False) if n else (np.zeros((P, 0)), np.zeros(0), None)
     )
     rest = vectors[:, sizes > 0.5]
+    if (d != d[0]).any() and rest.size:
+        rest = np.linalg.qr(rest * d[:, None])[0]
     if angle > ANGLE:
         why = (
             f"a direction of symmetry or of the data leaves the numerical kernel by an angle of {angle:.1e}: the "
@@ -101,11 +116,16 @@ def explain(problem: Problem, weights: Any, kernel: Float[np.ndarray, "P n"], wi
     )
 
 
-def _fibre(problem: Problem, weights: Any, within: float) -> tuple[np.ndarray, float, bool, str]:
+def _fibre(
+    problem: Problem, weights: Any, within: float, d: Float[np.ndarray, " P"]
+) -> tuple[np.ndarray, float, bool, str]:
     """Tangent of the fibre of F where its rank is constant, else nothing; its angle; whether decided; a sentence."""
     flat, unravel = ravel_pytree(weights)
     start = np.asarray(flat)
     none = np.zeros((len(flat), 0))
+    if count := _blurred(problem, weights):
+        why = f"the outputs move with {count} of the weights by less than rounding (saturated units?)"
+        return none, 0.0, False, why
     rows = problem.data.inputs.shape[0] * problem.network.outputs
     if rows * len(flat) > ENTRIES:
         return (
@@ -117,8 +137,8 @@ def _fibre(problem: Problem, weights: Any, within: float) -> tuple[np.ndarray, f
     step = np.random.default_rng(0).standard_normal(len(flat))
     step /= np.linalg.norm(step)
     size = float(np.linalg.norm(flat)) or 1.0
-    near = _constraints(problem, unravel(jnp.asarray(start + NEARBY * size * step)))
-    here = _constraints(problem, weights)
+    near = _constraints(problem, unravel(jnp.asarray(start + NEARBY * size * step))) * d
+    here = _constraints(problem, weights) * d
     # a first-order bound of how the Jacobian changes within the uncertainty, from the change to the neighbour
     slope = float(np.linalg.norm(near - here)) / (NEARBY * size)
     noise = operations(problem, weights) * EPS * float(np.linalg.norm(here))
@@ -133,6 +153,20 @@ def _fibre(problem: Problem, weights: Any, within: float) -> tuple[np.ndarray, f
             f"the Jacobian of the outputs (and decay) has constant rank {at.rank}",
         )
     return none, 0.0, True, f"the Jacobian of the outputs (and decay) has rank {at.rank}, near by {by.rank}"
+
+
+def _blurred(problem: Problem, weights: Any) -> int:
+    """How many weights have a column of the Jacobian that is rounding, and not exactly zero."""
+    rows, size = problem.data.inputs.shape[0] * problem.network.outputs, problem.size
+    if rows * size > SHAKEN:
+        return 0
+    jacobian, error = entrywise(_output_jacobian, problem, weights)
+    seen, off = (np.linalg.norm(part.reshape(-1, size), axis=0) for part in (jacobian, error))
+    return int(np.sum((off > BLURRED * seen) & (off > 0.0)))
+
+
+def _output_jacobian(problem: Problem, weights: Any) -> Any:
+    return problem.output_jacobian(weights)
 
 
 def _constraints(problem: Problem, weights: Any) -> np.ndarray:

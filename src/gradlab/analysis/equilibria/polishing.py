@@ -14,6 +14,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from gradlab.analysis.equilibria.rounding import EPS, Rounding, gradient_rounding
+from gradlab.analysis.equilibria.scaling import equilibrated
+from gradlab.observe.spectrum.operators import NOT_FINITE
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
@@ -24,6 +26,8 @@ DENSE = 500
 STEPS = 100
 #: Weights below this part of the largest ‖W‖ on the way are tried at 0.
 _SMALL = 1e-8
+#: Steps in scaled weights at most, taken where the scales are so far apart.
+_AT_MOST, _APART = 8, 1e3
 #: Products of one matrix-free step at most.
 PRODUCTS = 4000
 #: The part of ‖∇L‖ that a matrix-free step may leave, 10 ‖∇L‖/(‖H‖‖W‖), is kept within these. Smaller would resolve
@@ -79,7 +83,8 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
     Raises
     ------
     ValueError
-        For weights of another structure, float32 ones, or ones that are not finite.
+        For weights of another structure, float32 ones, or ones that are not finite, and where derivatives are not
+        finite at finite weights.
 
     Examples
     --------
@@ -94,6 +99,7 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
     weights = checked(problem, weights)
     vector, unravel = ravel_pytree(weights)
     flat = np.array(vector)
+    _refuse_what_is_not_finite(problem, weights)
     point = _Point.at(problem, unravel, flat)
     road: _Dense | _Krylov = _Dense() if (len(flat) <= DENSE if dense is None else dense) else _Krylov()
     start, kappa, taken, last = point.flat, 1.0, 0, None
@@ -114,6 +120,9 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
         slow, point = trial.norm > 0.5 * point.norm, trial
         if slow and point.norm <= point.rounding.bound:
             break
+    if len(flat) <= DENSE:
+        point, more = _scaled(problem, unravel, point)
+        taken += more
     converged = point.norm <= point.rounding.bound
     if converged and _underflowed(problem, point):
         converged, why = False, "it only underflows: ∇ log L is not 0, and the weights run to infinity"
@@ -124,6 +133,15 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
         why = f"‖∇L‖ = {point.norm:.1e} is above its rounding {point.rounding.bound:.1e}: {why}"
     moved = float(np.linalg.norm(point.flat - start))
     return Polished(point.weights, point.norm, point.rounding.bound, moved, taken, converged, why)
+
+
+def _refuse_what_is_not_finite(problem: Problem, weights: Any) -> None:
+    """A gradient and a product with a vector without zeros: NaN and infinity anywhere in H show in it."""
+    size = len(ravel_pytree(weights)[0])
+    ones = jnp.asarray(np.random.default_rng(6).choice((-1.0, 1.0), size))
+    seen = (_gradient(problem, weights), _product(problem, weights, ones))
+    if not all(np.isfinite(np.asarray(part)).all() for part in seen):
+        raise ValueError(NOT_FINITE)
 
 
 def checked(problem: Problem, weights: Any) -> Any:
@@ -206,7 +224,11 @@ class _Dense:
     """Steps from the eigen-decomposition of the Hessian."""
 
     def prepare(self, problem: Problem, point: _Point) -> None:
-        self.values, self.vectors = np.linalg.eigh(np.asarray(problem.hessian(point.weights)))
+        H = np.asarray(problem.hessian(point.weights))
+        if not np.isfinite(H).all():
+            self.size = 0.0
+            return
+        self.values, self.vectors = np.linalg.eigh(H)
         self.size = float(np.abs(self.values).max(initial=0.0))
         self.kept = np.abs(self.values) > len(self.values) * EPS * self.size
         self.along = self.vectors.T @ point.gradient
@@ -307,6 +329,28 @@ def _step(
             return None
         kappa *= 8.0
     return None
+
+
+def _scaled(problem: Problem, unravel: Any, point: _Point) -> tuple[_Point, int]:
+    """Newton steps of least norm in weights scaled by D, where rows of H differ much in size, while ‖D ∇L‖ halves.
+
+    In units of 1e-8 a weight's part of ∇L is beneath the rounding of the others long before it is at rest.
+    """
+    for taken in range(_AT_MOST):
+        H = np.asarray(problem.hessian(point.weights))
+        if not (np.isfinite(H).all() and H.any()):
+            return point, taken
+        d = equilibrated(H, np.zeros_like(H))
+        if d.max() < _APART * d.min():
+            return point, taken
+        values, vectors = np.linalg.eigh(H * d[:, None] * d)
+        kept = np.abs(values) > 1e2 * len(values) * EPS * np.abs(values).max()
+        along = (vectors.T @ (d * point.gradient))[kept]
+        trial = _Point.at(problem, unravel, point.flat - d * (vectors[:, kept] @ (along / values[kept])))
+        if not _norm(d * trial.gradient) < 0.5 * _norm(d * point.gradient):
+            return point, taken
+        point = trial
+    return point, _AT_MOST
 
 
 def _cleared(problem: Problem, unravel: Any, point: _Point, reach: float) -> _Point:

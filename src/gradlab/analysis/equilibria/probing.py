@@ -25,10 +25,15 @@ ORDER = 8
 
 @dataclass(frozen=True)
 class Probe:
-    """descent : True where some higher derivative goes down, None where nothing was decided. why : one sentence."""
+    """descent : True where some higher derivative goes down, None where nothing was decided. why : one sentence.
+
+    along, bend : u and h (P,) of the curve W + t u + t² h that goes down; None where none does.
+    """
 
     descent: bool | None
     why: str
+    along: Float[np.ndarray, " P"] | None = None
+    bend: Float[np.ndarray, " P"] | None = None
 
 
 def probe(
@@ -66,9 +71,8 @@ def probe(
     third = int(np.argmax(np.abs(forms[:, 0])))
     if cubic.any():
         third = int(np.argmax(np.where(cubic, np.abs(forms[:, 0]), 0.0)))
-        return Probe(
-            True, f"a third derivative along the kernel is {forms[third, 0]:.2e} ± {errors[third, 0]:.0e}"
-        )
+        why = f"a third derivative along the kernel is {forms[third, 0]:.2e} ± {errors[third, 0]:.0e}"
+        return Probe(True, why, *_curve(problem, weights, U[third], vectors, values))
     if (np.abs(forms[:, 0]) > errors[:, 0]).any():
         return Probe(
             None,
@@ -77,14 +81,28 @@ def probe(
     down = quartic & (forms[:, 1] < 0.0)
     if down.any():
         at = int(np.argmax(down))
-        return Probe(
-            True, f"a fourth derivative along the kernel is {forms[at, 1]:.2e} ± {errors[at, 1]:.0e}"
-        )
+        why = f"a fourth derivative along the kernel is {forms[at, 1]:.2e} ± {errors[at, 1]:.0e}"
+        return Probe(True, why, *_curve(problem, weights, U[at], vectors, values))
     if k == 1 and quartic.all():
         return Probe(
             None, f"the fourth derivative along the kernel is positive, {forms[0, 1]:.2e}; the third vanishes"
         )
     return Probe(None, "third derivatives along the kernel vanish and no fourth one drawn is negative")
+
+
+def _curve(
+    problem: Problem, weights: Any, u: Any, vectors: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """u, and h = −½ Σ_i (D³L[u, u, q_i]/λ_i) q_i: the curve along which the other directions are at rest."""
+    b = np.asarray(_second(problem, weights, u))
+    return np.asarray(u), -0.5 * vectors @ ((vectors.T @ b) / values)
+
+
+@eqx.filter_jit
+def _second(problem: Problem, weights: Any, u: Any) -> Float[Array, " P"]:
+    """D³L[u, u, ·]."""
+    flat, unravel = ravel_pytree(weights)
+    return _derivatives(jax.grad(lambda v: problem.potential(unravel(v))), flat, u, 2)
 
 
 def _with_errors(
@@ -162,10 +180,8 @@ def _orders(problem: Problem, weights: Any, U: Any, shift: Any) -> Probe:
         sure = (np.abs(form) >= GAP * error) & (form != 0.0)
         if sure.any() and (order % 2 or (form[sure] < 0.0).any()):
             at = int(np.argmax(sure & ((form < 0.0) | bool(order % 2))))
-            return Probe(
-                True,
-                f"the Hessian is zero and a derivative of order {order} is {form[at]:.2e} ± {error[at]:.0e}",
-            )
+            why = f"the Hessian is zero and a derivative of order {order} is {form[at]:.2e} ± {error[at]:.0e}"
+            return Probe(True, why, np.asarray(U[at]), np.zeros(len(flat)))
         if (np.abs(form) > error).any():
             return Probe(None, f"the Hessian is zero, and derivatives of order {order} decide nothing")
     return Probe(None, f"all derivatives drawn up to order {ORDER} vanish")

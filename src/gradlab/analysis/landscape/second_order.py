@@ -13,12 +13,13 @@ condition of Chitour, Liao, Couillet: M ≠ 0 and r_Z = rank W_{N−1} ⋯ W_2 >
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from gradlab.analysis.landscape.potential import EPS, Landscape, Matrix
-from gradlab.analysis.landscape.strata import _checked, ranks, sizes
+from gradlab.analysis.landscape.potential import EPS, Landscape, Matrix, of_problem
+from gradlab.analysis.landscape.strata import _checked, pattern_of, ranks, sizes, trivial_pattern
 
 
 def hessian_values(landscape: Landscape, layers: Sequence[Matrix]) -> tuple[Float[np.ndarray, " P"], float]:
@@ -85,6 +86,23 @@ def balanced_inertia(landscape: Landscape, learnt: Sequence[int]) -> tuple[int, 
     negative = down + both
     positive += both
     return negative, landscape.size - negative - positive, positive
+
+
+def known_inertia(problem: Any, vector: Any) -> tuple[int, int, int] | None:
+    """(n₋, n₀, n₊) at an equilibrium of a deep linear net under the square loss, where theory counts them: exact.
+
+    None for other problems, other patterns than the trivial one, and where ranks at the point are unclear.
+    """
+    landscape = of_problem(problem)
+    if landscape is None or not len(landscape.singular_values):
+        return None
+    try:
+        learnt, pattern = pattern_of(landscape, landscape.layers(vector))
+        if pattern != trivial_pattern(landscape, learnt):
+            return None
+        return balanced_inertia(landscape, learnt)
+    except ValueError:
+        return None
 
 
 def balanced_spectrum(landscape: Landscape, learnt: Sequence[int]) -> Float[np.ndarray, " P"]:

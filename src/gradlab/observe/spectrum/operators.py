@@ -149,6 +149,14 @@ def _afresh(problem: Problem, weights: Any, layer: int | None, block: Any) -> Fl
     return jax.vmap(lambda vector: jax.jvp(gradient, (flat,), (vector,))[1])(block)
 
 
+#: What is said wherever weights are finite and derivatives there are not.
+NOT_FINITE = (
+    "the derivatives of the potential are not finite at these weights, though the weights are: a norm or a root at 0, "
+    "or an overflow; neither gradient nor Hessian exists there: move the weights off that point, or write the network "
+    "so that its derivatives exist (jnp.where around the argument of the root)"
+)
+
+
 class Hessian(Operator):
     """∇²L(W) of a problem, or its block of the rows and columns of one layer.
 
@@ -169,7 +177,7 @@ class Hessian(Operator):
     ------
     ValueError
         For weights of single precision, not finite or of other shapes; for a layer that there is not; for both
-        ``chunk`` and ``data``.
+        ``chunk`` and ``data``; at the first product, where derivatives are not finite at finite weights.
     """
 
     @float64
@@ -203,6 +211,8 @@ class Hessian(Operator):
             piece[:count] = block[start : start + count]
             out[start : start + count] = np.asarray(product(jnp.asarray(piece)))[:count]
             start += count
+        if not np.isfinite(out).all() and np.isfinite(block).all():
+            raise ValueError(NOT_FINITE)
         return out
 
     def _product(self) -> Callable[[Any], Any]:
