@@ -8,14 +8,11 @@ from pathlib import Path
 import jax
 from jaxtyping import install_import_hook
 
-from gradlab.cli import compile_cache
-
 # Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
 # sentence of our own, a type checker in front would answer instead.)
 install_import_hook(["gradlab.dynamics", "gradlab.observe"], "typechecking.shapes")
 
 jax.config.update("jax_enable_x64", True)
-compile_cache.keep()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

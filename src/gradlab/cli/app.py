@@ -55,8 +55,8 @@ def options(
     ] = False,
 ) -> None:
     """A laboratory for the gradient dynamics of deep networks."""
-    if no_compile_cache:
-        os.environ["GRADLAB_COMPILE_CACHE"] = "off"
+    if compile_cache:
+        os.environ.setdefault("GRADLAB_COMPILE_CACHE", "on")
 
 
 @app.command("list")

@@ -1,8 +1,10 @@
 """The compile cache: what XLA compiled once, a later command on the same machine does not compile again.
 
-The folder is the user's own (``$XDG_CACHE_HOME/gradlab`` or ``~/.cache/gradlab``), one below it for every version of
-what compiles and every instruction set. An entry is machine code, so the folder is used only where it belongs to the
-user and nobody else may write to it; an entry whose checksum fails is compiled again.
+Asked for by ``--compile-cache`` or the variable, and off otherwise: writing an entry has been seen to abort the process
+inside XLA, once in some ten thousand programs. The folder is the user's own (``$XDG_CACHE_HOME/gradlab`` or
+``~/.cache/gradlab``), one below it for every version of what compiles and every instruction set. An entry is machine
+code, so the folder is used only where it belongs to the user and nobody else may write to it; an entry whose checksum
+fails is compiled again.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from pathlib import Path
 
 from gradlab.cli.errors import say
 
-#: ``off``, or a folder of one's own.
+#: ``on``, or a folder of one's own; off unless set.
 VARIABLE = "GRADLAB_COMPILE_CACHE"
 
-_OFF = ("off", "0", "no")
+_OFF, _ON = ("", "off", "0", "no"), ("on", "1", "yes")
 
 #: Settings of jax: every program is kept, however small or quickly compiled.
 _SETTINGS = {
@@ -29,7 +31,7 @@ _FOLDER = "jax_compilation_cache_dir"
 
 
 def folder() -> Path | None:
-    """Where programs are kept; None if the variable says ``off`` or names no usable folder."""
+    """Where programs are kept; None unless the variable says so."""
     given = os.environ.get(VARIABLE, "")
     if given.lower() in _OFF:
         return None
@@ -38,7 +40,7 @@ def folder() -> Path | None:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradlab"
     place = environment()
     key = hashlib.sha256(repr(sorted((name, str(place[name])) for name in place)).encode()).hexdigest()[:16]
-    return (Path(given) if given else home / "compiled") / key
+    return (home / "compiled" if given.lower() in _ON else Path(given)) / key
 
 
 def keep() -> None:
@@ -69,10 +71,12 @@ def _own(where: Path) -> bool:
         return False
     if hasattr(os, "getuid") and seen.st_uid != os.getuid():
         say(
-            f"Nothing compiled is kept: {where} belongs to somebody else; set {VARIABLE}=off or name a folder."
+            f"Nothing compiled is kept: {where} belongs to somebody else; name a folder of your own in {VARIABLE}."
         )
         return False
     if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        say(f"Nothing compiled is kept: others may write to {where}; chmod 700 it, or set {VARIABLE}=off.")
+        say(
+            f"Nothing compiled is kept: others may write to {where}; chmod 700 it, or leave {VARIABLE} unset."
+        )
         return False
     return True
