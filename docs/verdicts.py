@@ -1,7 +1,7 @@
 """docs/verdicts.json and the table docs/verdicts.md, from what `gradlab verify --json` printed over several seeds.
 
-for seed in 0 1 2 3 4; do uv run gradlab verify --budget full --seed $seed --json > seed$seed.json; done
-uv run python docs/verdicts.py seed*.json
+for seed in 0 1 2 3 4; do uv run gradlab verify --budget quick --seed $seed --json > seed$seed.json; done
+uv run python docs/verdicts.py quick seed*.json
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ HERE = Path(__file__).resolve().parent
 
 HEAD = """# Verdicts
 
-Made with `gradlab verify --budget full --json` for {seeds} seeds, and `python docs/verdicts.py`; compare your own with
-`gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed since.
-The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0: the worst of
+Made with `gradlab verify --budget {budget} --json` for {seeds} seeds, and `python docs/verdicts.py`; compare your own
+with `gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed
+since. The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0: the worst of
 all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds says so. Times are
 of one two-core machine with other work on it.
 
@@ -29,14 +29,14 @@ of one two-core machine with other work on it.
 """
 
 
-def merged(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The records of the first seed, each with the verdicts of all of them."""
+def merged(budget: str, runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The records of the first seed, each with the verdicts of all of them and the budget."""
     said: dict[str, dict[str, str]] = {}
     for run in runs:
         for record in run:
             words = f"{record['verdict']} / {record['print']}" if record["print"] else record["verdict"]
             said.setdefault(record["id"], {})[str(record["seed"])] = words
-    return [record | {"seeds": said[record["id"]]} for record in runs[0]]
+    return [record | {"budget": budget, "seeds": said[record["id"]]} for record in runs[0]]
 
 
 def words(record: dict[str, Any]) -> str:
@@ -75,9 +75,9 @@ def row(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    runs = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
-    if runs:
-        text = json.dumps(merged(runs), indent=1, ensure_ascii=False, allow_nan=False)
+    if sys.argv[1:]:
+        runs = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[2:]]
+        text = json.dumps(merged(sys.argv[1], runs), indent=1, ensure_ascii=False, allow_nan=False)
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
     seeds = max(len(record["seeds"]) for record in records)

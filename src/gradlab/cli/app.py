@@ -49,9 +49,8 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
-    no_compile_cache: Annotated[
-        bool,
-        typer.Option("--no-compile-cache", help="Keep no compiled programs and use none that were kept."),
+    compile_cache: Annotated[
+        bool, typer.Option("--compile-cache", help="Keep what is compiled, and use what was kept before.")
     ] = False,
 ) -> None:
     """A laboratory for the gradient dynamics of deep networks."""
