@@ -20,9 +20,9 @@ HEAD = """# Verdicts
 
 Made with `gradlab verify --budget {budget} --json` for {seeds} seeds, and `python docs/verdicts.py`; compare your own
 with `gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed
-since. The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0: the worst of
-all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds says so. Times are
-of one two-core machine with other work on it.
+since. The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0: the
+worst of all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds says so.
+Times are of one two-core machine with other work on it.
 
 | claim | verdict | what holds | deciding part | measured | required | asked | time |
 |---|---|---|---|---|---|---|---|
