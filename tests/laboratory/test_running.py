@@ -87,7 +87,6 @@ MISUSE: dict[str, tuple[dict[str, Any], str]] = {
     "a text for observables": ({"observables": "loss"}, r"observables is a list .*: write \['loss'\]"),
     "a misspelt observable": ({"observables": ["lose"]}, "unknown observable 'lose': did you mean 'loss'"),
     "a misspelt keep": ({"keep": "al"}, "keep is 'end' or 'all', not 'al'"),
-    "a coarser iteration": ({"flow": DESCENT, "solver": "auto", "refine": True}, "leave refine out"),
     "members of a single flow": ({"members": 5}, r"with members=5 all arrays of flow have a first axis of 5"),
     "no members": ({"members": 0}, "members was 0; give a whole number ≥ 1"),
     "a path for a store": ({"store": "runs"}, "store was 'runs'; give a run directory open for writing"),
