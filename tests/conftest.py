@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
@@ -18,3 +20,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if SHARED_DATA.is_dir():
     os.environ.setdefault("GRADLAB_DATA", str(SHARED_DATA))
+
+
+@pytest.fixture(autouse=True)
+def _programs_are_let_go() -> Iterator[None]:
+    """A worker that compiles for a thousand tests would run out of memory maps."""
+    yield
+    from gradlab.laboratory.programs import let_go
+
+    let_go()

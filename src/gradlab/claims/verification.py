@@ -24,6 +24,7 @@ from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
 from gradlab.claims.studies import Budget, Study
 from gradlab.laboratory import PROGRESS, Progress
+from gradlab.laboratory.programs import let_go
 from gradlab.store.identity import environment
 
 
@@ -165,6 +166,7 @@ def _run(group: Sequence[Study], budget: Budget, seed: int) -> list[_Outcome]:
                 outcome.error = outcome.error or traceback.format_exc()
         for study, outcome, mine in each:
             _attempt(outcome, partial(_judge, study, outcome, mine))
+    let_go()
     shared = time.perf_counter() - begun - sum(outcome.seconds for outcome in outcomes)
     for outcome in outcomes:
         outcome.seconds += shared / len(outcomes)

@@ -1,0 +1,28 @@
+"""Compiled programs are let go before there are too many of them.
+
+Each takes a few memory maps, of which Linux gives a process 65 530; XLA ends the process where no more are to be had.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import jax
+
+#: The part of the maps that may be in use before programs are let go.
+_SHARE = 0.4
+
+
+def let_go() -> bool:
+    """Forget what has been compiled if its memory maps are many; whether that was so. It is compiled again when needed."""
+    try:
+        most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+        used = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except (OSError, ValueError):
+        return False
+    if used < _SHARE * most:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
