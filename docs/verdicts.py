@@ -81,4 +81,6 @@ if __name__ == "__main__":
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
     seeds = max(len(record["seeds"]) for record in records)
-    (HERE / "verdicts.md").write_text(HEAD.format(seeds=seeds) + "".join(map(row, records)), encoding="utf-8")
+    (HERE / "verdicts.md").write_text(
+        HEAD.format(seeds=seeds, budget=records[0]["budget"]) + "".join(map(row, records)), encoding="utf-8"
+    )

@@ -15,7 +15,7 @@ _SHARE = 0.4
 
 
 def let_go() -> bool:
-    """Forget what has been compiled if its memory maps are many; whether that was so. It is compiled again when needed."""
+    """Forget what has been compiled if its memory maps are many; whether that was so."""
     try:
         most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
         used = Path("/proc/self/maps").read_bytes().count(b"\n")
