@@ -63,7 +63,7 @@ def test_every_study_file_has_an_entry() -> None:
 
 def test_every_folder_of_studies_is_a_source() -> None:
     folders = {path.parent.name for path in ROOM.glob("*/__init__.py")}
-    assert folders <= set(entries.SOURCES)
+    assert folders - {"looks", "problems"} <= set(entries.SOURCES)
     assert list(entries.SOURCES) == ["notes", "memo90", "memo112", "chitour", "cohen"]
 
 
@@ -96,9 +96,9 @@ def test_every_statement_is_cut_into_sentences() -> None:
 
 
 def test_there_are_open_claims_and_figures() -> None:
-    assert {one.status for one in ALL} == {"built", "open"}
+    assert {entries.status(one) for one in ALL} == {"built", "open"}
     assert {one.kind for one in ALL} == {"claim", "figure"}
-    assert entries.built(all(one) for one in ALL if one.corrects is not None)
+    assert all(entries.built(one) for one in ALL if one.corrects is not None)
 
 
 def test_an_entry_is_built_as_soon_as_its_file_is_there(
@@ -106,11 +106,11 @@ def test_an_entry_is_built_as_soon_as_its_file_is_there(
 ) -> None:
     _, _, (one,) = read(tmp_path, WHOLE)
     monkeypatch.setattr(entries, "_ROOM", tmp_path)
-    assert one.status == "open"
+    assert entries.status(one) == "open"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "growth.py").touch()
     assert entries.built(one)
-    assert one.status == "built"
+    assert entries.status(one) == "built"
 
 
 def test_reading_the_catalogue_imports_no_numbers() -> None:
