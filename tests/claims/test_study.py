@@ -45,7 +45,7 @@ class Sized(Look):
         return float(np.linalg.norm(self.end))
 
     @at_most(10.0)
-    def size(self) -> float:
+    def norm(self) -> float:
         """The norm.
 
         Ten is large.
@@ -82,8 +82,8 @@ class TestTwoLooks:
     def test_the_bar_is_the_difference_of_the_two_solves_and_what_they_cannot_see(self) -> None:
         found = seen(Sized, case(problem(), orbits([1.0, 3.0], [1.0, 3.5])))
         gap = np.sqrt(2.0) * 0.5
-        assert float(found["size"]) == pytest.approx(np.sqrt(2.0) * 3.0, rel=1e-15)
-        assert float(found["size_error"]) == pytest.approx(gap, rel=1e-12)
+        assert float(found["norm"]) == pytest.approx(np.sqrt(2.0) * 3.0, rel=1e-15)
+        assert float(found["norm_error"]) == pytest.approx(gap, rel=1e-12)
         assert float(found["large_error"]) == pytest.approx(gap + 0.25, rel=1e-12)
 
     def test_where_one_look_asks_and_the_other_does_not_nothing_is_known(self) -> None:
@@ -93,7 +93,7 @@ class TestTwoLooks:
 
     def test_a_point_is_looked_at_beside_its_twin_shaken_by_rounding(self) -> None:
         found = seen(Sized, point(problem(), np.asarray([0.3, 4.7])))
-        assert 0.0 < float(found["size_error"]) < 1e-14
+        assert 0.0 < float(found["norm_error"]) < 1e-14
 
     def test_what_printed_and_corrected_see_alike_is_computed_once(self) -> None:
         COUNTED.clear()
