@@ -28,7 +28,7 @@ if SHARED_DATA.is_dir():
 
 @pytest.fixture(autouse=True)
 def _programs_are_let_go() -> Iterator[None]:
-    """A worker that compiles for a thousand tests would run out of memory maps."""
+    """Workers that compiled for a thousand tests aborted inside XLA, likely out of memory maps."""
     yield
     from gradlab.laboratory.programs import let_go
 
