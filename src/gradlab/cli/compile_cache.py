@@ -1,7 +1,7 @@
 """The compile cache: what XLA compiled once, a later command on the same machine does not compile again.
 
-Asked for by ``--compile-cache`` or the variable, and off otherwise: a process was once seen to abort while it wrote an
-entry, for a reason that is not established. The folder is the user's own (``$XDG_CACHE_HOME/gradlab`` or
+Asked for by ``--compile-cache`` or the variable, and off otherwise: a process was once seen to abort while it wrote
+an entry, for a reason that is not established. The folder is the user's own (``$XDG_CACHE_HOME/gradlab`` or
 ``~/.cache/gradlab``), one below it for every version of what compiles and every instruction set. An entry is machine
 code, so the folder is used only where it belongs to the user and nobody else may write to it; an entry whose checksum
 fails is compiled again.
