@@ -1,7 +1,7 @@
 """Compiled programs are let go before there are too many of them.
 
-Processes that compiled for a thousand tests were seen to abort inside XLA. Each program takes memory maps, of which Linux
-gives a process 65 530 by default; that they ran out is the likely cause, and was not measured.
+Processes that compiled for a thousand tests were seen to abort inside XLA. Each program takes memory maps, of
+which Linux gives a process 65 530 by default; that they ran out is the likely cause, and was not measured.
 """
 
 from __future__ import annotations
