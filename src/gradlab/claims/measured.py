@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradlab.claims.claim import Measure
+from gradlab.laboratory.second import FACTOR
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -30,7 +31,8 @@ NOT_ASKED = None
 class Number(NamedTuple):
     """A Number is what a measure gives: a value, and what two looks cannot see of it.
 
-    ``error`` is added to the difference of the two looks (rounding, an undecided count); ``tolerance`` is the case's
+    ``error`` is added to what two looks say, as the laboratory does, FACTOR (2.5) times their distance: it is what they
+    cannot see (rounding, an undecided count); ``tolerance`` is the case's
     own where it depends on the case; ``exact`` says that, if both looks agree, there is no error: a decided count.
 
     Examples
@@ -79,8 +81,8 @@ class Measured:
             # whether anything is asked is itself a matter of rounding
             return {name: np.nan, f"{name}_error": np.inf, f"{name}_asked": 1.0, f"{name}_exact": 0.0}
         first, second = (one if isinstance(one, Number) else Number(float(one)) for one in (first, second))
-        same = first.value == second.value
-        bar = first.error + (0.0 if same else abs(first.value - second.value))
+        same = first.value == second.value  # infinite, perhaps
+        bar = first.error + (0.0 if same else FACTOR * abs(first.value - second.value))
         exact = (self.measure.exact or first.exact) and bar == 0.0
         found = {name: first.value, f"{name}_error": bar, f"{name}_asked": 1.0, f"{name}_exact": float(exact)}
         return found if first.tolerance is None else found | {f"{name}_tolerance": first.tolerance}
