@@ -12,7 +12,7 @@
 
 The method's name is the measure's id, the first paragraph of its docstring the statement, the rest the reason for its
 tolerance. Every case is looked at twice, as the fine and as the coarse solve gave it (or as it is and shaken by
-rounding); the difference of the two numbers is the error bar, to which a method adds what that cannot see.
+rounding); 2.5 times what the two numbers differ by is the error bar, to which a method adds what that cannot see.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -30,7 +31,7 @@ def solved(problem: Any, facts: dict[str, Any], tolerance: float = FINE, **vecto
     return case(problem, xr.Dataset(found), **facts)
 
 
-class Solved(Look):
+class Solved(Look, abc.ABC):
     """Solves with the tolerance of its look."""
 
     @property
@@ -39,9 +40,9 @@ class Solved(Look):
         return float(self.trajectory["tolerance"])
 
     @property
+    @abc.abstractmethod
     def built(self) -> Any:
         """What was built of the conjugacy, None where the theorem does not apply."""
-        raise NotImplementedError
 
 
 def where_built(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
