@@ -26,6 +26,15 @@ if SHARED_DATA.is_dir():
     os.environ.setdefault("GRADLAB_DATA", str(SHARED_DATA))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process, since they share compiled programs; of wrong worlds, those of one claim."""
+    for item in items:
+        values = getattr(item, "callspec", None)
+        claim = values.params.get("claim") if values and item.path.stem == "test_worlds" else None
+        group = item.path.stem if claim is None else f"worlds of {claim.removesuffix('-corrected')}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def _programs_are_let_go() -> Iterator[None]:
     """Workers that compiled for a thousand tests aborted inside XLA, likely out of memory maps."""
