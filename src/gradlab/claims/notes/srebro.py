@@ -173,7 +173,7 @@ class Srebro(Look):
     @at_most(
         2.5e-4,
         sentence="direction",
-        changed="First 1e-4, from what is off at the last record; each of the three records is, by log t/t of its own.",
+        changed="First 1e-4, what the last record is off by alone; the three that enter are off by (log s)/s each.",
     )
     def direction_idle(self) -> Number | None:
         """The same for a support vector of zero dual weight, the drift c log log t taken off by a third record.
