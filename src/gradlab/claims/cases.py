@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -171,48 +170,45 @@ def collect(observed: Iterable[tuple[str, xr.Dataset]]) -> xr.Dataset:
         if "case" in dataset.variables or "case" in dataset.dims:
             raise ValueError(f"case {label!r} has a 'case' of its own; a look must give one case, without it")
         labels.append(label)
-        datasets.append(dataset.drop_attrs().reset_coords().as_numpy())
+        datasets.append(dataset)
     if not datasets:
         raise ValueError("a study needs at least one case; its cases() yielded none")
+    if any(dataset.indexes for dataset in datasets):
+        datasets = list(xr.align(*datasets, join="outer"))
     lengths: dict[Hashable, int] = {}
     for dataset in datasets:
         for dim, length in dataset.sizes.items():
             lengths[dim] = max(length, lengths.get(dim, 0))
-    together = xr.concat(
-        [_padded(dataset, lengths) for dataset in datasets],
-        dim="case",
-        data_vars="all",
-        coords="minimal",
-        compat="override",
-        join="outer",
-    )
-    plain = {name: _plain(variable.variable) for name, variable in together.data_vars.items()}
-    return together.assign(plain).assign_coords(case=("case", np.asarray(labels, dtype=str)))
+    index = {dim: datasets[0].indexes[dim] for dim in datasets[0].indexes}
+    # of every name in the order in which the cases bring it
+    names = dict.fromkeys(name for dataset in datasets for name in dataset.variables if name not in index)
+    together = {name: _together(name, datasets, lengths) for name in names}
+    return xr.Dataset(together, {"case": ("case", np.asarray(labels, dtype=str)), **index})
 
 
-def _padded(dataset: xr.Dataset, lengths: Mapping[Hashable, int]) -> xr.Dataset:
-    short = {
-        dim: lengths[dim] - length
-        for dim, length in dataset.sizes.items()
-        if dim not in dataset.indexes and lengths[dim] > length
-    }
-    longer = {}
-    for name, variable in dataset.data_vars.items():
-        if short.keys() & set(variable.dims):
-            values = variable.values.astype(np.float64) if variable.dtype.kind in "biu" else variable.values
-            fill: Any = "" if values.dtype.kind == "U" else np.nan
-            widths = [(0, short.get(dim, 0)) for dim in variable.dims]
-            longer[name] = (variable.dims, np.pad(values, widths, constant_values=fill))
-    return dataset.drop_vars(list(longer)).assign(longer)
+def _together(name: Hashable, datasets: Sequence[xr.Dataset], lengths: Mapping[Hashable, int]) -> Any:
+    """One variable of all cases: dims, and values padded at the end; absent ones are NaN, or empty text."""
+    given = [dataset.variables.get(name) for dataset in datasets]
+    dims = next(one.dims for one in given if one is not None)
+    values = [None if one is None else _plain(one.transpose(*dims).values) for one in given]
+    shape = tuple(lengths[dim] for dim in dims)
+    if all(one is not None and one.shape == shape for one in values):
+        return ("case", *dims), np.stack([one for one in values if one is not None])
+    widths = [one.dtype.itemsize // 4 for one in values if one is not None and one.dtype.kind == "U"]
+    fill: Any = "" if widths else np.nan
+    whole = np.full((len(values), *shape), fill, dtype=f"<U{max(widths)}" if widths else np.float64)
+    for i, one in enumerate(values):
+        if one is not None:
+            there: Any = (i, *map(slice, one.shape))
+            whole[there] = one
+    return ("case", *dims), whole
 
 
-def _plain(variable: xr.Variable) -> xr.Variable:
-    """Undo the object arrays that absence makes of text and booleans: no file format takes them."""
-    if variable.dtype != object:
-        return variable
-    values = variable.values
-    given = [value for value in values.ravel() if not (isinstance(value, float) and math.isnan(value))]
-    if all(isinstance(value, str) for value in given):
-        text = [value if isinstance(value, str) else "" for value in values.ravel()]
-        return xr.Variable(variable.dims, np.asarray(text, dtype=str).reshape(values.shape))
-    return xr.Variable(variable.dims, values.astype(np.float64))
+def _plain(given: Any) -> np.ndarray:
+    """Undo the object arrays that alignment makes of text and booleans: no file format takes them."""
+    values = np.asarray(given)
+    if values.dtype != object:
+        return values
+    texts = any(isinstance(one, str) for one in values.ravel())
+    plain = [(one if isinstance(one, str) else "") if texts else float(one) for one in values.ravel()]
+    return np.asarray(plain, dtype=str if texts else np.float64).reshape(values.shape)
