@@ -25,6 +25,7 @@ from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
+from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
 from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
@@ -223,6 +224,7 @@ def _finish(
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
+    words = verdicts(dataset, words)
     result = words[0] if drive.members is None else json.dumps(words)
     used = describe(drive.solver)
     if isinstance(drive.solver, Auto) and drive.members is None:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.dynamics import energy
+from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf, differences
 from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
@@ -76,6 +78,10 @@ class Solver(eqx.Module):
     def memory(self, pair: Any) -> Any:
         """What the method keeps from step to step beside the pair (y, u): small, stored with the run."""
         return ()
+
+    def balanced(self, flow: Flow, y: Any) -> Any:
+        """The balance of energy as it begins (``energy.opened``); nothing, (), for what does not keep one."""
+        return energy.opened(flow, y)
 
     def scratch(self, pair: Any) -> Any:
         """What it keeps but can compute again, e.g. factorisations: not stored, dropped at segment borders."""
