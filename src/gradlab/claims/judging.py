@@ -21,6 +21,17 @@ UNASKED = "not asked"
 #: From the weakest to the one that decides, of the parts of a sentence and of the sentences of a claim.
 DECIDING_ORDER = (UNASKED, SUPPORTED, NOT_MET, INCONCLUSIVE, REFUTED)
 
+#: Asked of a case only where it fails: its run is no gradient flow of its loss, and no verdict is drawn from it.
+BALANCE = Measure(
+    "energy_balance",
+    "The run is the gradient flow of its loss: what the loss fell by is ∫ ‖∇L‖² dt (1 if not)",
+    "<=",
+    0.5,
+    "the laboratory says it, with its bar",
+    role="hypothesis",
+    exact=True,
+)
+
 #: What is said of a printed form, beside the verdict on its substance.
 EXACT, MISPRINT, UNCERTAIN = "exact", "misprint", "text uncertain"
 
@@ -289,7 +300,8 @@ def columns(measures: Sequence[Measure], dataset: xr.Dataset) -> dict[str, Colum
             f"a judge takes numbers over labelled cases; the dataset has dims {dict(dataset.sizes)} and "
             f"coordinates {sorted(map(str, dataset.coords))}: collect at least one case"
         )
-    found = {measure.id: Column.of(measure, dataset) for measure in measures}
+    asked = (*measures, BALANCE) if BALANCE.id in dataset else measures
+    found = {measure.id: Column.of(measure, dataset) for measure in asked}
     met = np.ones(dataset.sizes["case"], dtype=bool)
     for column in found.values():
         if column.measure.role == "hypothesis":

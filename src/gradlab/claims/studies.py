@@ -27,9 +27,10 @@ import xarray as xr
 from gradlab.claims import entries
 from gradlab.claims.cases import Case, collect
 from gradlab.claims.claim import Claim, Measure
-from gradlab.claims.judging import Verdict, judge
+from gradlab.claims.judging import BALANCE, Verdict, judge
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import measured
+from gradlab.laboratory.balance import violated
 
 Budget = Literal["quick", "full"]
 
@@ -141,6 +142,9 @@ class Study:
             return _dataset({**case.facts, **outside, **nothing})
         look = case.look(self.look)
         found: dict[str, Any] = dict(case.facts)
+        if np.any(violated(case.trajectory)):
+            found |= {BALANCE.id: 1.0, f"{BALANCE.id}_error": 0.0}
+            found |= {f"{BALANCE.id}_asked": 1.0, f"{BALANCE.id}_exact": 1.0}
         if self.look.setting:
             found |= {_SETTING: 1.0, f"{_SETTING}_error": 0.0}
         for one in measured(self.look):

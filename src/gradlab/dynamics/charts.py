@@ -55,6 +55,7 @@ class NormalisedFlow(Flow):
 
     problem: Problem
     chart_is_identity: ClassVar[bool] = False
+    dissipates: ClassVar[bool] = True
 
     @property
     def observed(self) -> Problem:
@@ -65,6 +66,14 @@ class NormalisedFlow(Flow):
 
     def decode(self, y: Polar) -> Any:
         return _weights(self.problem, y.rho, y.directions)
+
+    def dissipation(self, y: Polar, direction: Polar, log_scale: Any) -> tuple[Any, Any]:
+        """‖dW/dt‖², W_k moving by ρ̇_k V_k + ρ_k V̇_k."""
+        moved = [
+            tree.add(tree.scale(direction.rho[k], v), tree.scale(y.rho[k], w))
+            for k, (v, w) in enumerate(zip(y.directions, direction.directions, strict=True))
+        ]
+        return tree.inner(moved, moved), 2.0 * log_scale
 
     def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
         motion, log_scale = _layer_direction(self.problem, self.decode(y))
@@ -99,6 +108,7 @@ class WeightNormalisation(Flow):
 
     problem: Problem
     chart_is_identity: ClassVar[bool] = False
+    dissipates: ClassVar[bool] = True
 
     @property
     def observed(self) -> Problem:
@@ -148,6 +158,7 @@ class UnitNormPenalty(Flow):
     problem: Problem
     penalties: Float[Array, "..."] | float = eqx.field(converter=number)
     chart_is_identity: ClassVar[bool] = False
+    dissipates: ClassVar[bool] = True
 
     @property
     def observed(self) -> Problem:
@@ -158,6 +169,12 @@ class UnitNormPenalty(Flow):
 
     def decode(self, y: Polar) -> Any:
         return _weights(self.problem, y.rho, y.directions)
+
+    def potential(self, y: Polar) -> Float[Array, ""]:
+        """The risk with its penalty."""
+        penalties = jnp.broadcast_to(self.penalties, y.rho.shape)
+        squares = jnp.stack([tree.inner(v, v) for v in y.directions])
+        return super().potential(y) + jnp.sum(penalties * (squares - 1.0))
 
     def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
         weights = self.decode(y)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow, descent_direction
 from gradlab.problem.initialisation import Factorised
 from gradlab.problem.networks import Dense
@@ -62,6 +63,7 @@ class EndToEndFlow(Flow):
 
     problem: Problem
     depth: int = eqx.field(static=True)
+    dissipates: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         network = self.problem.network
@@ -86,6 +88,11 @@ class EndToEndFlow(Flow):
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         (direction,), log_scale = descent_direction(self.problem, y)
         return (precondition(y[0], direction, self.depth),), log_scale
+
+    def dissipation(self, y: Any, direction: Any, log_scale: Any) -> tuple[Any, Any]:
+        """⟨−∇ℓ, dW/dt⟩: the metric is that of the factors."""
+        downhill, logarithm = descent_direction(self.problem, y)
+        return tree.inner(downhill, direction), logarithm + log_scale
 
     def lift(self, weights: Any, hidden: tuple[int, ...]) -> Any:
         """Balanced factors W_1, …, W_N of the matrix W, with the given hidden widths."""

@@ -34,6 +34,8 @@ class Flow(eqx.Module):
 
     #: Whether y is the weights themselves.
     chart_is_identity: ClassVar[bool] = True
+    #: Whether a potential falls at a rate that follows from the field alone (:meth:`dissipation`).
+    dissipates: ClassVar[bool] = False
 
     @abc.abstractmethod
     def encode(self, weights: Any) -> Any:
@@ -56,6 +58,18 @@ class Flow(eqx.Module):
         """dy/dt, which may underflow where :meth:`velocity` does not."""
         direction, log_scale = self.velocity(t, y)
         return tree.scale(jnp.exp(log_scale), direction)
+
+    def potential(self, y: Any) -> Float[Array, ""]:
+        """What the flow lowers: the potential of the observed problem."""
+        return self.observed.potential(self.decode(y))
+
+    def dissipation(self, y: Any, direction: Any, log_scale: Any) -> tuple[Any, Any]:
+        """(g, l): the potential falls by −dL/dt = g exp(l) along dy/dt = direction · exp(log_scale), if that is right.
+
+        From the field as it is stepped, not from the potential; asked for where :attr:`dissipates` says so. In a flat
+        chart it is the square of the speed.
+        """
+        return tree.inner(direction, direction), 2.0 * log_scale
 
     def settle(self, y: Any) -> Any:
         """The same weights in better chart variables, asked for at every record; y itself unless overridden."""
@@ -93,6 +107,7 @@ class GradientFlow(Flow):
     problem: Problem
     stepped: Problem | None = None
     symmetric: ClassVar[bool] = True
+    dissipates: ClassVar[bool] = True
 
     @property
     def observed(self) -> Problem:

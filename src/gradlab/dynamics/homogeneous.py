@@ -61,6 +61,7 @@ class HomogeneousFlow(Flow):
 
     problem: Problem
     chart_is_identity: ClassVar[bool] = False
+    dissipates: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         reason = refusal(self.problem)
@@ -88,6 +89,11 @@ class HomogeneousFlow(Flow):
         along = jnp.where(radial, tree.inner(pulled, y.directions) / size, 0.0)
         across = tree.add(pulled, tree.scale(-along, y.directions))
         return Radial(across, along, jnp.zeros(())), log_risk + (K - 2) * y.log_norm
+
+    def dissipation(self, y: Radial, direction: Radial, log_scale: Any) -> tuple[Any, Any]:
+        """‖dW/dt‖², W moving by e^s (V̇ + ṡ V)."""
+        moved = tree.add(direction.directions, tree.scale(direction.log_norm, y.directions))
+        return tree.inner(moved, moved), 2.0 * (y.log_norm + log_scale)
 
     def settle(self, y: Radial) -> Radial:
         """The radial chart where all margins are positive or it is in use already, ‖V‖ = 1; W is unchanged."""

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.energy import Energy, balance
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
@@ -58,6 +59,8 @@ def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, A
     problem = flow.observed
     seen = {item.name: item(problem, weights, state.y, t) for item in observables}
     seen |= {f"chart_{name}": value for name, value in flow.chart(state.y).items()}
+    if isinstance(state.energy, Energy):
+        seen |= balance(flow, state.y, state.energy, state.steps)
     counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
     counts["jacobians"] = state.jacobians
     return seen | {"tau": state.tau, "t": t, "log_t": log_time(state.u)} | counts

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.dynamics import stops, tree
+from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.stabilised import Spectrum, unknown
 from gradlab.dynamics.stops import Stop
 
 #: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
@@ -27,7 +29,8 @@ class State(eqx.Module):
     h : the next step size, 0 where it is still to be chosen. steps, rejected, evaluations : counts
     (evaluations: full gradients, a Hessian-vector product as two; jacobians: dense ones). status : index into
     stops.RESULTS. memory : what the solver keeps beside, small and stored with the run. scratch : what it keeps
-    but can compute again; dropped at segment borders. An ensemble's state carries a leading member axis.
+    but can compute again; dropped at segment borders. energy : the balance of L, an ``Energy``, or nothing. An
+    ensemble's state carries a leading member axis.
     """
 
     tau: Float[Array, "..."]
@@ -41,14 +44,44 @@ class State(eqx.Module):
     status: Int[Array, "..."]
     memory: Any = ()
     scratch: Any = ()
+    energy: Any = ()
+
+    @property
+    def pair(self) -> tuple[Any, ...]:
+        """What a step moves: (y, u), and E where the energy is balanced."""
+        return (self.y, self.u, self.energy.spent) if isinstance(self.energy, Energy) else (self.y, self.u)
+
+    def settled(self, after: tuple[Any, ...], error: Any, keep: Any) -> State:
+        """With the pair after a step, where ``keep`` holds."""
+        kept = tree.where(keep, after, self.pair)
+        booked = self.energy
+        if isinstance(booked, Energy):
+            booked = tree.where(keep, booked.after(self.pair, after, error), booked)
+        return replace(self, y=kept[0], u=kept[1], energy=booked)
 
 
 def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
     """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside."""
     zero, none = jnp.zeros(()), jnp.zeros((), dtype=jnp.int64)
     y = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.float64), flow.encode(weights))
-    memory, scratch = solver.memory((y, zero)), solver.scratch((y, zero))
-    return State(jnp.asarray(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch)
+    booked = solver.balanced(flow, y)
+    pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
+    memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
+    return State(
+        jnp.asarray(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked
+    )
+
+
+def _blind(memory: Any, parts: int) -> Any:
+    """What a solver keeps, its spectral vectors without a component along E, which only sums up."""
+
+    def blind(part: Any) -> Any:
+        if not isinstance(part, Spectrum) or parts == 2:
+            return part
+        y, u, spent = part.vector
+        return replace(part, vector=(*unknown((y, u)).vector, jnp.zeros_like(spent)))
+
+    return jax.tree.map(blind, memory, is_leaf=lambda part: isinstance(part, Spectrum))
 
 
 def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
@@ -59,27 +92,28 @@ def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.where(u < 1.0, small, large)
 
 
-def rhs(tau: Any, state: tuple[Any, Any], args: tuple[Flow, Clock]) -> tuple[Any, Any]:
-    """d(y, u)/dτ; u stands still where the clock knows it, and is put in by :func:`landed`."""
+def rhs(tau: Any, state: tuple[Any, ...], args: tuple[Flow, Clock]) -> tuple[Any, ...]:
+    """d(y, u)/dτ, and dE/dτ of three; u stands still where the clock knows it, and is put in by :func:`landed`."""
     flow, clock = args
-    y, u = state
+    y, u, *spent = state
     known = clock.known(tau)
     u = u if known is None else known
     direction, log_scale = flow.velocity(jnp.expm1(u), y)
     log_rate = clock.log_rate(flow, y, direction, log_scale, u)
     pace = jnp.exp(-log_rate - u) if known is None else jnp.zeros(())
-    return tree.scale(jnp.exp(log_scale - log_rate), direction), pace
+    moves = (tree.scale(jnp.exp(log_scale - log_rate), direction), pace)
+    return (*moves, energy.rate(flow, y, direction, log_scale, log_rate)) if spent else moves
 
 
-def landed(clock: Clock, tau: Any, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The pair (y, u) at τ with u as the clock knows it."""
+def landed(clock: Clock, tau: Any, pair: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The pair (y, u) at τ with u as the clock knows it, whatever follows."""
     known = clock.known(tau)
-    return pair if known is None else (pair[0], known)
+    return pair if known is None else (pair[0], known, *pair[2:])
 
 
 def watch(flow: Flow, stop: Stop, pair: Any, steps: Any) -> Any:
     """The stop code at a point of the orbit; evaluates only what the stop asks for."""
-    y, u = pair
+    y, u, *_ = pair
     problem, weights = flow.observed, flow.decode(y)
     gradient_norm = None if stop.gradient_norm is None else problem.gradient_norm(weights)
     return stop.code(problem, weights, gradient_norm, steps, log_time(u))
@@ -87,7 +121,7 @@ def watch(flow: Flow, stop: Stop, pair: Any, steps: Any) -> Any:
 
 def margin(flow: Flow, stop: Stop, pair: Any) -> Float[Array, ""]:
     """How far a point of the orbit is from the first condition that is met inside a step (``Stop.margin``)."""
-    y, u = pair
+    y, u, *_ = pair
     problem, weights = flow.observed, flow.decode(y)
     gradient_norm = None if stop.gradient_norm is None else problem.gradient_norm(weights)
     return stop.margin(problem, weights, gradient_norm, log_time(u))
@@ -139,7 +173,7 @@ def bracket(flow: Flow, stop: Stop, pair: Any) -> Bracket:
 
 
 def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Array, ""]:
-    (y0, u0), (y1, u1), (ey, eu) = before, after, error
+    (y0, u0, *_), (y1, u1, *_), (ey, eu, *_) = before, after, error
     size = jnp.maximum(tree.norm(y0), tree.norm(y1))
     in_weights = tree.norm(ey) / (tolerance * size + absolute)
     in_time = jnp.abs(eu) / (tolerance * jnp.maximum(1.0, jnp.maximum(u0, u1)))

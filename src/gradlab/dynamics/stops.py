@@ -22,8 +22,9 @@ RESULTS = (
     "ended: the clock stands still here (its rate is not positive)",
     "failed: step size underflow",
     "failed: the field is not finite",
+    "ended: not a gradient flow of this loss",
 )
-RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = range(len(RESULTS))
+RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE, NOT_A_FLOW = range(len(RESULTS))
 
 
 #: How near its level a condition is met, as a logarithm: the end lies beyond it by no more than that.

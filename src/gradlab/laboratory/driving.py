@@ -22,6 +22,7 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
@@ -345,7 +346,7 @@ def _record(
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
-        return [fine], row
+        return [fine], with_bar(row)
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
     share = Share(name, middle, index + 1.0, total)
@@ -357,7 +358,7 @@ def _record(
     known = drive.clock.known(0.0) is not None or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
-    return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
+    return [fine, coarse], with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
 
 
 def _timed(

@@ -22,6 +22,7 @@ from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
+from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
 from gradlab.laboratory.second import shaken
@@ -151,6 +152,7 @@ def _finish(
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
+    words = verdicts(dataset, words)
     result = words[0] if drive.members is None else json.dumps(words)
     provenance = {
         "flow": type(drive.flow).__name__,

@@ -17,6 +17,8 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _NAMES = {hexadecimal: name for name, hexadecimal in figures.COLOURS.items()} | {"#000000": "ink"}
 _COUNTS = ("step", "rejected", "evaluations", "jacobians", "events")
 _CLOCKS = frozenset(["t", "log_t", "tau", *_COUNTS, "status", "stiff", "stiffness", "weights"])
+#: Of the run, not of the problem: told with the final values, not drawn.
+_BALANCE = frozenset(["dissipated", "balance"])
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def observed(dataset: xr.Dataset) -> list[str]:
     found = []
     for name, variable in dataset.data_vars.items():
         plain = variable.dtype.kind in "fiu" and "record" in variable.dims and "weight" not in variable.dims
-        if plain and str(name) not in _CLOCKS and not str(name).endswith("_error"):
+        if plain and str(name) not in _CLOCKS | _BALANCE and not str(name).endswith("_error"):
             found.append(str(name))
     return found
 

@@ -154,9 +154,8 @@ def _final_values(dataset: xr.Dataset) -> list[tuple[str, str, Markup]]:
     if not dataset.sizes.get("record"):
         return []
     last = dataset.isel(record=-1)
-    clocks = [
-        name for name in ("t", "log_t", "step", "evaluations", "jacobians", "rejected") if name in dataset
-    ]
+    told = ("t", "log_t", "step", "evaluations", "jacobians", "rejected", "balance")
+    clocks = [name for name in told if name in dataset]
     rows = []
     for name in [*clocks, *drawing.observed(dataset)]:
         value = np.asarray(last[name].values, dtype=float).ravel()

@@ -78,6 +78,10 @@ class Filippov(Solver):
             raise ValueError(reason)
         return type(self)(self.tolerance, self.epsilon, _kinks(flow.observed))
 
+    def balanced(self, flow: Flow, y: Any) -> Any:
+        """None: what slides is moved by a mean of gradients, on the host."""
+        return ()
+
     def memory(self, pair: Any) -> Course:
         none = jnp.zeros((), dtype=jnp.int64)
         return Course(jnp.zeros(self.shape, dtype=jnp.int8), jnp.zeros(()), none, none, jnp.zeros(()))

@@ -49,7 +49,7 @@ class _Method:
 
     def begin(self, state: State, end: Any) -> tuple[Any, Any]:
         """(inner state, slope at the start)."""
-        pair = (state.y, state.u)
+        pair = state.pair
         if self.stabilised:
             memory = state.memory
             if isinstance(self.stepper, Multistep):
@@ -70,7 +70,10 @@ class _Method:
 
     def noted(self, inner: Any, error: Any) -> Any:
         """The inner state with the error as it is judged."""
-        return replace(inner, error=error) if self.stabilised else inner
+        if not self.stabilised:
+            return inner
+        # Stages follow the spectrum of the flow: E has none.
+        return replace(inner, error=(*error[:2], *(jnp.zeros_like(part) for part in error[2:])))
 
     def settle(self, keep: Any, before: Any, after: Any) -> Any:
         """The inner state after an attempt that was kept, or not."""
@@ -92,7 +95,7 @@ def adaptive(
 
     def attempt(carry: Any) -> Any:
         state, inner, previous, attempts, event = carry
-        before = (state.y, state.u)
+        before = state.pair
         remaining = end - state.tau
         # The first step from a record leaves room for another.
         longest = jnp.where(attempts == 0, remaining / solver.least, remaining)
@@ -107,10 +110,10 @@ def adaptive(
         after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
         after = landed(clock, tau, after)
         # What is put in has no error, whatever a method that looks back makes of its standing still.
-        error = error if clock.known(tau) is None else (error[0], jnp.zeros(()))
+        error = error if clock.known(tau) is None else (error[0], jnp.zeros(()), *error[2:])
         inner_after = method.noted(inner_after, error)
         ratio = error_ratio(solver.tolerance, solver.absolute, before, after, error)
-        keep = tree.finite(after) & (ratio <= 1.0)
+        keep = tree.finite(after[:2]) & (ratio <= 1.0)
         ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1e-10), 1e10)
         factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
         factor = jnp.clip(factor, SMALLEST, jnp.where(keep, method.largest, SAFETY))
@@ -123,14 +126,11 @@ def adaptive(
             event, far = event.after(state.tau, tau, gap, gap <= 0.0, keep)
             keep = keep & ~far
         steps = state.steps + keep
-        kept = tree.where(keep, after, before)
         code = watch(flow, stop, after, steps)
         code = jnp.where(underflow, stops.UNDERFLOW, jnp.where(keep, code, stops.RUNNING))
         state = replace(
-            state,
+            state.settled(after, error, keep),
             tau=jnp.where(keep, tau, state.tau),
-            y=kept[0],
-            u=kept[1],
             h=longer,
             steps=steps,
             rejected=state.rejected + ~passed,

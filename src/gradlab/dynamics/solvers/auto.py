@@ -232,7 +232,7 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         measured = looking | (held & ~far) | solver.changed
         due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
-        pair = (moved.y, moved.u)
+        pair = moved.pair
         spectrum, products = refresh(
             lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, PRODUCTS, PRODUCTS
         )

@@ -59,8 +59,8 @@ class Memory(eqx.Module):
 class Attempt(eqx.Module):
     """One attempted step: the state after it (unchanged if not accepted), and what it cost.
 
-    error : the error ratio of the attempt (∞ where the corrector did not converge). stuck : the corrector
-    failed on an old Jacobian; the same step is to be tried again with a new one.
+    error : the error ratio of the attempt (∞ where the corrector did not converge). estimate : of the error itself.
+    stuck : the corrector failed on an old Jacobian; the same step is to be tried again with a new one.
     evaluations, jacobians, factorisations : of the right-hand side, of J, of I − cJ.
     """
 
@@ -71,6 +71,7 @@ class Attempt(eqx.Module):
     accepted: Bool[Array, ""]
     stuck: Bool[Array, ""]
     error: Float[Array, ""]
+    estimate: Float[Array, " P"]
     evaluations: Int[Array, ""]
     jacobians: Int[Array, ""]
     factorisations: Int[Array, ""]
@@ -194,6 +195,7 @@ def attempt(
     orders: tuple[Any, Any] = (1, HIGHEST),
     fraction: Any = newton.FRACTION,
     longest: Any = jnp.inf,
+    summed: Callable[[Any, Array, Array], Array] | None = None,
 ) -> Attempt:
     """One attempted step from tau towards ``end``, never past it; pure.
 
@@ -212,6 +214,8 @@ def attempt(
     ratio : (before, after, error) ↦ error in units of what is allowed; at most 1 is accepted.
     orders : lowest and highest order. fraction : what Newton's iteration may leave of that error.
     longest : of the step.
+    summed : (τ, y, slope of the unknowns) ↦ slopes of the last entries of y, on which nothing depends; the Jacobian
+        has no rows and columns for them.
     """
     memory = _lowered(memory, y, end - tau, longest, ratio, orders)
     k, old = memory.order, memory.differences
@@ -223,16 +227,26 @@ def attempt(
     c, psi = h / alpha, history / alpha
     scratch, fresh, factorised = newton.prepare(lambda: jacobian(after, guess), scratch, c)
     wanted = jnp.maximum(fraction, 10.0 * jnp.finfo(y.dtype).eps / tolerance)
+    size = scratch.lu.shape[0]
+
+    def residual(d: Array) -> Array:
+        trial = jnp.concatenate([guess[:size] + d, guess[size:]]) if summed else guess + d
+        return c * rhs(after, trial)[:size] - psi[:size] - d
+
     solved = newton.solve(
-        lambda d: c * rhs(after, guess + d) - psi - d,
+        residual,
         scratch,
         c,
         fresh,
         lambda correction: ratio(guess, guess, correction),
         wanted,
     )
-    d, new = solved.d, guess + solved.d
-    error = ratio(y, new, jnp.asarray(ERROR)[k] * d)
+    d = solved.d
+    if summed is not None:
+        rates = summed(after, guess[:size] + d, (d + psi[:size]) / c)
+        d = jnp.concatenate([d, c * rates - psi[size:]])
+    new, estimate = guess + d, jnp.asarray(ERROR)[k] * d
+    error = ratio(y, new, estimate)
     error = jnp.where(solved.converged & jnp.isfinite(error), error, jnp.inf)
     accepted = error <= 1.0
     stuck = ~solved.converged & ~fresh
@@ -262,6 +276,7 @@ def attempt(
         accepted,
         stuck,
         error,
+        estimate,
         solved.iterations,
         fresh.astype(jnp.int64),
         factorised.astype(jnp.int64),

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, LogTime, Time
 from gradlab.dynamics.descent import Constant, GradientDescent
+from gradlab.dynamics.energy import EPS, ROUNDED, Energy
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, bracket, margin, watch
@@ -130,7 +131,6 @@ class _Spectrum(eqx.Module):
 def _spectrum(problem: Problem, mirrored: bool) -> _Spectrum:
     data = problem.data
     network: Any = problem.network
-    loss: Any = problem.loss
     count = data.inputs.shape[0]
     inputs = data.inputs.reshape(count, -1)
     if network.bias:
@@ -143,10 +143,33 @@ def _spectrum(problem: Problem, mirrored: bool) -> _Spectrum:
     # What rounding made of a zero singular value is a zero: over long times it would pull the weights to 1/eps.
     floor = np.finfo(np.float64).eps * max(inputs.shape) * values[0]
     values = jnp.where(values > floor, values, 0.0)
-    scale = (1.0 if loss.half else 2.0) * problem.factor / (count if loss.reduction == "mean" else 1)
+    scale = _scale(problem)
     decay = jnp.reshape(problem.decay, ())
     pull = scale * values * (data.targets.T @ left)
     return _Spectrum(scale * values**2 + decay, pull, right, decay)
+
+
+def _scale(problem: Problem) -> float:
+    """c: the Hessian is c XᵀX + λ."""
+    loss: Any = problem.loss
+    count = problem.data.inputs.shape[0]
+    return (1.0 if loss.half else 2.0) * problem.factor / (count if loss.reduction == "mean" else 1)
+
+
+def _coordinates(spectrum: _Spectrum, layer: Any) -> tuple[Any, Any]:
+    """(Z, what of the weights is orthogonal to all inputs, or None where nothing can be)."""
+    matrix = (
+        jnp.concatenate([layer["weight"], layer["bias"][:, None]], axis=1)
+        if isinstance(layer, dict)
+        else layer
+    )
+    vectors = spectrum.vectors
+    inner = matrix @ vectors.T
+    if vectors.shape[0] >= vectors.shape[1]:
+        return inner, None
+    rest = matrix - inner @ vectors
+    # A second projection, without which the rest keeps eps ‖W‖ of the other directions.
+    return inner, rest - (rest @ vectors.T) @ vectors
 
 
 def _stepped(
@@ -155,18 +178,9 @@ def _stepped(
     """Weights after ``motion(h, b, z)``, the motion of dz/dt = b − h z in each eigendirection."""
     spectrum = _spectrum(problem, mirrored)
     (layer,) = problem.network.layers(weights)
-    matrix = (
-        jnp.concatenate([layer["weight"], layer["bias"][:, None]], axis=1)
-        if isinstance(layer, dict)
-        else layer
-    )
-    vectors = spectrum.vectors
-    inner = matrix @ vectors.T
-    moved = motion(spectrum.eigenvalues, spectrum.pull, inner) @ vectors
-    if vectors.shape[0] < vectors.shape[1]:
-        rest = matrix - inner @ vectors
-        # A second projection, without which the rest keeps eps ‖W‖ of the other directions.
-        rest = rest - (rest @ vectors.T) @ vectors
+    inner, rest = _coordinates(spectrum, layer)
+    moved = motion(spectrum.eigenvalues, spectrum.pull, inner) @ spectrum.vectors
+    if rest is not None:
         moved = moved + motion(spectrum.decay, jnp.zeros(()), rest)
     if isinstance(layer, dict):
         return problem.network.rebuild(({"weight": moved[:, :-1], "bias": moved[:, -1]},))
@@ -180,6 +194,30 @@ def _flowed(h: Any, b: Any, z: Any, duration: Any, log_duration: Any) -> Any:
     x = jnp.where(h > 0.0, x, 0.0)
     short = jnp.where(b == 0.0, 0.0, b * duration * (1.0 - 0.5 * x))
     return jnp.exp(-x) * z + jnp.where(x > _SMALL, -jnp.expm1(-x) * (b / positive), short)
+
+
+def _dissipated(problem: Problem, weights: Any, log_duration: Any, mirrored: bool) -> tuple[Any, Any]:
+    """(∫ ‖∇L‖² dt over Δ, its error): Σ r² (1 − e^(−2hΔ))/2h with r = b − h z, each rounded by eps (h₁‖W‖ + ‖b‖₁)."""
+    spectrum = _spectrum(problem, mirrored)
+    (layer,) = problem.network.layers(weights)
+    inner, rest = _coordinates(spectrum, layer)
+    inputs = jnp.sqrt(jnp.max(spectrum.eigenvalues - spectrum.decay, initial=0.0))
+    network_scale = jnp.sqrt(_scale(problem)) * jnp.linalg.norm(problem.data.targets)
+    rounded = ROUNDED * EPS * (jnp.max(spectrum.eigenvalues) * tree.norm(weights) + inputs * network_scale)
+
+    def spent(h: Any, pull: Any) -> tuple[Any, Any]:
+        positive = jnp.where(h > 0.0, h, 1.0)
+        x = 2.0 * jnp.exp(jnp.minimum(jnp.log(positive) + log_duration, 700.0))
+        share = jnp.where(h > 0.0, -jnp.expm1(-x) / (2.0 * positive), 0.0)
+        # The square of a pull may overflow where its product with the share does not.
+        scaled = jnp.sqrt(share) * pull
+        return jnp.sum(scaled * scaled), jnp.sum(2.0 * jnp.abs(scaled) * (jnp.sqrt(share) * rounded))
+
+    value, error = spent(spectrum.eigenvalues, spectrum.pull - inner * spectrum.eigenvalues)
+    if rest is None:
+        return value, error
+    more, wrong = spent(spectrum.decay, spectrum.decay * rest)
+    return value + more, error + wrong
 
 
 def _iterated(h: Any, b: Any, z: Any, eta: Any, k: Any) -> Any:
@@ -268,6 +306,13 @@ def exact(flow: Any, clock: Clock, solver: Exact, stop: Stop, state: State, end:
             (y, u), tau, steps = reached(end), end, state.steps + 1
             if stop.located:
                 tau, (y, u) = _located(flow, stop, state, end, (y, u), reached)
+            if isinstance(state.energy, Energy):
+                spent, error = _dissipated(
+                    flow.problem, state.y, _log_duration(clock, state.tau, tau), solver.mirrored
+                )
+                booked = state.energy
+                booked = replace(booked, spent=booked.spent + spent, doubt=booked.doubt + error)
+                state = replace(state, energy=booked)
         code = jnp.where(tree.finite(y), watch(flow, stop, (y, u), steps), stops.NOT_FINITE)
         counted = replace(state, evaluations=state.evaluations + 1, jacobians=state.jacobians + 1)
         changed = replace(counted, tau=tau, y=y, u=u, steps=steps, status=code)

@@ -74,16 +74,15 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
         if stop.located:
             seeking = jnp.isfinite(event.end)
             tau = jnp.where(seeking, state.tau + event.aim(state.tau), tau)
-        pair = (state.y, state.u)
+        pair = state.pair
         inner = stepper.init(terms, state.tau, tau, pair, args)
-        after, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
-        good = tree.finite(after)
+        after, error, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
+        good = tree.finite(after[:2])
         after, keep = landed(clock, tau, after), good
         if stop.located:
             gap = margin(flow, stop, after)
             event, far = event.after(state.tau, tau, gap, gap <= 0.0, good)
             keep = good & ~far
-        kept = tree.where(keep, after, pair)
         steps = state.steps + keep
         tau = jnp.where(keep, tau, state.tau)
         code = watch(flow, stop, after, steps)
@@ -92,7 +91,12 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
         planned = jnp.where(last & keep, 0.0, h)
         evaluations = state.evaluations + each
         moved = replace(
-            state, tau=tau, y=kept[0], u=kept[1], h=planned, steps=steps, evaluations=evaluations, status=code
+            state.settled(after, error, keep),
+            tau=tau,
+            h=planned,
+            steps=steps,
+            evaluations=evaluations,
+            status=code,
         )
         return moved, attempts + 1, event
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gradlab.dynamics import stops, tree
+from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
@@ -25,31 +25,59 @@ NEGLIGIBLE = 0.01
 
 
 class _Unknowns:
-    """The unknowns as one vector: y and log(1 + t), the latter 0 where the clock knows it."""
+    """The unknowns as one vector: y and log(1 + t), the latter 0 where the clock knows it; behind them E, if balanced.
+
+    E is no unknown: its step follows from theirs.
+    """
 
     def __init__(self, flow: Flow, clock: Clock, solver: Adaptive, state: State) -> None:
         self.args, self.solver = (flow, clock), solver
         self.u = None if clock.known(state.tau) is None else state.u
         u = state.u if self.u is None else jnp.zeros_like(state.u)
-        self.vector, self.unravel = ravel_pytree((state.y, u))
+        spent = state.pair[2:]
+        self.vector, self.unravel = ravel_pytree((state.y, u, *spent))
+        self.size = self.vector.size - len(spent)
+        self.summed = self.dissipated if spent else None
 
-    def pair(self, vector: Any) -> tuple[Any, Any]:
-        y, u = self.unravel(vector)
-        return y, u if self.u is None else self.u
+    def pair(self, vector: Any) -> tuple[Any, ...]:
+        y, u, *spent = self.unravel(vector)
+        return (y, u if self.u is None else self.u, *spent)
 
     def slope(self, tau: Any, vector: Any) -> Any:
         return ravel_pytree(rhs(tau, self.pair(vector), self.args))[0]
 
     def jacobian(self, tau: Any, vector: Any) -> Any:
-        return jax.jacfwd(self.slope, argnums=1)(tau, vector)
+        rest = vector[self.size :]
+
+        def slope(unknowns: Any) -> Any:
+            return self.slope(tau, jnp.concatenate([unknowns, rest]))[: self.size]
+
+        return jax.jacfwd(slope)(vector[: self.size])
+
+    def dissipated(self, tau: Any, unknowns: Any, slope: Any) -> Any:
+        """dE/dτ where the unknowns move by this slope: no evaluation of the field."""
+        flow, clock = self.args
+        one = jnp.zeros(1)
+        (y, u, _), (moves, pace, _) = (
+            self.unravel(jnp.concatenate([part, one])) for part in (unknowns, slope)
+        )
+        if self.u is not None:
+            u = clock.known(tau)
+            log_rate = clock.log_rate(flow, y, moves, 0.0, u)
+        else:
+            log_rate = -jnp.log(pace) - u
+        return energy.rate(flow, y, moves, log_rate, log_rate)[None]
 
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
+        def whole(vector: Any) -> Any:
+            return jnp.concatenate([vector[: self.size], self.vector[self.size :]])
+
         return error_ratio(
             self.solver.tolerance,
             self.solver.absolute,
-            self.pair(before),
-            self.pair(after),
-            self.unravel(error),
+            self.pair(whole(before)),
+            self.pair(whole(after)),
+            self.unravel(whole(error)),
         )
 
 
@@ -82,8 +110,10 @@ def implicit(
             unknowns.ratio,
             # The first step from a record leaves room for another.
             longest=longest,
+            summed=unknowns.summed,
         )
-        y, u = landed(clock, outcome.tau, unknowns.pair(outcome.y))
+        pair = landed(clock, outcome.tau, unknowns.pair(outcome.y))
+        y, u = pair[:2]
         undone: Any = jnp.asarray(False)
         if stop.located:
             # Not accepted: the present point once more, from where the search goes on with a shorter step.
@@ -93,16 +123,14 @@ def implicit(
         steps = state.steps + accepted
         code = watch(flow, stop, (y, u), steps)
         underflow = ~outcome.accepted & (outcome.tau + outcome.memory.step == outcome.tau)
-        tau, y, u, memory, vector = tree.where(
+        tau, memory, vector = tree.where(
             undone,
-            (state.tau, state.y, state.u, state.memory, vector),
-            (outcome.tau, y, u, outcome.memory, outcome.y),
+            (state.tau, state.memory, vector),
+            (outcome.tau, outcome.memory, outcome.y),
         )
         state = replace(
-            state,
+            state.settled(pair, unknowns.unravel(outcome.estimate), accepted),
             tau=tau,
-            y=y,
-            u=u,
             h=memory.step,
             steps=steps,
             # The same step once more with a new Jacobian is no rejection of the step.
@@ -118,8 +146,9 @@ def implicit(
     running = (state.status == stops.RUNNING) & (state.tau < end)
     # A first step, or weights changed since the last one by a kick or another method: order one. A change far below
     # the tolerance, a chart settling, only moves the differences along.
-    shift = jnp.linalg.norm(state.memory.differences[0] - unknowns.vector)
-    far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector)
+    moved = (state.memory.differences[0] - unknowns.vector)[: unknowns.size]
+    shift = jnp.linalg.norm(moved)
+    far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector[: unknowns.size])
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
     def restart() -> bdf.Memory:

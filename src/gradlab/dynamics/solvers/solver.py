@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
+from gradlab.dynamics import energy
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.state import State
@@ -41,6 +42,10 @@ class Solver(eqx.Module):
     def memory(self, pair: Any) -> Any:
         """What the method keeps from step to step beside the pair (y, u): small, stored with the run."""
         return ()
+
+    def balanced(self, flow: Flow, y: Any) -> Any:
+        """The balance of energy as it begins (``energy.opened``); nothing, (), for what does not keep one."""
+        return energy.opened(flow, y)
 
     def scratch(self, pair: Any) -> Any:
         """What it keeps but can compute again, e.g. factorisations: not stored, dropped at segment borders."""

@@ -1,0 +1,87 @@
+r"""The energy balance of a flow that lowers a potential: L(0) − L(t) against what its field dissipates, ∫ ‖∇L‖² dt.
+
+E(t) = ∫ ‖∇L‖² dt comes from the field as it is stepped, L from the potential: two programs that only a right
+gradient ties together. E is one more component of every step, of the method's own order, that no step size, no
+Jacobian and no spectral radius looks at.
+
+A method errs by e in one step: L is then off by ⟨∇L, e⟩ and E by its own estimate. Nothing grows on the way, since
+the balance asks of every point of the orbit only what the step to it has done. The sum of both is ``doubt``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.flow import Flow
+
+EPS = float(np.finfo(np.float64).eps)
+#: Units of eps by which a potential may be off, relative to what is summed in it, and E in every step.
+ROUNDED = 8.0
+
+
+class Energy(eqx.Module):
+    """What is kept of the balance along an orbit.
+
+    first : L(0). grain : by how much one rounding of the outputs there may move it. spent : E. doubt : the sum of what
+    the steps may have erred by.
+    """
+
+    first: Float[Array, "..."]
+    grain: Float[Array, "..."]
+    spent: Float[Array, "..."]
+    doubt: Float[Array, "..."]
+
+    def after(self, before: Any, after: Any, error: Any) -> Energy:
+        """After an accepted step from (y, u, E) to (y, u, E) with this estimated error; None where there is none."""
+        (y0, _, e0), (y1, _, e1) = before, after
+        if error is None:
+            return Energy(self.first, self.grain, e1, self.doubt)
+        way, off = tree.norm(jax.tree.map(jnp.subtract, y1, y0)), tree.norm(error[0])
+        # E has grown by at least the mean ‖∇L‖ times the way.
+        slope = jnp.abs(e1 - e0) / jnp.where(way > 0.0, way, 1.0)
+        return Energy(self.first, self.grain, e1, self.doubt + slope * off + jnp.abs(error[2]))
+
+
+def opened(flow: Flow, y: Any) -> Any:
+    """The balance at the start; nothing, (), for flows without one and for networks with kinks.
+
+    Along a kink a step's field is not the velocity: what slides moves by a mean of two gradients.
+    """
+    if not flow.dissipates or not flow.observed.network.smooth:
+        return ()
+    zero = jnp.zeros(())
+    first = flow.potential(y)
+    return Energy(first, _grain(flow, y), zero, zero)
+
+
+def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> Float[Array, ""]:
+    """dE/dτ in a clock of this rate; what it depends on is not told to derivatives."""
+    value, logarithm = flow.dissipation(y, direction, log_scale)
+    return jax.lax.stop_gradient(value * jnp.exp(logarithm - log_rate))
+
+
+def balance(flow: Flow, y: Any, energy: Energy, steps: Any) -> dict[str, Array]:
+    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for."""
+    now = flow.potential(y)
+    size = jnp.abs(energy.first) + jnp.abs(now) + jnp.abs(energy.spent)
+    rounding = ROUNDED * EPS * (size * jnp.sqrt(1.0 + steps) + energy.grain + _grain(flow, y))
+    return {
+        "dissipated": energy.spent,
+        "balance": energy.first - now - energy.spent,
+        "balance_doubt": energy.doubt + rounding,
+    }
+
+
+def _grain(flow: Flow, y: Any) -> Float[Array, ""]:
+    """Σ |∂L/∂f · f| over outputs f: where large outputs meet large targets, their rounding is most of L's."""
+    problem = flow.observed
+    outputs = problem.outputs(flow.decode(y))
+    slopes = jax.grad(lambda f: jnp.asarray(problem.loss.risk(f, problem.data.targets), jnp.float64))(outputs)
+    return problem.factor * jnp.sum(jnp.abs(slopes * outputs)).astype(jnp.float64)
