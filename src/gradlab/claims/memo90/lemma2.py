@@ -16,7 +16,8 @@ non-linear nets; elsewhere for no λ. And an equilibrium is a stationary point o
 the least one.
 
 Settings, before any run: 6 networks (quick) or 17 of width 1 to more weights than examples, square and exponential
-loss; λ = 0.1, 0.01, 0.001 as far as data are fitted; polished to rounding; three other starts a case.
+loss; λ = 0.1, 0.01, 0.001 as far as data are fitted; polished to rounding; three other starts a case. By hand, since
+random starts met another minimum at one seed and not at the next: two ReLU units that can fit two inputs in two ways.
 
 Tolerances. Counts: decided by a factor of a thousand, see analysis/equilibria/counting.py. Potentials of one minimum
 reached twice agree to rounding, 1e-13 relative; different minima are told at 1e-6. Stationarity: ‖∇L‖ at its rounding
@@ -38,6 +39,7 @@ from gradlab.claims.problems import regularised, teachers
 from gradlab.claims.studies import section, study
 from gradlab.observe import local
 from gradlab.problem.activations import leaky_relu, polynomial, smooth_relu
+from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
@@ -171,7 +173,7 @@ LAMBDAS = (1e-1, 1e-2, 1e-3)
 
 
 def cases(key, *, networks, draws):
-    """Regularised minima from the teacher's weights over λ, each with those from three other starts."""
+    """Regularised minima from the teacher's weights over λ, each with those from three other starts; one by hand."""
     rng = generator(key)
     for widths, activation, examples, positive, losses in networks:
         network = Dense(widths, activation)
@@ -190,6 +192,27 @@ def cases(key, *, networks, draws):
                         "N": examples,
                     }
                     yield case(problem, xr.Dataset(seen), **facts, λ=size, draw=i + 1)
+    yield from _by_hand()
+
+
+def _by_hand():
+    """Two ReLU units and two inputs of target 1 at an angle of 150°: two minima that fit, off the kinks, for every λ.
+
+    As λ → 0 one direction that is active at both inputs has ½‖W‖² = 1/cos 75°, a unit of its own for each has 2.
+    """
+    network, angle = Dense((2, 2, 1), "relu"), np.deg2rad(150.0)
+    inputs = np.asarray([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
+    between = np.asarray([np.cos(angle / 2.0), np.sin(angle / 2.0)])
+    shared = np.concatenate([between, 1.2 * between, [1.9, 2.1]])
+    own = np.concatenate([*inputs, [1.0, 1.0]])
+    for size in LAMBDAS:
+        problem = Problem(network, Square(half=True), Data(inputs, np.ones((2, 1))), size)
+        rivals = minimising.minimum(problem, own)[None]
+        seen = {
+            "final_weights": ("weight", minimising.minimum(problem, shared)),
+            "rivals": (("start", "weight"), rivals),
+        }
+        yield case(problem, xr.Dataset(seen), net="relu (2, 2, 1) by hand", loss="Square", N=2, λ=size)
 
 
 FIGURE = Figure(
