@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from gradlab.wording import brief
+
 #: The folder of this package, and what a file of a library has in its name.
 _PACKAGE = __file__.rsplit("problem", 1)[0]
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ")
-_LONGEST = 200
 
 
 class OwnCodeError(ValueError):
@@ -35,13 +36,6 @@ def place(filename: str, line: int) -> str:
     source = brief(linecache.getline(filename, line), 80)
     name = filename.replace("\\", "/").rsplit("/", 1)[-1]
     return f"{name}, line {line}" + (f": `{source}`" if source else "")
-
-
-def brief(text: str, most: int = _LONGEST) -> str:
-    """A text on one line, printable and cut short."""
-    flat = " ".join(text.split())
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in flat[: most + 1])
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 @contextmanager
