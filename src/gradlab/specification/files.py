@@ -36,17 +36,18 @@ class Table:
 
 
 def existing(path: Path, where: str) -> Path:
-    """The path, if something that is no directory is there; else one sentence. What it is, is seen when it is read."""
+    """The path, if something that is no folder is there; else one sentence. What it is, is seen when it is read."""
     try:
-        there = path.exists() and not path.is_dir()
-        known = [] if there else [entry.name for entry in islice(path.parent.iterdir(), 1000)]
+        if path.exists() and not path.is_dir():
+            return path
+        known = [entry.name for entry in islice(path.parent.iterdir(), 1000)]
     except (OSError, ValueError):  # a loop of links, a NUL in the name, a folder that is none
-        there, known = False, []
-    if not there:
-        near = did_you_mean(path.name, known) if known else "its folder does not exist"
-        hint = f"; {near}" if near.startswith(("did", "its")) else ""
-        raise SpecificationError(f"{where}: there is no file {path}{hint}")
-    return path
+        known = []
+    if path.name in known:
+        raise SpecificationError(f"{where}: {path} is a folder, or a link that leads nowhere; name a file")
+    near = did_you_mean(path.name, known) if known else "its folder does not exist"
+    hint = f"; {near}" if near.startswith(("did", "its")) else ""
+    raise SpecificationError(f"{where}: there is no file {brief(str(path))}{hint}")
 
 
 def read_csv(section: CsvFile, folder: Path) -> Table:
@@ -261,6 +262,10 @@ def _finite(
     if values is None:
         raise SpecificationError(
             f"in [data]: {path.name} has no array {quoted(name)}; {did_you_mean(name, held)}"
+        )
+    if not values.size:
+        raise SpecificationError(
+            f"{path}: array {quoted(name)} is empty, of shape {brief(str(values.shape), 60)}"
         )
     if values.dtype.kind in "iu" and ((values > EXACT) | (values < -EXACT)).any():
         spot = np.argwhere((values > EXACT) | (values < -EXACT))[0]

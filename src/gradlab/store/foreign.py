@@ -53,7 +53,7 @@ def open_regular(path: Path) -> int:
 
 
 def megabytes(count: float) -> str:
-    """``8.4 GB``, ``3 MB`` or ``120 bytes``."""
+    """``8.4 GB``, ``3 MB`` or ``262144 bytes``."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
