@@ -22,6 +22,7 @@ from rich.table import Table  # noqa: E402
 from benchmarks import (  # noqa: E402
     coverage,
     descent,
+    fuzz,
     inertia,
     measure,
     problems,
@@ -36,7 +37,9 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "fuzz")
+#: Parts that no method takes part in.
+ALONE = {"coverage", "inertia", "fuzz"}
 
 
 class Budget(StrEnum):
@@ -260,7 +263,7 @@ def _run(
     console: Console,
 ) -> None:
     parts = part or list(PARTS)
-    methods = [] if parts == ["coverage"] else _named(only, budget == "quick")
+    methods = [] if set(parts) <= ALONE else _named(only, budget == "quick")
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
     chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
@@ -308,6 +311,13 @@ def _run(
             )
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
+        if "fuzz" in parts:
+            results.keep(fuzz=fuzz.rows(2_000 if quick else 20_000, say))
+            _dicts(
+                console,
+                results.found["fuzz"],
+                "Damaged and hostile files: read, refused in a sentence, faults",
+            )
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gradlab"
 
 FLOORS = {
+    "wording": 0,
     "figures": 1,
     "problem": 1,
     "store": 1,

@@ -18,6 +18,7 @@ from gradlab.claims import catalogue
 from gradlab.claims.claim import Claim, Measure
 from gradlab.claims.judging import Verdict
 from gradlab.claims.studies import Study
+from gradlab.store import foreign
 from gradlab.store.disk import Disk, in_words
 
 ERROR = "error"
@@ -265,7 +266,8 @@ def _read(directory: Path, name: str, known: Mapping[str, Study], disk: Disk) ->
         content = disk.read_bytes(beside)
         if hashlib.sha256(content).hexdigest() != body["dataset"]["sha256"]:
             raise ValueError(f"{beside} is not what was written, its sha256 differs; {again}")
-        dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+        with foreign.reading(beside, "netCDF"):
+            dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     study = known.get(claim.id)
     if study is None:
         with suppress(catalogue.UnknownClaim):

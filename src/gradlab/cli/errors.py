@@ -11,6 +11,8 @@ from typing import ParamSpec
 
 import typer
 
+from gradlab.wording import brief
+
 Parameters = ParamSpec("Parameters")
 
 MISUSE = 2
@@ -24,6 +26,11 @@ class Interrupted(Exception):
 def say(message: str) -> None:
     """One message on standard error, without markup."""
     typer.echo(message, err=True)
+
+
+def plain(message: str) -> str:
+    """A message line by line, each printable: what a file or a name holds cannot move the cursor of a terminal."""
+    return "\n".join(brief(line, 4000) for line in message.splitlines())
 
 
 def plainly(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -42,12 +49,12 @@ def plainly(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             raise typer.Exit(0) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            say(f"Error: {error.strerror or error}{where}")
+            say(plain(f"Error: {error.strerror or error}{where}"))
             raise typer.Exit(MISUSE) from None
         except ValueError as error:
             if not _ours(error.__traceback__):
                 raise
-            say(f"Error: {error}")
+            say(plain(f"Error: {error}"))
             raise typer.Exit(MISUSE) from None
         except Interrupted as stop:
             say(f"\nInterrupted. {stop}")

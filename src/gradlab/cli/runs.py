@@ -39,6 +39,7 @@ def run(path: Path, *, code: Path | None, out: Path) -> None:
 def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path, str]:
     """The directory of the run of a specification, and how it went: done now, before, or gone on with."""
     from gradlab import specification
+    from gradlab.store import foreign
     from gradlab.store.run import Run
 
     spec = specification.read(path)
@@ -51,7 +52,7 @@ def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path,
             )
         if kept.segments:
             say(f"This run was cut short; going on after its segment {kept.segments}.")
-        kept.attach(_TOML, path.read_bytes())
+        kept.attach(_TOML, foreign.read(path, specification.reading.LARGEST, "a specification"))
         return kept.path, _drive(kept, experiment)
 
 
@@ -175,16 +176,16 @@ def _moved(kept: Run, identity: Identity) -> bool:
 
 def _stored_data(kept: Run, spec: Specification) -> Data | None:
     """The data of one's own file, as the run directory keeps them."""
-    import numpy as np
-
     from gradlab.problem.data import Data
+    from gradlab.store import foreign
 
     if spec.data.kind not in ("csv", "npz"):
         return None
     if _DATA not in kept.attachments:
         raise ValueError(f"{kept.path} was cut short before it kept its data; give its gradlab run again")
-    with np.load(io.BytesIO(kept.read(_DATA)), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
+    # Twice the budget: inputs and targets that were just within it, and their test split.
+    found = foreign.arrays(io.BytesIO(kept.read(_DATA)), kept.path / _DATA, _ARRAYS, 2 * foreign.BUDGET)
+    arrays: dict[str, Any] = {name: array for name, array in found.items() if array is not None}
     return Data(**arrays, provenance=f"file {spec.data.path}")
 
 

@@ -14,6 +14,7 @@ import typer
 from gradlab.cli import screen
 from gradlab.cli.computing import begin
 from gradlab.cli.errors import Interrupted, say
+from gradlab.store import foreign
 
 if TYPE_CHECKING:
     from gradlab.claims.keeping import Result
@@ -133,14 +134,10 @@ def _stored(path: Path) -> list[dict[str, Any]]:
     ValueError
         If the file is missing, too large, or no such array.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"--expect: there is no file {path}")
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"--expect: {path} is larger than any set of verdicts; store what --json prints")
-    try:
-        stored = json_module.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--expect: {path} is not JSON ({error}); store what --json prints") from error
+    with foreign.reading(path, "JSON (store what --json prints)"):
+        stored = json_module.loads(foreign.read(path, _LARGEST, "a set of verdicts"))
     if not (
         isinstance(stored, list)
         and all(

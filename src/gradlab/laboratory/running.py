@@ -25,9 +25,10 @@ from gradlab.laboratory import arguments
 from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
-from gradlab.laboratory.second import shaken
+from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
+from gradlab.problem.guard import Findings, refuse_start
 from gradlab.problem.precision import float64, single
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
@@ -51,10 +52,35 @@ def _prepare(
     arguments.finite(weights)
     flow, stop, weights = strong(flow), strong(stop), strong(weights)
     chosen = default(problem) if seen is None else _named(seen, problem)
+    if members is None:
+        refuse_start(problem, weights)
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
+    _refuse_narrow(flow, picked, _findings(problem, weights, members))
     state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
+
+
+def _findings(problem: Problem, weights: Any, members: int | None) -> Findings:
+    return problem.findings if members is not None else problem.inspected(weights)
+
+
+#: An adaptive solver sees the rounding of the field as an error: below so many units of it, steps only shrink.
+_UNITS = 100.0
+
+
+def _refuse_narrow(flow: Flow, solver: Solver, findings: Findings) -> None:
+    """An error controlled below the rounding of the field is refused; steps of a given size are not."""
+    tolerance = getattr(solver, "tolerance", None)
+    if not findings.narrow or flow.discrete or tolerance is None:
+        return
+    least = _UNITS * findings.unit
+    if float(tolerance) < least:
+        raise ValueError(
+            f"{findings.remarks[0]}, and a flow cannot be followed to a tolerance of {float(tolerance):g} through its "
+            f"rounding: leave out the casts, or give solver=Fixed('heun', step=...)"
+            + (f" or a tolerance of {least:.0e} or more" if least < 1e-2 else "")
+        )
 
 
 @float64
@@ -103,12 +129,14 @@ def run(
     -------
     Dataset over ``record`` (and ``member``): ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t overflows),
     ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; attributes ``result`` and
-    ``provenance``, which also says what came in ``single_precision``.
+    ``provenance``, which also says what came in ``single_precision``, and what was ``noticed`` of a network or loss
+    of one's own (examples that interact, a type below float64, weights that nothing moves).
 
     Raises
     ------
     ValueError
-        For what cannot be run, in a sentence that says what to write instead. Not converging is no error:
+        For what cannot be run, in a sentence that says what to write instead: among it a loss of one's own that is
+        not finite at the start, and a tolerance finer than what the network computes in. Not converging is no error:
         it is the ``result``.
 
     Examples
@@ -138,7 +166,24 @@ def run(
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
-    return _finish(dataset, drive, elapsed, seed, _in_single(flow.observed.data, weights))
+    noticed = _findings(flow.observed, weights, members)
+    return _finish(
+        _widened(dataset, noticed), drive, elapsed, seed, _in_single(flow.observed.data, weights), noticed
+    )
+
+
+def _widened(dataset: xr.Dataset, findings: Findings) -> xr.Dataset:
+    """Bars that know what the network computes in: its rounding, relative to the number itself, is added."""
+    if not findings.narrow:
+        return dataset
+    more = {}
+    for name in map(str, dataset.data_vars):
+        if f"{name}_error" in dataset and dataset[name].dtype.kind == "f":
+            steps = dataset["step"] if "record" in dataset[name].dims else dataset["step"][-1]
+            spread = rounding(steps.values) * findings.unit / np.finfo(np.float64).eps
+            size = np.abs(dataset[name])
+            more[f"{name}_error"] = dataset[f"{name}_error"].fillna(0.0) + size * steps.copy(data=spread)
+    return dataset.assign(more)
 
 
 def _in_single(data: Any, weights: Any) -> list[str]:
@@ -148,7 +193,12 @@ def _in_single(data: Any, weights: Any) -> list[str]:
 
 
 def _finish(
-    dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None, in_single: list[str]
+    dataset: xr.Dataset,
+    drive: Drive,
+    seconds: float,
+    seed: int | None,
+    in_single: list[str],
+    findings: Findings,
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
@@ -166,6 +216,8 @@ def _finish(
     if in_single:
         # the solve is in float64; what it starts from is known to 6e-8
         provenance["single_precision"] = in_single
+    if findings.remarks:
+        provenance["noticed"] = list(findings.remarks)
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
 
 

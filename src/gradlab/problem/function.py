@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.problem.network import Network, batch, count, whole, wholes
+from gradlab.problem.own_code import called
 from gradlab.problem.precision import float64
 
 Split = Callable[[Any], Sequence[Any]]
@@ -40,7 +41,8 @@ class Function(Network):
     ------
     ValueError
         If ``apply`` or ``initial`` is not a (hashable) function, ``layers`` no pair of functions, or the
-        number of degrees is not that of the layers.
+        number of degrees is not that of the layers. What ``apply`` or ``initial`` raises ends as one sentence
+        with the line that raised. What they compute is asked where a :class:`Problem` is made.
 
     Examples
     --------
@@ -88,7 +90,8 @@ class Function(Network):
 
     def __call__(self, weights: Any, x: Float[Array, "N ..."]) -> Float[Array, "N C"]:
         x = batch(self, x)
-        values = self.apply(weights, x) if self.batched else jax.vmap(self.apply, (None, 0))(weights, x)
+        apply = self.apply if self.batched else jax.vmap(self.apply, (None, 0))
+        values = called("the network's apply", apply, weights, x)
         expected = (x.shape[0], self.outputs)
         given = np.shape(values)
         if given != expected and not (self.outputs == 1 and given == expected[:1]):
@@ -106,7 +109,7 @@ class Function(Network):
 
     @float64
     def shapes(self) -> Any:
-        return jax.eval_shape(self._initial(), jax.random.key(0))
+        return called("the network's initial", jax.eval_shape, self._initial(), jax.random.key(0))
 
     @float64
     def init(self, key: Any, scheme: Any = None) -> Any:
@@ -117,7 +120,7 @@ class Function(Network):
         ValueError
             If there is no ``initial``.
         """
-        return self._initial()(key)
+        return called("the network's initial", self._initial(), key)
 
     def _initial(self) -> Callable[[Any], Any]:
         if self.initial is None:

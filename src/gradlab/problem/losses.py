@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from gradlab.problem.own_code import called
 from gradlab.problem.precision import float64
 
 #: Beyond s = −20, log log(1 + eˢ) is s − eˢ/2 up to 5/24 e²ˢ < 10⁻¹⁸.
@@ -379,7 +380,7 @@ class CustomLoss(Loss):
 
     Both are pure functions of (outputs (N, C), targets) that can be hashed, and give an array (N,).
     Without ``log_value`` there is no log-risk, and log-loss time is refused. That ``log_value`` is the
-    logarithm of ``value`` is not checked.
+    logarithm of ``value`` is checked at a few outputs where a :class:`Problem` is made.
 
     Examples
     --------
@@ -409,14 +410,14 @@ class CustomLoss(Loss):
         return self.log_value is not None
 
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Array:
-        return self.value(outputs, targets)
+        return called("the loss's value", self.value, outputs, targets)
 
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
         if self.log_value is None:
             raise _no_log(self)
-        return self.log_value(outputs, targets)
+        return called("the loss's log_value", self.log_value, outputs, targets)
 
 
 # Checks on the host ----------------------------------------------------------------------------------------

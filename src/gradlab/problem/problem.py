@@ -12,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Num
 
+from gradlab.problem import guard
 from gradlab.problem.dataset import Data
 from gradlab.problem.ensembles import stack, unchecked, unstack
 from gradlab.problem.losses import Loss, margins
@@ -71,13 +72,16 @@ class Problem(eqx.Module):
     network, loss, data : a Network, a Loss and a Data, checked against each other.
     decay : λ of shape (), or (K,), one a layer; biases of a layer count as its weights.
 
-    ``factor`` multiplies the risk; it is other than 1 only in a minibatch. Where an array of ``data`` or ``decay``
-    is traced (under ``jit``, ``grad`` or ``vmap``), its values are unknown and nothing is checked.
+    ``factor`` multiplies the risk; it is other than 1 only in a minibatch. ``findings`` is what the guard found
+    of a network or loss of the user's own and did not refuse (:class:`~gradlab.problem.guard.Findings`). Where an array
+    of ``data`` or ``decay`` is traced (under ``jit``, ``grad`` or ``vmap``), its values are unknown and nothing is
+    checked.
 
     Raises
     ------
     ValueError
-        Where shapes or labels do not fit, or ``decay`` is negative or not one number a layer.
+        Where shapes or labels do not fit, or ``decay`` is negative or not one number a layer; for a network or loss
+        of the user's own that has no weights, holds state among them, differs from call to call or raises.
 
     Examples
     --------
@@ -97,6 +101,7 @@ class Problem(eqx.Module):
     data: Data
     decay: Float[Array, "..."]
     factor: float = eqx.field(static=True)
+    findings: guard.Findings = eqx.field(static=True, repr=False)
 
     @float64
     def __init__(self, network: Any, loss: Any, data: Any, decay: Any = 0.0) -> None:
@@ -108,6 +113,7 @@ class Problem(eqx.Module):
             if not isinstance(part, kind):
                 raise ValueError(f"a {kind.__name__} was expected, not {part!r}: write {hint}")
         self.network, self.loss, self.data, self.factor = network, loss, data, 1.0
+        self.findings = guard.Findings(seen=False)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, decay))):
             self.decay = jnp.asarray(decay, jnp.float64)
             return
@@ -116,6 +122,13 @@ class Problem(eqx.Module):
             loss.check(network.outputs, data.test_targets)
         self.data, self.decay = _with_signs_as_floats(loss, data), _checked_decay(network, decay)
         _check_shapes(network, loss, self.data)
+        self.findings = guard.inspect(network, loss, self.data.inputs, self.data.targets)
+
+    def inspected(self, weights: Any) -> guard.Findings:
+        """What the guard says, asked now where the shapes of the weights were unknown when the problem was made."""
+        if self.findings.seen:
+            return self.findings
+        return guard.remembered(self.network, self.loss, self.data.inputs, self.data.targets, weights)
 
     # Potentials --------------------------------------------------------------------------------------------
 
@@ -204,9 +217,13 @@ class Problem(eqx.Module):
         matrix = jax.jacfwd(jax.grad(lambda vector: self.potential(unravel(vector))))(flat)
         return 0.5 * (matrix + matrix.T)
 
-    @_compiled
     def output_jacobian(self, weights: Any) -> Float[Array, "N C P"]:
-        """∂f_c(x_n)/∂W in the order of :meth:`ravel`. Assumes, unchecked, that examples do not interact."""
+        """∂f_c(x_n)/∂W in the order of :meth:`ravel`; ValueError where examples interact."""
+        self.inspected(weights).refuse_single_examples("Jacobians of the outputs")
+        return self._output_jacobian(weights)
+
+    @_compiled
+    def _output_jacobian(self, weights: Any) -> Float[Array, "N C P"]:
         flat, unravel = ravel_pytree(weights)
 
         def jacobian(x: Float[Array, " ..."]) -> Float[Array, "C P"]:
@@ -214,13 +231,19 @@ class Problem(eqx.Module):
 
         return jax.vmap(jacobian)(self.data.inputs)
 
-    @_compiled
     def per_example_gradients(self, weights: Any) -> Any:
         """∇ℓ_n for every n: a pytree like the weights with a leading axis N, without decay and without 1/N.
 
-        Assumes, unchecked, that examples do not interact in the network.
+        Raises
+        ------
+        ValueError
+            Where examples interact in the network or the loss.
         """
+        self.inspected(weights).refuse_single_examples("gradients of single examples")
+        return self._per_example_gradients(weights)
 
+    @_compiled
+    def _per_example_gradients(self, weights: Any) -> Any:
         def value(weights: Any, x: Float[Array, " ..."], target: Num[Array, " ..."]) -> Float[Array, ""]:
             return self.loss.per_example(self.network(weights, x[None]), target[None])[0]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from gradlab.specification.files import existing
 from gradlab.specification.sentences import SpecificationError, did_you_mean
+from gradlab.wording import brief
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
@@ -28,7 +29,8 @@ def load(path: Path) -> ModuleType:
     SpecificationError
         If the file is missing, or raises while it is executed.
     """
-    existing(path, "--code")
+    if not existing(path, "--code").is_file():
+        raise SpecificationError(f"--code: {path} is no regular file; name the Python file itself")
     spec = importlib.util.spec_from_file_location(f"gradlab_code_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise SpecificationError(f"--code: {path} is not a Python file; its name must end in .py")
@@ -38,7 +40,9 @@ def load(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(spec.name, None)
-        raise SpecificationError(f"--code: {path} raised {type(error).__name__}: {error}") from error
+        raise SpecificationError(
+            f"--code: {path} raised {type(error).__name__}: {brief(str(error))}"
+        ) from error
     return module
 
 

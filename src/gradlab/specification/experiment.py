@@ -20,9 +20,10 @@ from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
-from gradlab.specification import code, networks, schema, sources
+from gradlab.specification import code, costs, networks, schema, sources
 from gradlab.specification.schema import Specification
 from gradlab.specification.sentences import SpecificationError, within
+from gradlab.wording import brief
 
 _CLOCKS: dict[str, Any] = {
     "time": clocks.Time,
@@ -79,18 +80,21 @@ def build(
         raise
     except ValueError as error:
         raise SpecificationError(" ".join(str(error).split())) from error
+    except MemoryError as error:
+        raise SpecificationError("the problem does not fit into memory: write smaller sizes") from error
     except Exception as error:
         if module is None:
             raise
-        what = str(error).strip().splitlines()
+        what = brief(str(error)) or "no message"
         raise SpecificationError(
-            f"--code: {module.__file__} raised {type(error).__name__}: {what[0] if what else 'no message'}"
+            f"--code: {module.__file__} raised {type(error).__name__}: {what}"
         ) from error
 
 
 def _build(
     specification: Specification, folder: Path, module: ModuleType | None, data: Data | None
 ) -> Experiment:
+    costs.check(specification)
     with within("loss"):
         loss = networks.loss(specification.loss, module)
     if data is None:

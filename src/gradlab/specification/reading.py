@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,19 @@ from pydantic import ValidationError
 
 from gradlab.specification.schema import Specification
 from gradlab.specification.sentences import SpecificationError, sentence
+from gradlab.store import foreign
 
 #: A specification is a page of text; the parser is not asked to read more.
-LARGEST = 1 << 20
+LARGEST = 1 << 18
+#: Parts of a dotted key: the deepest table has three names. The parser's time is quadratic in them.
+PARTS = 8
+
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""|'''
+    + r"'''.*?'''"
+    + r"""|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[\w+-]+|\.|[ \t]+|\#[^\n]*|.""",
+    re.DOTALL,
+)
 
 
 def read(path: Path) -> Specification:
@@ -24,24 +35,49 @@ def read(path: Path) -> Specification:
         One sentence: a missing, too large or unreadable file, or the first thing wrong in it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SpecificationError(f"there is no specification file {path}")
-    if path.stat().st_size > LARGEST:
-        raise SpecificationError(
-            f"{path} has {path.stat().st_size} bytes; a specification has at most {LARGEST}"
-        )
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecificationError(f"{path} is not a TOML file: {error}") from error
-    except RecursionError as error:
-        raise SpecificationError(
-            f"{path} is not a specification: its brackets are nested too deep"
-        ) from error
+        missing = not path.exists() or path.is_dir()
+    except (OSError, ValueError):  # a loop of links, a NUL in the name
+        missing = True
+    if missing:
+        raise SpecificationError(f"there is no specification file {path}")
+    try:
+        raw = _parsed(path, foreign.read(path, LARGEST, "a specification"))
+    except foreign.Unreadable as error:
+        raise SpecificationError(str(error)) from error
     try:
         return parse(raw)
     except SpecificationError as error:
         raise SpecificationError(f"{path}: {error}") from error
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    with foreign.reading(path, "a specification in TOML"):
+        text = content.decode("utf-8")
+        _check_keys(path, text)
+        try:
+            return tomllib.loads(text)
+        except RecursionError as error:
+            raise foreign.Unreadable(
+                f"{path} is not a specification: its brackets are nested too deep"
+            ) from error
+
+
+def _check_keys(path: Path, text: str) -> None:
+    """Refuse a key of many dotted parts before it is parsed."""
+    dots = 0
+    for token in _TOKEN.finditer(text):
+        first = token.group()[0]
+        if first == ".":
+            dots += 1
+            if dots >= PARTS:
+                line = text.count("\n", 0, token.start()) + 1
+                raise foreign.Unreadable(
+                    f"{path} line {line}: a key has more than {PARTS} dotted parts; the tables of a specification are "
+                    "at most three deep"
+                )
+        elif first not in " \t\"'" and not (first.isalnum() or first in "_+-"):
+            dots = 0
 
 
 def parse(raw: dict[str, Any]) -> Specification:

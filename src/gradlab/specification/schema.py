@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from gradlab.specification.sentences import did_you_mean
+from gradlab.wording import quoted
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Reduction = Literal["sum", "mean"]
 
@@ -35,7 +47,7 @@ class Section(BaseModel):
                     raise PydanticCustomError(
                         "unknown_key",
                         "there is no key {key}; {hint}",
-                        {"key": repr(key), "hint": did_you_mean(str(key), cls.model_fields)},
+                        {"key": quoted(key), "hint": did_you_mean(str(key), cls.model_fields)},
                     )
         return given
 
@@ -64,7 +76,7 @@ class SmoothReLUActivation(Section):
 
 class PolynomialActivation(Section):
     kind: Literal["polynomial"]
-    coefficients: Annotated[list[float], Field(min_length=1)]
+    coefficients: Annotated[list[float], Field(min_length=1, max_length=100)]
 
 
 Activation = Annotated[
@@ -112,7 +124,7 @@ Init = Annotated[
 
 class DenseNetwork(Section):
     kind: Literal["dense"]
-    widths: Annotated[list[Count], Field(min_length=2)]
+    widths: Annotated[list[Count], Field(min_length=2, max_length=1001)]
     activation: Activation = PlainActivation(kind="relu")
     bias: bool = False
     init: Init = HeInit(kind="he")
@@ -121,7 +133,7 @@ class DenseNetwork(Section):
 class ConvolutionalNetwork(Section):
     kind: Literal["convolutional"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    channels: Annotated[list[Count], Field(min_length=1)] = [4, 8]
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = [4, 8]
     kernel: Count = 3
     stride: Count = 2
     outputs: Count
@@ -133,7 +145,7 @@ class ResidualNetwork(Section):
     kind: Literal["residual"]
     inputs: Count
     width: Count
-    blocks: Count
+    blocks: Annotated[int, Field(ge=1, le=1000)]
     outputs: Count
     activation: Activation = PlainActivation(kind="relu")
     init: Init = HeInit(kind="he")
@@ -143,7 +155,7 @@ class FunctionNetwork(Section):
     """One's own ``name(weights, x)`` and ``initial(key)``, from the file given with ``--code``."""
 
     kind: Literal["function"]
-    name: str
+    name: Name
     initial: str = "initial"
     batched: bool = True
     smooth: bool = True
@@ -165,7 +177,7 @@ class SquareLoss(Section):
 
 class LpLoss(Section):
     kind: Literal["lp"]
-    p: Annotated[float, Field(ge=1)]
+    p: Annotated[float, Field(ge=1, le=1000)]
     reduction: Reduction = "sum"
 
 
@@ -178,7 +190,7 @@ class FunctionLoss(Section):
     """One's own ``name(outputs, targets)``, from the file given with ``--code``."""
 
     kind: Literal["function"]
-    name: str
+    name: Name
     log_name: str | None = None
     reduction: Reduction = "sum"
     labels: Literal["real", "sign", "class"] = "real"
@@ -192,7 +204,7 @@ Loss = Annotated[SquareLoss | LpLoss | MarginLoss | FunctionLoss, Field(discrimi
 
 class Digits(Section):
     kind: Literal["digits"]
-    classes: Annotated[list[int], Field(min_length=2)] | None = None
+    classes: Annotated[list[int], Field(min_length=2, max_length=10)] | None = None
     test_fraction: Fraction = 0.2
     seed: Seed = 0
 
@@ -206,8 +218,8 @@ class Bundled(Section):
 class Images(Section):
     kind: Literal["mnist", "cifar10"]
     train: Count | None = 1000
-    test: Annotated[int, Field(ge=0)] | None = 1000
-    classes: Annotated[list[int], Field(min_length=2)] | None = None
+    test: CountOrZero | None = 1000
+    classes: Annotated[list[int], Field(min_length=2, max_length=10)] | None = None
     seed: Seed | None = None
 
 
@@ -224,7 +236,7 @@ class Clouds(Section):
     examples: Count
     inputs: Count
     separation: NonNegative = 2.0
-    classes: Annotated[int, Field(ge=2)] = 2
+    classes: Annotated[int, Field(ge=2, le=100_000)] = 2
     seed: Seed = 0
 
 
@@ -237,7 +249,7 @@ class Separable(Section):
 
 
 class TeacherNetwork(Section):
-    widths: Annotated[list[Count], Field(min_length=2)]
+    widths: Annotated[list[Count], Field(min_length=2, max_length=1001)]
     activation: Activation = PlainActivation(kind="relu")
     init: Init = HeInit(kind="he")
 
@@ -247,7 +259,7 @@ class Teacher(Section):
     examples: Count
     network: TeacherNetwork
     noise: NonNegative = 0.0
-    test: Annotated[int, Field(ge=0)] = 0
+    test: CountOrZero = 0
     seed: Seed = 0
 
 
@@ -275,29 +287,45 @@ class ChebyshevRegression(Section):
     """sin(8πx) at Chebyshev nodes, on polynomial features (memo90 fig. 4: degree 39, 9 nodes)."""
 
     kind: Literal["chebyshev"]
-    degree: Annotated[int, Field(ge=0)]
+    degree: Annotated[int, Field(ge=0, le=10_000)]
     examples: Count
-    test: Annotated[int, Field(ge=0)] = 100
+    test: CountOrZero = 100
     basis: Literal["chebyshev", "monomial"] = "chebyshev"
+
+
+def _column(value: Any) -> Any:
+    """A column's name or its number, said in one sentence where it is neither."""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise PydanticCustomError("neither", "it must be a column's name in quotes, or its number from 0")
+
+
+def _separator(value: str) -> str:
+    if value.isalnum() or not (value == "\t" or value.isprintable()) or value in "\"'+-._#\\":
+        raise PydanticCustomError("neither", "it must be a separator such as ',' ';' '|' ' ' or '\\t'")
+    return value
+
+
+Column = Annotated[str | int, BeforeValidator(_column)]
 
 
 class CsvFile(Section):
     """Rows are examples; columns are named in the first line, or numbered from 0 where ``header = false``."""
 
     kind: Literal["csv"]
-    path: str
-    targets: Annotated[list[str | int], Field(min_length=1)]
-    inputs: Annotated[list[str | int], Field(min_length=1)] | None = None
+    path: Name
+    targets: Annotated[list[Column], Field(min_length=1)]
+    inputs: Annotated[list[Column], Field(min_length=1)] | None = None
     header: bool = True
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    test_path: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)] = ","
+    test_path: Name | None = None
 
 
 class NpzFile(Section):
     """Arrays ``inputs`` and ``targets`` (and, if named, a test split) of a NumPy ``.npz`` file."""
 
     kind: Literal["npz"]
-    path: str
+    path: Name
     inputs: str = "inputs"
     targets: str = "targets"
     test_inputs: str | None = None
@@ -385,7 +413,7 @@ class EndToEnd(Section):
     """The flow of the product matrix of a deep linear net; the network is the depth-one problem."""
 
     kind: Literal["end-to-end"]
-    depth: Annotated[int, Field(ge=2)]
+    depth: Annotated[int, Field(ge=2, le=1000)]
     kicks: Kicks | None = None
 
 
@@ -412,7 +440,7 @@ class ClockTable(Section):
 
 class SolverTable(Section):
     method: str = "auto"
-    tolerance: Positive | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     step: Positive | None = None
     refine: bool = True
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gradlab.wording import brief, quoted
+
 #: Kinds of errors that explain others: a misspelt key also makes the right one "missing".
 _FIRST = ("unknown_key", "union_tag_invalid")
 
@@ -33,8 +35,15 @@ _TYPES = {
 }
 
 
+#: Characters of a message: what a file holds may be in it, and no file makes a page of it.
+_LONGEST = 800
+
+
 class SpecificationError(ValueError):
-    """A specification that cannot be run; the message is one sentence."""
+    """A specification that cannot be run; the message is one sentence, printable and bounded."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(brief(message, _LONGEST))
 
 
 @contextmanager
@@ -49,12 +58,12 @@ def within(table: str) -> Iterator[None]:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``did you mean 'relu'?``, or the whole choice where nothing is close."""
-    names = sorted(set(known))
-    close = get_close_matches(given.lower(), names, n=1, cutoff=0.6)
+    """``did you mean 'relu'?``, or the whole choice where nothing is close; a few of it where it is long."""
+    names = sorted(brief(name, 60) for name in set(known))
+    close = get_close_matches(given[:60].lower(), names[:1000], n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"it is one of: {', '.join(names)}"
+    return f"it is one of: {', '.join(names[:30])}" + (", …" if len(names) > 30 else "")
 
 
 def sentence(error: ValidationError, raw: dict[str, Any]) -> str:
@@ -65,6 +74,11 @@ def sentence(error: ValidationError, raw: dict[str, Any]) -> str:
     errors = error.errors(include_url=False)
     found = min(errors, key=lambda one: one["type"] not in _FIRST)
     path = _path(found["loc"], raw, found["type"])
+    above = _value(path[:-1], raw)
+    if found["type"] == "missing" and isinstance(above, str):  # a name where its table is needed
+        where, key = _split(path[:-1])
+        table = f'{{ kind = "{brief(above, 40)}", {path[-1]} = … }}'
+        return f"{where}: {key} = {quoted(above)} needs {path[-1]!r}; write its table, {key} = {table}"
     return _describe(dict(found), path, _value(path, raw))
 
 
@@ -86,13 +100,18 @@ def _path(loc: Sequence[str | int], raw: Any, kind: str) -> list[str | int]:
 
 def _value(path: Sequence[str | int], raw: Any) -> Any:
     for part in path:
-        raw = raw.get(part) if isinstance(raw, dict) else raw[part]
+        if isinstance(raw, dict):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+        else:
+            return None
     return raw
 
 
 def place(path: Sequence[str | int]) -> str:
     """``in [network.init]``, or ``at the top`` for keys outside every table."""
-    return f"in [{'.'.join(map(str, path))}]" if path else "at the top"
+    return f"in [{'.'.join(brief(str(part), 40) for part in path)}]" if path else "at the top"
 
 
 def _split(path: list[str | int]) -> tuple[str, str]:
@@ -102,7 +121,7 @@ def _split(path: list[str | int]) -> tuple[str, str]:
         end -= 1
     if not end:
         return place([]), ""
-    key = str(path[end - 1]) + "".join(f"[{i}]" for i in path[end:])
+    key = brief(str(path[end - 1]), 40) + "".join(f"[{i}]" for i in path[end:])
     return place(path[: end - 1]), key
 
 
@@ -113,7 +132,11 @@ def _describe(found: dict[str, Any], path: list[str | int], value: Any) -> str:
     where, key = _split(path)
     if kind == "union_tag_invalid":
         known = [tag.strip().strip("'") for tag in context["expected_tags"].split("', '")]
-        what = f"kind = {context['tag']!r}" if isinstance(value, dict) else f"{key} = {context['tag']!r}"
+        what = (
+            f"kind = {quoted(context['tag'])}"
+            if isinstance(value, dict)
+            else f"{key} = {quoted(context['tag'])}"
+        )
         where = place(path) if isinstance(value, dict) else where
         return f"{where}: {what} is not known; {did_you_mean(str(context['tag']), known)}"
     if kind == "union_tag_not_found":
@@ -138,7 +161,7 @@ def _expectation(kind: str, context: dict[str, Any], value: Any, message: str) -
         return f"is {show(value)}; it must be {_TYPES[kind]}"
     if kind == "literal_error":
         known = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"= {value!r} is not known; {did_you_mean(str(value), known)}"
+        return f"= {quoted(value)} is not known; {did_you_mean(str(value), known)}"
     if kind == "too_short":
         return f"has length {context['actual_length']}; it must be at least {context['min_length']}"
     if kind == "too_long":
@@ -152,5 +175,4 @@ def show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict):
         return "a table"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return quoted(value)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from gradlab.store.foreign import open_regular
+
 TEMPORARY = ".tmp"
 
 
@@ -36,6 +38,8 @@ class Foreign(StoreError):
 class Disk:
     """Every file operation of the store, one method each."""
 
+    #: Bytes that a file of a run directory may have.
+    LARGEST: ClassVar[int] = 2 << 30
     #: The operations that can fail, each once in turn in the tests.
     PRIMITIVES: ClassVar[tuple[str, ...]] = (
         "read_bytes",
@@ -55,8 +59,11 @@ class Disk:
     )
 
     def read_bytes(self, path: Path) -> bytes:
-        """Everything in the file."""
-        return path.read_bytes()
+        """Everything in the file; `OSError` for what is no regular file (a pipe, a device) or beyond `LARGEST`."""
+        with os.fdopen(open_regular(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size > self.LARGEST:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            return file.read()
 
     def exists(self, path: Path) -> bool:
         """Whether a file or a directory of this name is there."""

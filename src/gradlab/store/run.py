@@ -25,6 +25,7 @@ import xarray as xr
 
 from gradlab.store import segment
 from gradlab.store.disk import TEMPORARY, Corrupt, Disk, Foreign, Locked, StoreError, in_words
+from gradlab.store.foreign import reading
 from gradlab.store.identity import Identity, code_digest, environment
 from gradlab.store.manifest import (
     HEAD,
@@ -245,7 +246,10 @@ class Run:
         return f"Run({str(self.path)!r}, segments={self.segments}, finished={self.finished!r})"
 
     def _segment(self, index: int) -> tuple[xr.Dataset, segment.State]:
-        return segment.decode(self.read(segment_name(index)))
+        name = segment_name(index)
+        data = self.read(name)
+        with reading(self.path / name, "netCDF"):
+            return segment.decode(data)
 
     def _writable(self, what: str, finished: bool = False) -> None:
         if self._lock is None:

@@ -185,6 +185,9 @@ def _assessed(problem: Problem, point: Polished, found: Signature) -> tuple[Sign
         theory = known_inertia(problem, ravel_pytree(point.weights)[0]) == counts
         if not (kernel.decided and (theory or _exact(found, kernel))):
             count = replace(count, decided=False, why=_unexplained(found, kernel))
+    if narrow := problem.inspected(point.weights).narrow:
+        why = f"the network or the loss computes in {narrow}, in which zero cannot be told"
+        count = replace(count, decided=False, why=why)
     return found, count, kernel
 
 

@@ -45,6 +45,8 @@ def affine(problem: Problem, weights: Any) -> Float[np.ndarray, "N C P"] | None:
     size = problem.size
     if problem.data.inputs.shape[0] * problem.network.outputs * size > ENTRIES:
         return None
+    if problem.inspected(weights).interacts:
+        return None
     here = np.asarray(problem.output_jacobian(weights))
     network = problem.network
     if isinstance(network, Dense) and len(network.widths) == 2:

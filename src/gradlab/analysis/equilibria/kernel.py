@@ -123,6 +123,8 @@ def _fibre(
     flat, unravel = ravel_pytree(weights)
     start = np.asarray(flat)
     none = np.zeros((len(flat), 0))
+    if why := problem.inspected(weights).interacts:
+        return none, 0.0, False, f"examples interact, and the data's part of the kernel is not asked: {why}"
     if count := _blurred(problem, weights):
         why = f"the outputs move with {count} of the weights by less than rounding (saturated units?)"
         return none, 0.0, False, why

@@ -163,7 +163,7 @@ class Hessian(Operator):
     The gradient is linearised once and the linear map applied to a block of vectors at a time, for 0.8–0.9 gradients
     a product where blocks are full. With ``chunk`` or ``data`` nothing is kept between products: each passes over
     the examples a chunk at a time, H = Σ_c (N_c/N) H_c for a mean (Σ_c H_c for a sum) plus the decay, and no more
-    than one chunk with its activations is in memory. That examples do not interact is assumed, unchecked.
+    than one chunk with its activations is in memory; both are refused where examples interact.
 
     Parameters
     ----------
@@ -177,7 +177,8 @@ class Hessian(Operator):
     ------
     ValueError
         For weights of single precision, not finite or of other shapes; for a layer that there is not; for both
-        ``chunk`` and ``data``; at the first product, where derivatives are not finite at finite weights.
+        ``chunk`` and ``data``, or one of them where examples interact; at the first product, where derivatives are
+        not finite at finite weights.
     """
 
     @float64
@@ -195,6 +196,8 @@ class Hessian(Operator):
         self.problem, self.weights = problem, _checked(problem, weights)
         self.layer = _layer(problem, self.weights, layer)
         self._chunks = _chunks(problem, chunk, data)
+        if self._chunks is not None:
+            problem.inspected(self.weights).refuse_single_examples("Hessians by chunks")
         self._linear: Any = None
         layers = problem.network.layers(self.weights)
         part = self.weights if self.layer is None else layers[self.layer]
