@@ -27,6 +27,7 @@ from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
+from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
 from gradlab.observe.observables import Observable, Weights
@@ -45,8 +46,8 @@ class Store(Protocol):
     def state(self) -> dict[str, np.ndarray] | None: ...
 
 
-_one = eqx.filter_jit(advance)
-_members = eqx.filter_jit(
+_one = Program(advance)
+_members = Program(
     eqx.filter_vmap(
         advance,
         in_axes=(
@@ -63,18 +64,20 @@ _members = eqx.filter_jit(
         ),
     )
 )
-_kick_one = eqx.filter_jit(lambda flow, number, y: flow.kick(number, y))
-_kick_members = eqx.filter_jit(
+_kick_one = Program(lambda flow, number, y: flow.kick(number, y))
+_kick_members = Program(
     eqx.filter_vmap(
         lambda flow, number, y: flow.kick(number, y), in_axes=(eqx.if_array(0), None, eqx.if_array(0))
     )
 )
 
 
-@eqx.filter_jit
-def _look(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
+def _looked(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
     """The stop code at a state, and the observables there."""
     return watch(flow, stop, (state.y, state.u), state.steps), observe(flow, observables, state)
+
+
+_look = Program(_looked)
 
 
 def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
@@ -86,8 +89,8 @@ def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, 
     return gap, rate, -log_rate
 
 
-_crossing_one = eqx.filter_jit(_crossing)
-_crossing_members = eqx.filter_jit(
+_crossing_one = Program(_crossing)
+_crossing_members = Program(
     eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
 )
 
@@ -116,6 +119,8 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
+    #: The clock value of the last record.
+    last: float = 0.0
 
     def to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
@@ -152,22 +157,47 @@ class Drive:
             for rows, (flow, seen) in parts
         ]
 
+    @functools.cached_property
+    def work(self) -> float:
+        """Weights × examples: what an evaluation costs, as far as its compilation is concerned; ∞ for ensembles."""
+        if self.members is not None:
+            return np.inf
+        problem = self.flow.observed
+        return float(problem.size) * float(np.shape(problem.data.inputs)[0])
+
+    def quickly(self, state: State) -> bool:
+        """Whether programs are compiled quickly from this state on; of iterations, whose calls follow the clock, ever."""
+        evaluations = float(self.last) if self.flow.discrete else float(np.asarray(state.evaluations))
+        return quick(self.work, evaluations)
+
+    @functools.cached_property
+    def _constants(self) -> dict[Any, Constants]:
+        return {}
+
+    def constants(self, *parts: str, solver: Solver | None = None) -> Constants:
+        """Those parts of the run, taken apart once; a solver in place of its own."""
+        key = (parts, None if solver is None else solver.name)
+        if key not in self._constants:
+            values = [solver if part == "solver" and solver is not None else getattr(self, part) for part in parts]
+            self._constants[key] = Constants(*values)
+        return self._constants[key]
+
     def _to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
-        limit, solver, stop = float(ATTEMPTS), self.solver, self.stop
+        limit, solver = float(ATTEMPTS), self.solver
         while True:
             clock_start = time.perf_counter()
             if isinstance(solver, Filippov):
                 return self._across_kinks(state, end, solver, tell)
             if isinstance(solver, Auto):
                 solver = solver.following(state.memory)
+            constants = self.constants("flow", "clock", "solver", "stop", "observables", solver=solver)
             state, seen = step(
-                self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit),
-                noise.amount, np.int64(noise.number),
-            )  # fmt: skip
+                self.quickly(state), constants, state, end, np.float64(limit), noise.amount, np.int64(noise.number)
+            )
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -182,7 +212,8 @@ class Drive:
     ) -> tuple[State, dict[str, Any]]:
         """The same for a solver that runs on the host."""
         moved = carry(self.flow, self.clock, solver, state, float(end), self.stop, tell)
-        code, seen = _look(self.flow, self.stop, self.observables, moved)
+        constants = self.constants("flow", "stop", "observables")
+        code, seen = _look(self.quickly(state), constants, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
         return replace(moved, status=status), seen | kinks_seen(moved)
 
@@ -207,7 +238,7 @@ class Drive:
         if not np.any(hit):
             return state
         kick = _kick_one if self.members is None else _kick_members
-        kicked = kick(self.flow, jnp.asarray(number), state.y)
+        kicked = kick(self.quickly(state), self.constants("flow"), jnp.asarray(number), state.y)
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(hit.reshape(hit.shape + (1,) * (new.ndim - hit.ndim)), new, old)
@@ -376,7 +407,8 @@ def _timed(
     if drive.flow.discrete or not np.any(now):
         return errors
     look = _crossing_one if drive.members is None else _crossing_members
-    (gap, rate, pace), (other, *_) = (look(drive.flow, drive.clock, drive.stop, state) for state in states)
+    constants = drive.constants("flow", "clock", "stop")
+    (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
     with np.errstate(all="ignore"):
         off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
         late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
@@ -389,8 +421,8 @@ def _flat(flow: Flow, y: Any) -> Any:
     return flow.observed.ravel(flow.decode(y))
 
 
-_flat_one = eqx.filter_jit(_flat)
-_flat_members = eqx.filter_jit(eqx.filter_vmap(_flat))
+_flat_one = Program(_flat)
+_flat_members = Program(eqx.filter_vmap(_flat))
 
 
 def _still(drive: Drive, before: State, after: State) -> State:
@@ -413,7 +445,8 @@ def _still(drive: Drive, before: State, after: State) -> State:
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
     flatten = _flat_one if drive.members is None else _flat_members
-    vectors = [np.asarray(flatten(drive.flow, state.y)) for state in states]
+    quickly, constants = drive.quickly(states[0]), drive.constants("flow")
+    vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
     finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
     if isinstance(drive.solver, Auto):
         journal = states[0].memory

@@ -26,6 +26,7 @@ from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
+from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -35,8 +36,8 @@ from gradlab.problem.problem import Problem
 from gradlab.problem.statistics import break_even, condensable, condensed
 from gradlab.store.identity import environment
 
-_start = eqx.filter_jit(start)
-_start_members = eqx.filter_jit(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
+_start_one = Program(start)
+_start_members = Program(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
 
 
 def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
@@ -122,7 +123,8 @@ def _prepare(
     if isinstance(picked, Auto):
         symmetric, residual = flow.symmetric and clock.symmetric, problem.loss.kind == "residual"
         picked = picked.resolve(problem.size + 1, symmetric, members is not None, residual)
-    state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
+    begin = _start_one if members is None else _start_members
+    state = begin(True, Constants(flow, picked), weights)
     if automatic and isinstance(picked, Fixed):
         picked = _sharpness_step(flow, clock, state, members)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
@@ -200,12 +202,13 @@ def run(
     if keep not in ("end", "all"):
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
     drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
+    moments = arguments.moments(records, flow.discrete)
+    drive = replace(drive, last=float(moments[-1]))
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
         drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
-    moments = arguments.moments(records, flow.discrete)
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
