@@ -84,7 +84,8 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "solvers": (
         "Solvers other than embedded pairs.",
         {
-            "gradlab.dynamics.solvers.methods": ("Fixed", "Descent"),
+            "gradlab.dynamics.solvers.fixed": ("Fixed",),
+            "gradlab.dynamics.solvers.iteration": ("Descent",),
             "gradlab.dynamics.solvers.auto": ("Auto",),
             "gradlab.dynamics.solvers.exact": ("Exact",),
             "gradlab.dynamics.solvers.multistep": ("MRKC3", "MRKC5"),

@@ -85,7 +85,7 @@ def carried(
     solver, states = solver or Exact(), []
     state = start(flow, solver, weights)
     for end in ends:
-        state = _exact(flow, clock or Time(), solver, stop or gradlab.Stop(), state, jnp.asarray(end), 1000)
+        state = _exact(flow, clock or Time(), solver, stop or gradlab.Stop(), state, jnp.asarray(end))
         states.append(state)
     return states
 

@@ -170,7 +170,7 @@ def test_the_provenance_says_how_the_numbers_came_about() -> None:
         (gradlab.solvers.Fixed("heun", 0.25), "Fixed heun, 2 steps per 0.25"),
         (gradlab.solvers.Descent(), "Descent: the iteration itself (unit-step Euler)"),
     ):
-        assert laboratory.describe(solver) == words
+        assert solver.describe() == words
     iterations = gradlab.run(DESCENT, START, [3])
     assert json.loads(iterations.attrs["provenance"])["flow"] == "GradientDescent"
 

@@ -14,6 +14,7 @@ from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks
 from gradlab.dynamics.filippov.solver import Filippov
 from gradlab.dynamics.solvers import methods
 from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.fixed import Fixed
 
 
 def test_a_written_default_is_the_same_run() -> None:
@@ -88,8 +89,8 @@ def test_every_clock_is_made(name: str, kind: type) -> None:
         ("tolerance = 1e-7", Auto, "tolerance", 1e-7),
         ('method = "bdf"\ntolerance = 1e-7', methods.Adaptive, "tolerance", 1e-7),
         ('method = "filippov"\ntolerance = 1e-7', Filippov, "tolerance", 1e-7),
-        ('method = "heun"\nstep = 0.01', methods.Fixed, "step", 0.01),
-        ("step = 0.01", methods.Fixed, "step", 0.01),
+        ('method = "heun"\nstep = 0.01', Fixed, "step", 0.01),
+        ("step = 0.01", Fixed, "step", 0.01),
     ],
 )
 def test_the_solver_is_as_asked(text: str, kind: type, field: str, value: float) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+
 def inner(a: Any, b: Any) -> Float[Array, ""]:
     """⟨a, b⟩, summed over all leaves."""
     products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)

@@ -2,14 +2,13 @@
 
 from gradlab.laboratory.driving import Store, segment_length, strong
 from gradlab.laboratory.progress import PROGRESS, Progress, report_progress
-from gradlab.laboratory.running import at, describe, member, run
+from gradlab.laboratory.running import at, member, run
 
 __all__ = [
     "PROGRESS",
     "Progress",
     "Store",
     "at",
-    "describe",
     "member",
     "report_progress",
     "run",

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.network import whole
 from gradlab.problem.problem import Problem

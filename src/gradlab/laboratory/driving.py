@@ -16,14 +16,10 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock
-from gradlab.dynamics.filippov.solver import Filippov, carry
-from gradlab.dynamics.filippov.solver import seen as kinks_seen
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
-from gradlab.dynamics.solvers.auto import Auto
-from gradlab.dynamics.solvers.exact import Exact
-from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
@@ -143,7 +139,7 @@ class Drive:
     @functools.cached_property
     def second(self) -> Drive:
         """The constants of the second solve: a coarser solver; for exact steps and iterations, data shaken too."""
-        flow = shaken(self.flow) if self.flow.discrete or isinstance(self.solver, Exact) else self.flow
+        flow = shaken(self.flow) if self.flow.discrete or self.solver.rounds_only else self.flow
         solver = self.solver if self.flow.discrete else strong(self.solver.coarser())
         return replace(self, flow=flow, solver=solver, stop=strong(self.stop.never()))
 
@@ -176,9 +172,11 @@ class Drive:
 
     def constants(self, *parts: str, solver: Solver | None = None) -> Constants:
         """Those parts of the run, taken apart once; a solver in place of its own."""
-        key = (parts, None if solver is None else solver.name)
+        key = (parts, None if solver is None else getattr(solver, "name", None))
         if key not in self._constants:
-            values = [solver if part == "solver" and solver is not None else getattr(self, part) for part in parts]
+            values = [
+                solver if part == "solver" and solver is not None else getattr(self, part) for part in parts
+            ]
             self._constants[key] = Constants(*values)
         return self._constants[key]
 
@@ -190,13 +188,18 @@ class Drive:
         limit, solver = float(ATTEMPTS), self.solver
         while True:
             clock_start = time.perf_counter()
-            if isinstance(solver, Filippov):
-                return self._across_kinks(state, end, solver, tell)
-            if isinstance(solver, Auto):
-                solver = solver.following(state.memory)
+            if solver.hosted:
+                return self._on_host(state, end, tell)
+            solver = solver.following(state.memory)
             constants = self.constants("flow", "clock", "solver", "stop", "observables", solver=solver)
             state, seen = step(
-                self.quickly(state), constants, state, end, np.float64(limit), noise.amount, np.int64(noise.number)
+                self.quickly(state),
+                constants,
+                state,
+                end,
+                np.float64(limit),
+                noise.amount,
+                np.int64(noise.number),
             )
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
@@ -207,15 +210,13 @@ class Drive:
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
             tell(float(np.min(tau, where=moving, initial=np.inf)))
 
-    def _across_kinks(
-        self, state: State, end: Any, solver: Filippov, tell: Callable[[float], None]
-    ) -> tuple[State, dict[str, Any]]:
-        """The same for a solver that runs on the host."""
-        moved = carry(self.flow, self.clock, solver, state, float(end), self.stop, tell)
+    def _on_host(self, state: State, end: Any, tell: Callable[[float], None]) -> tuple[State, dict[str, Any]]:
+        """The same for a solver that steps on the host."""
+        moved = self.solver.carry(self.flow, self.clock, self.stop, state, float(end), tell)
         constants = self.constants("flow", "stop", "observables")
         code, seen = _look(self.quickly(state), constants, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
-        return replace(moved, status=status), seen | kinks_seen(moved)
+        return replace(moved, status=status), seen | self.solver.seen(moved)
 
     def across(self, state: State, end: Any, share: Share, noise: Noise) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
@@ -448,15 +449,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     quickly, constants = drive.quickly(states[0]), drive.constants("flow")
     vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
     finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
-    if isinstance(drive.solver, Auto):
-        journal = states[0].memory
-        change = (*lead, "change")
-        finals |= {
-            "changes": (lead, np.asarray(journal.changes)),
-            "change_clock": (change, np.asarray(journal.when)),
-            "change_stiff": (change, np.asarray(journal.stiff)),
-            "change_stiffness": (change, np.asarray(journal.why)),
-        }
+    for name, (dims, values) in drive.solver.finals(states[0].memory).items():
+        finals[name] = ((*lead, *dims), np.asarray(values))
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)

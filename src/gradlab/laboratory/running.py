@@ -15,87 +15,25 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.clocks import Clock, LogTime, Time
-from gradlab.dynamics.filippov.solver import Filippov, Smoothing, serves
-from gradlab.dynamics.flow import Flow, GradientFlow
-from gradlab.dynamics.homogeneous import HomogeneousFlow
-from gradlab.dynamics.integrate import State, choose, start
-from gradlab.dynamics.solvers.auto import CHANGES, DENSE, LIMITS, Auto
-from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
-from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
+from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import State, start
+from gradlab.dynamics.solvers.iteration import Descent
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
+from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
 from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
-from gradlab.problem.homogeneity import refusal
 from gradlab.problem.precision import float64, single
 from gradlab.problem.problem import Problem
-from gradlab.problem.statistics import break_even, condensable, condensed
 from gradlab.store.identity import environment
 
 _start_one = Program(start)
 _start_members = Program(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
-
-
-def _sharpness_step(flow: Flow, clock: Clock, state: State, members: int | None) -> Fixed:
-    """Fixed steps of a tenth of the inverse sharpness at the start, in clock units, rounded to two digits."""
-
-    def step(flow: Flow, y: Any, u: Any) -> Any:
-        problem, weights = flow.observed, flow.decode(y)
-        operator = problem.hessian_operator(weights)
-        vector = jax.tree.map(
-            lambda leaf: jnp.cos(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), weights
-        )
-
-        def power(_: Any, vector: Any) -> Any:
-            image = operator.mv(vector)
-            size = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(image)))
-            return jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1.0), image)
-
-        vector = jax.lax.fori_loop(0, 20, power, vector)
-        image = operator.mv(vector)
-        sharpness = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(image)))
-        direction, log_scale = flow.velocity(jnp.expm1(u), y)
-        return 0.1 / jnp.maximum(sharpness, 1e-12) * jnp.exp(clock.log_rate(flow, y, direction, log_scale, u))
-
-    compiled = eqx.filter_jit(step if members is None else eqx.filter_vmap(step))
-    smallest = float(np.min(compiled(flow, state.y, state.u)))
-    if not np.isfinite(smallest) or smallest <= 0.0:
-        raise ValueError(
-            "no step size could be found from the sharpness at the start: give Fixed('heun', step=...)"
-        )
-    return Fixed("heun", float(f"{smallest:.1e}"))
-
-
-#: Tolerance of ``auto`` in the chart for any time.
-EXTREME = 1e-12
-
-
-def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
-    """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
-    if isinstance(picked, Fixed) and serves(flow, clock, ensemble):
-        return flow, Filippov()
-    if not isinstance(picked, Auto) or type(flow) is not GradientFlow:
-        return flow, picked
-    # Exact steps meet stops at records only.
-    watched = (stop.loss, stop.log_loss, stop.gradient_norm, stop.log_t, stop.steps)
-    if quadratic(flow.problem) is None and (reason := overflow(flow.problem)) is not None:
-        raise ValueError(reason)
-    if all(level is None for level in watched) and Exact().refuse(flow, clock) is None:
-        return flow, Exact()
-    if ensemble:
-        return flow, picked
-    problem = flow.problem
-    if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < DENSE:
-        # Stiff from the start, and exponents of the size of log t: the margin needs all the digits there are.
-        return HomogeneousFlow(problem), Adaptive("bdf", EXTREME, 1e-3 * EXTREME)
-    inputs = np.shape(problem.data.inputs)
-    if condensable(problem) is None and inputs[0] >= break_even(int(np.prod(inputs[1:]))):
-        return GradientFlow(problem, condensed(problem)), picked
-    return flow, picked
 
 
 def _prepare(
@@ -114,19 +52,9 @@ def _prepare(
     flow, stop, weights = strong(flow), strong(stop), strong(weights)
     chosen = default(problem) if seen is None else _named(seen, problem)
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
-    automatic = isinstance(solver, str) and solver == "auto"
-    picked = choose(flow, clock, solver)
-    if automatic:
-        flow, picked = _suited(flow, clock, stop, picked, members is not None)
-    if isinstance(picked, Filippov):
-        picked = picked.resolve(flow, clock, members is not None)
-    if isinstance(picked, Auto):
-        symmetric, residual = flow.symmetric and clock.symmetric, problem.loss.kind == "residual"
-        picked = picked.resolve(problem.size + 1, symmetric, members is not None, residual)
+    flow, picked = choose(flow, clock, solver, stop, weights, members)
     begin = _start_one if members is None else _start_members
     state = begin(True, Constants(flow, picked), weights)
-    if automatic and isinstance(picked, Fixed):
-        picked = _sharpness_step(flow, clock, state, members)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
 
 
@@ -227,14 +155,11 @@ def _finish(
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
     result = words[0] if drive.members is None else json.dumps(words)
-    used = describe(drive.solver)
-    if isinstance(drive.solver, Auto) and drive.members is None:
-        used = _used(drive.solver, dataset)
     provenance = {
         "flow": type(drive.flow).__name__,
         "clock": type(drive.clock).__name__,
-        "solver": describe(drive.solver),
-        "solver_used": used,
+        "solver": drive.solver.describe(),
+        "solver_used": drive.solver.used(dataset),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -243,40 +168,6 @@ def _finish(
         # the solve is in float64; what it starts from is known to 6e-8
         provenance["single_precision"] = in_single
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
-
-
-def _used(solver: Auto, dataset: xr.Dataset) -> str:
-    """What ``Auto`` used and why, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4; the stability limit of tsit5 is 3.5)``."""
-    words = [solver.explicit]
-    for i in range(min(int(dataset["changes"]), CHANGES)):
-        when, why = float(dataset["change_clock"][i]), float(dataset["change_stiffness"][i])
-        if bool(dataset["change_stiff"][i]):
-            limit = f"the stability limit of {solver.explicit} is {LIMITS.get(solver.explicit, 3.0):.2g}"
-            words.append(f"from {when:.3g} {solver.stiff} (h ρ = {why:.2g}; {limit})")
-        else:
-            words.append(f"from {when:.3g} {solver.explicit} (h ρ = {why:.2g}: no longer stiff)")
-    return "; ".join(words)
-
-
-def describe(solver: Solver) -> str:
-    """The solver in words, e.g. ``Adaptive dopri8, tolerance 1e-09``."""
-    if isinstance(solver, Descent):
-        return "Descent: the iteration itself (unit-step Euler)"
-    if isinstance(solver, Fixed):
-        return f"Fixed {solver.name}, {float(solver.refinement):g} steps per {float(solver.step):g}"
-    if isinstance(solver, Exact):
-        return "Exact: through the eigenvectors of the quadratic potential"
-    if isinstance(solver, Smoothing):
-        return f"Smoothing of kinks, epsilon {solver.epsilon:g}, tolerance {solver.tolerance:g}"
-    if isinstance(solver, Filippov):
-        return (
-            f"Filippov, tolerance {solver.tolerance:g}; error: distance from smoothing at {solver.epsilon:g}"
-        )
-    if isinstance(solver, Auto):
-        return f"Auto {solver.explicit or 'explicit'} or {solver.stiff or '-'}, tolerance {float(solver.tolerance):g}"
-    if isinstance(solver, Adaptive):
-        return f"Adaptive {solver.name}, tolerance {float(solver.tolerance):g}"
-    return type(solver).__name__
 
 
 @float64

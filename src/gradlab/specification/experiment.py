@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks, stops
-from gradlab.dynamics.filippov.solver import Filippov
-from gradlab.dynamics.integrate import choose, named
-from gradlab.dynamics.solvers import methods
-from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.fixed import Fixed
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.laboratory.choosing import checked, named
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
 from gradlab.problem.precision import float64
@@ -52,7 +51,7 @@ class Experiment:
     weights: Any
     records: np.ndarray
     clock: clocks.Clock
-    solver: methods.Solver | str
+    solver: Solver | str
     stops: stops.Stop
     code: str | None
 
@@ -132,7 +131,7 @@ def _check(experiment: Experiment) -> None:
         if reason is not None:
             raise SpecificationError(f"{where}: {reason}")
     with within("solver"):
-        choose(experiment.flow, experiment.clock, experiment.solver)
+        checked(experiment.flow, experiment.clock, experiment.solver)
     try:
         _named(experiment.specification.observables or (), observed)
     except ValueError as error:
@@ -188,7 +187,7 @@ def _clock(specification: Specification) -> clocks.Clock:
     return _CLOCKS[specification.clock.kind]()
 
 
-def _solver(specification: Specification) -> methods.Solver | str:
+def _solver(specification: Specification) -> Solver | str:
     section = specification.solver
     if section.tolerance is not None and section.step is not None:
         raise SpecificationError(
@@ -203,13 +202,10 @@ def _solver(specification: Specification) -> methods.Solver | str:
     automatic = section.method == "auto"
     with within("solver"):
         if section.step is not None:
-            return methods.Fixed("heun" if automatic else section.method, jnp.asarray(section.step))
+            return Fixed("heun" if automatic else section.method, jnp.asarray(section.step))
         if section.tolerance is None:
             return "auto" if automatic else named(section.method)
-        if section.method == "filippov":
-            return Filippov(float(section.tolerance))
-        tolerance = jnp.asarray(section.tolerance)
-        return Auto(tolerance) if automatic else methods.Adaptive(section.method, tolerance)
+        return named(section.method, jnp.asarray(section.tolerance))
 
 
 def _records(specification: Specification) -> np.ndarray:

@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float
 from gradlab.claims.cases import Case, ensemble
 from gradlab.claims.looks.flows import Unit
 from gradlab.dynamics.flow import GradientFlow
-from gradlab.dynamics.solvers.methods import Adaptive, Fixed, Solver
+from gradlab.dynamics.solvers.fixed import Fixed
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.observe.layers import layer_of
 from gradlab.problem.activations import polynomial
 from gradlab.problem.data import Data

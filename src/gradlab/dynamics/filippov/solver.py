@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,13 +16,15 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.filippov.advance import Memory, advance, supports
 from gradlab.dynamics.filippov.smoothing import advance_smoothed
 from gradlab.dynamics.flow import Flow, GradientFlow
-from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.problem import Problem
 
 #: Kinks (neurons × examples) up to which ``auto`` follows every one of them.
 KINKS = 2000
+
+_code = eqx.filter_jit(watch)
 
 
 class Course(eqx.Module):
@@ -57,6 +59,8 @@ class Filippov(Solver):
     'reached the last record'
     """
 
+    hosted: ClassVar[bool] = True
+
     tolerance: float = eqx.field(static=True, default=1e-9)
     epsilon: float = eqx.field(static=True, default=1e-7)
     shape: tuple[int, int] = eqx.field(static=True, default=(0, 0))
@@ -65,17 +69,72 @@ class Filippov(Solver):
         """The other road."""
         return Smoothing(self.tolerance, self.epsilon, self.shape)
 
-    def resolve(self, flow: Flow, clock: Clock, ensemble: bool) -> Filippov:
-        """For this flow; ValueError where it cannot be served, with what to use instead."""
-        reason = refuse(flow, clock, ensemble)
-        if reason is not None:
+    def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
+        return super().refuse(flow, clock, ensemble) or _refusal(flow, clock, ensemble)
+
+    def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Filippov:
+        """With the shape of the flow's kinks."""
+        if (reason := self.refuse(flow, clock, ensemble)) is not None:
             raise ValueError(reason)
-        problem = flow.observed
-        return type(self)(self.tolerance, self.epsilon, _kinks(problem))
+        return type(self)(self.tolerance, self.epsilon, _kinks(flow.observed))
 
     def memory(self, pair: Any) -> Course:
         none = jnp.zeros((), dtype=jnp.int64)
         return Course(jnp.zeros(self.shape, dtype=jnp.int8), jnp.zeros(()), none, none, jnp.zeros(()))
+
+    def carry(
+        self, flow: Flow, clock: Clock, stop: Stop, state: State, end: float, tell: Callable[[float], None]
+    ) -> State:
+        if int(state.status) != stops.RUNNING or float(state.tau) >= end:
+            return state
+        course: Course = state.memory
+        known: Any = clock.known(jnp.asarray(end, dtype=jnp.float64))
+        memory = Memory(np.asarray(course.signs), float(course.h)) if int(course.begun) else None
+        problem, u, goal = flow.observed, float(state.u), float(known)
+        levels = (stop.loss, stop.log_loss, stop.gradient_norm, stop.steps, stop.log_t)
+        watched = any(level is not None for level in levels)
+
+        def look(u: float, y: np.ndarray, steps: int) -> int:
+            tell(clock.at(u))
+            if not watched:
+                return stops.RUNNING
+            pair = (problem.unravel(jnp.asarray(y)), jnp.asarray(u))
+            return int(_code(flow, stop, pair, state.steps + steps))
+
+        outcome = self._road(problem, state.y, u, goal, memory, look)
+        arrived = outcome.status == stops.RUNNING
+        slid = outcome.sliding_time if np.isfinite(outcome.sliding_time) else 0.0
+        after = Course(
+            jnp.asarray(np.asarray(outcome.memory.signs), dtype=jnp.int8).reshape(self.shape),
+            jnp.asarray(outcome.memory.h, dtype=jnp.float64),
+            jnp.asarray(1, dtype=jnp.int64),
+            course.events + len(outcome.events),
+            course.sliding + slid,
+        )
+        tau = jnp.asarray(end if arrived else clock.at(outcome.u), dtype=jnp.float64)
+        return replace(
+            state,
+            tau=tau,
+            y=outcome.weights,
+            u=jnp.asarray(goal if arrived else outcome.u, dtype=jnp.float64),
+            steps=state.steps + outcome.steps,
+            rejected=state.rejected + outcome.rejected,
+            evaluations=state.evaluations + outcome.evaluations,
+            jacobians=state.jacobians + outcome.jacobians,
+            status=jnp.asarray(outcome.status, dtype=jnp.int64),
+            memory=after,
+        )
+
+    def _road(self, problem: Problem, weights: Any, u: float, goal: float, memory: Any, look: Any) -> Any:
+        return advance(problem, weights, u, goal, memory, self.tolerance, look)
+
+    def seen(self, state: State) -> dict[str, Array]:
+        """The number of events, and the share of neuron-time (in log time) spent sliding."""
+        course: Course = state.memory
+        return {"events": course.events, "sliding": course.sliding / jnp.where(state.u > 0.0, state.u, 1.0)}
+
+    def describe(self) -> str:
+        return f"Filippov, tolerance {self.tolerance:g}; error: distance from smoothing at {self.epsilon:g}"
 
 
 class Smoothing(Filippov):
@@ -85,14 +144,19 @@ class Smoothing(Filippov):
         """Ten times the ε and the tolerance."""
         return Smoothing(min(10.0 * self.tolerance, 1e-2), min(10.0 * self.epsilon, 1.0), self.shape)
 
+    def _road(self, problem: Problem, weights: Any, u: float, goal: float, memory: Any, look: Any) -> Any:
+        return advance_smoothed(problem, weights, u, goal, self.tolerance, self.epsilon, memory, look)
+
+    def describe(self) -> str:
+        return f"Smoothing of kinks, epsilon {self.epsilon:g}, tolerance {self.tolerance:g}"
+
 
 def _kinks(problem: Problem) -> tuple[int, int]:
     network: Any = problem.network
     return network.widths[1], len(problem.data.inputs)
 
 
-def refuse(flow: Flow, clock: Clock, ensemble: bool) -> str | None:
-    """Why :class:`Filippov` cannot serve a run, in a sentence that names what can; else None."""
+def _refusal(flow: Flow, clock: Clock, ensemble: bool) -> str | None:
     if not isinstance(flow, GradientFlow):
         return (
             f"the event-driven solver follows the plain gradient flow, not {type(flow).__name__}: use "
@@ -115,67 +179,4 @@ def refuse(flow: Flow, clock: Clock, ensemble: bool) -> str | None:
 
 def serves(flow: Flow, clock: Clock, ensemble: bool) -> bool:
     """Whether ``auto`` chooses it: where it can serve and the kinks are not too many to be followed."""
-    return refuse(flow, clock, ensemble) is None and int(np.prod(_kinks(flow.observed))) <= KINKS
-
-
-_code = eqx.filter_jit(watch)
-
-
-def carry(
-    flow: Flow,
-    clock: Clock,
-    solver: Filippov,
-    state: State,
-    end: float,
-    stop: Stop,
-    tell: Callable[[float], None],
-) -> State:
-    """Towards clock value ``end`` or the stop, on the host; after every step ``tell`` hears the clock."""
-    if int(state.status) != stops.RUNNING or float(state.tau) >= end:
-        return state
-    course: Course = state.memory
-    known: Any = clock.known(jnp.asarray(end, dtype=jnp.float64))
-    memory = Memory(np.asarray(course.signs), float(course.h)) if int(course.begun) else None
-    problem, u, goal = flow.observed, float(state.u), float(known)
-    levels = (stop.loss, stop.log_loss, stop.gradient_norm, stop.steps, stop.log_t)
-    watched = any(level is not None for level in levels)
-
-    def look(u: float, y: np.ndarray, steps: int) -> int:
-        tell(clock.at(u))
-        if not watched:
-            return stops.RUNNING
-        pair = (problem.unravel(jnp.asarray(y)), jnp.asarray(u))
-        return int(_code(flow, stop, pair, state.steps + steps))
-
-    if isinstance(solver, Smoothing):
-        outcome = advance_smoothed(problem, state.y, u, goal, solver.tolerance, solver.epsilon, memory, look)
-    else:
-        outcome = advance(problem, state.y, u, goal, memory, solver.tolerance, look)
-    arrived = outcome.status == stops.RUNNING
-    slid = outcome.sliding_time if np.isfinite(outcome.sliding_time) else 0.0
-    after = Course(
-        jnp.asarray(np.asarray(outcome.memory.signs), dtype=jnp.int8).reshape(solver.shape),
-        jnp.asarray(outcome.memory.h, dtype=jnp.float64),
-        jnp.asarray(1, dtype=jnp.int64),
-        course.events + len(outcome.events),
-        course.sliding + slid,
-    )
-    tau = jnp.asarray(end if arrived else clock.at(outcome.u), dtype=jnp.float64)
-    return replace(
-        state,
-        tau=tau,
-        y=outcome.weights,
-        u=jnp.asarray(goal if arrived else outcome.u, dtype=jnp.float64),
-        steps=state.steps + outcome.steps,
-        rejected=state.rejected + outcome.rejected,
-        evaluations=state.evaluations + outcome.evaluations,
-        jacobians=state.jacobians + outcome.jacobians,
-        status=jnp.asarray(outcome.status, dtype=jnp.int64),
-        memory=after,
-    )
-
-
-def seen(state: State) -> dict[str, Array]:
-    """What the run records of events: their number, and the share of neuron-time (in log time) spent sliding."""
-    course: Course = state.memory
-    return {"events": course.events, "sliding": course.sliding / jnp.where(state.u > 0.0, state.u, 1.0)}
+    return Filippov().refuse(flow, clock, ensemble) is None and int(np.prod(_kinks(flow.observed))) <= KINKS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import diffrax
 import jax
@@ -14,12 +14,14 @@ from jaxtyping import Array, Float
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import IMPLICIT, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+
+if TYPE_CHECKING:
+    from gradlab.dynamics.solvers.methods import Adaptive
 
 # Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
 # their stability limit, the second for stabilised ones; both reject almost never.
@@ -37,15 +39,15 @@ class _Method:
     """A diffrax solver as the loop sees it: how it begins, steps, is restored after a rejection, and is counted."""
 
     def __init__(self, solver: Adaptive, args: tuple[Flow, Clock]) -> None:
-        self.stepper: Any = method(solver.name, solver.tolerance)
+        self.stepper: Any = solver.stepper
         self.terms, self.args = diffrax.ODETerm(rhs), args
         self.order: Any = self.stepper.error_order(self.terms)
         self.stabilised = isinstance(self.stepper, Stabilised)
         self.gains = CHEBYSHEV if self.stabilised else EXPLICIT
         self.largest = self.stepper.growth if isinstance(self.stepper, Multistep) else LARGEST
         # The slope at the start is evaluated whatever the method, and shared with a first-same-as-last one.
-        self.restart = 0 if solver.name in IMPLICIT else 1
-        self.each = cost(self.stepper, solver.name)
+        self.each = solver.each
+        self.restart = 1 if self.each else 0
         self.table = tableau(self.stepper)
 
     def begin(self, state: State, end: Any) -> tuple[Any, Any]:

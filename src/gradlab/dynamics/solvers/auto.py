@@ -20,10 +20,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.adaptive import adaptive
-from gradlab.dynamics.solvers.implicit import implicit
-from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, Solver, cost, method
+from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import State, rhs
 from gradlab.dynamics.stops import Stop
@@ -131,6 +130,11 @@ class Auto(Solver):
         stiff = "bdf" if dense else stabilised
         return replace(self, explicit=explicit, stiff=stiff, looks=stiff == "bdf" and residual)
 
+    def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
+        problem = flow.observed
+        symmetric, residual = flow.symmetric and clock.symmetric, problem.loss.kind == "residual"
+        return self.resolve(problem.size + 1, symmetric, ensemble, residual)
+
     @property
     def name(self) -> str:
         """The method the next call uses."""
@@ -140,6 +144,40 @@ class Auto(Solver):
         """For the next call: the stiff method once any member of an ensemble wishes for it (on the host)."""
         changed = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
         return replace(self, changed=changed)
+
+    def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
+        return automatic(flow, clock, self, stop, state, end)
+
+    def seen(self, state: State) -> dict[str, Array]:
+        return {"stiff": jnp.asarray(self.changed), "stiffness": state.memory.stiffness}
+
+    def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Array]]:
+        """Every change: how many, when, to what and why."""
+        return {
+            "changes": ((), memory.changes),
+            "change_clock": (("change",), memory.when),
+            "change_stiff": (("change",), memory.stiff),
+            "change_stiffness": (("change",), memory.why),
+        }
+
+    def describe(self) -> str:
+        return (
+            f"Auto {self.explicit or 'explicit'} or {self.stiff or '-'}, tolerance {float(self.tolerance):g}"
+        )
+
+    def used(self, trajectory: Any) -> str:
+        """Of one member, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4; the stability limit of tsit5 is 3.5)``."""
+        if np.ndim(trajectory["changes"]):
+            return self.describe()
+        words = [self.explicit]
+        for i in range(min(int(trajectory["changes"]), CHANGES)):
+            when, why = float(trajectory["change_clock"][i]), float(trajectory["change_stiffness"][i])
+            if bool(trajectory["change_stiff"][i]):
+                limit = f"the stability limit of {self.explicit} is {LIMITS.get(self.explicit, 3.0):.2g}"
+                words.append(f"from {when:.3g} {self.stiff} (h ρ = {why:.2g}; {limit})")
+            else:
+                words.append(f"from {when:.3g} {self.explicit} (h ρ = {why:.2g}: no longer stiff)")
+        return "; ".join(words)
 
     def coarser(self) -> Auto:
         """Ten times the tolerance that each of the same two methods works to."""
@@ -183,8 +221,7 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     moves = end > state.tau
     looking = solver.looks & moves & (state.steps == 0) & (journal.spectrum.age < 0)
     most = STIFF if solver.changed else _attempts(solver, state, looking)
-    loop = implicit if solver.name == "bdf" else adaptive
-    moved = loop(flow, clock, inner, stop, replace(state, memory=memory), end, most)
+    moved = inner.attempts(flow, clock, stop, replace(state, memory=memory), end, most)
     measured: Any = True
     if solver.name in STABILISED:
         spectrum, products = moved.memory.spectrum if multistep else moved.memory, jnp.zeros((), int)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, LogTime, Time
 from gradlab.dynamics.descent import Constant, GradientDescent
 from gradlab.dynamics.flow import Flow, GradientFlow
-from gradlab.dynamics.solvers.methods import Solver
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, bracket, margin, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.losses import Square
@@ -50,13 +50,15 @@ class Exact(Solver):
     True
     """
 
+    rounds_only: ClassVar[bool] = True
+
     mirrored: bool = eqx.field(static=True, default=False)
 
     def coarser(self) -> Exact:
         """The same step by another factorisation; a run shakes data and weights by rounding as well."""
         return Exact(not self.mirrored)
 
-    def refuse(self, flow: Flow, clock: Clock) -> str | None:
+    def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
         """A sentence if this flow has no exact steps in this clock, else None."""
         if isinstance(flow, GradientDescent):
             if not isinstance(flow.step, Constant):
@@ -75,6 +77,12 @@ class Exact(Solver):
                 "change the clock, or use Adaptive()"
             )
         return quadratic(flow.problem) or overflow(flow.problem)
+
+    def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
+        return exact(flow, clock, self, stop, state, end)
+
+    def describe(self) -> str:
+        return "Exact: through the eigenvectors of the quadratic potential"
 
 
 def quadratic(problem: Problem) -> str | None:
@@ -231,8 +239,8 @@ def iterate_exactly(problem: Problem, weights: Any, step: Any, k: Any) -> Any:
     return _stepped(problem, weights, lambda h, b, z: _iterated(h, b, z, eta, count))
 
 
-def exact(flow: Any, clock: Clock, solver: Exact, stop: Stop, state: State, end: Any, limit: Any) -> State:
-    """One step to ``end``, however far; ``limit`` is not needed. Stops are checked there and nowhere else."""
+def exact(flow: Any, clock: Clock, solver: Exact, stop: Stop, state: State, end: Any) -> State:
+    """One step to ``end``, however far. Stops are checked there and nowhere else."""
 
     def moved(state: State) -> State:
         if isinstance(flow, GradientDescent):

@@ -6,15 +6,53 @@ from dataclasses import replace
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import Fixed, cost, method
+from gradlab.dynamics.solvers.methods import cost, method
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State, bracket, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.problem.precision import number
+
+
+class Fixed(Solver):
+    """This takes equal steps no longer than ``step`` between records; the coarser version has half as many.
+
+    For fields that are not smooth (ReLU), where an embedded error estimate means nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> euler = gl.solvers.Fixed("euler", 0.5, refinement=1.0)
+    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.5], solver=euler, refine=False)
+    >>> round(float(trajectory.final_weights[0]), 6)  # 3 (1 − 2⁻³)
+    2.625
+    """
+
+    name: str = eqx.field(static=True, default="heun")
+    step: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-2)
+    refinement: Float[Array, "..."] | float = eqx.field(converter=number, default=2.0)
+
+    def __check_init__(self) -> None:
+        method(self.name)
+
+    def coarser(self) -> Fixed:
+        """Half as many steps between records."""
+        return Fixed(self.name, self.step, 0.5 * self.refinement)
+
+    def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
+        return fixed(flow, clock, self, stop, state, end)
+
+    def describe(self) -> str:
+        return f"Fixed {self.name}, {float(self.refinement):g} steps per {float(self.step):g}"
 
 
 def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end: Any) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -14,9 +14,11 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
-from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+
+if TYPE_CHECKING:
+    from gradlab.dynamics.solvers.methods import Adaptive
 
 #: A change of the weights from outside, as a part of the tolerance, after which the differences are still good.
 NEGLIGIBLE = 0.01

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.descent import Constant, GradientDescent, LossScaled
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.fused import fused
@@ -19,6 +21,33 @@ from gradlab.problem.fused import fused
 #: Iterations between two looks at whether all is finite. No bits depend on it: weights that are not finite stay so,
 #: and those iterations are then gone through again, one by one.
 CHUNK = 100
+
+
+class Descent(Solver):
+    """This is the unit-step Euler method, y ← y + field(k, y): it *is* gradient descent or SGD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
+    >>> gl.run(gl.GradientDescent(problem, 0.5), (np.zeros((1, 1)),), [1], solver=gl.solvers.Descent()).result
+    'reached the last record'
+    """
+
+    def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
+        if flow.discrete:
+            return None
+        return (
+            f"Descent steps iterations and {type(flow).__name__} is continuous: use Adaptive() or Fixed(), or "
+            "GradientDescent(problem, step) for the iteration"
+        )
+
+    def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
+        return iterate(flow, clock, stop, state, end, limit)
+
+    def describe(self) -> str:
+        return "Descent: the iteration itself (unit-step Euler)"
 
 
 def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:

@@ -1,4 +1,4 @@
-"""Which method steps the flow: adaptive, fixed steps with step halving, or the iteration itself."""
+"""The methods by name, and ``Adaptive``, which steps one of them with step size control."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf, differences
+from gradlab.dynamics.solvers.adaptive import adaptive
+from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
 from gradlab.dynamics.solvers.rock4 import ROCK4
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.state import ATTEMPTS, State
+from gradlab.dynamics.stops import Stop
 from gradlab.problem.precision import number
 
 #: The methods by name: diffrax's, and the stabilised ones for fields with a symmetric Jacobian.
@@ -70,26 +77,6 @@ def cost(stepper: Any, name: str) -> int:
     return tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
 
 
-class Solver(eqx.Module):
-    """Abstract: something that carries the chart variables from one record to the next."""
-
-    def memory(self, pair: Any) -> Any:
-        """What the method keeps from step to step beside the pair (y, u): small, stored with the run."""
-        return ()
-
-    def scratch(self, pair: Any) -> Any:
-        """What it keeps but can compute again, e.g. factorisations: not stored, dropped at segment borders."""
-        return ()
-
-    def coarser(self) -> Solver:
-        """The same method with a larger error: what the error bars are measured against."""
-        raise ValueError(f"{type(self).__name__} has no coarser version")
-
-    def compared(self) -> Solver:
-        """The solver as the first of two solves: never the same steps as its :meth:`coarser` one."""
-        return self
-
-
 class Adaptive(Solver):
     """An embedded pair controls its step size.
 
@@ -124,6 +111,33 @@ class Adaptive(Solver):
         if self.name != "bdf":
             method(self.name)
 
+    @property
+    def stepper(self) -> Any:
+        """diffrax's solver of that name."""
+        return method(self.name, self.tolerance)
+
+    @property
+    def each(self) -> int:
+        """Evaluations per attempted step; 0 where they are not counted, 1 where the method counts its own."""
+        return cost(self.stepper, self.name)
+
+    def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
+        reason = super().refuse(flow, clock, ensemble)
+        if reason is not None or self.name not in STABILISED:
+            return reason
+        return unsymmetric(flow, clock, self.name)
+
+    def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
+        return self.attempts(flow, clock, stop, state, end, ATTEMPTS)
+
+    def attempts(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, most: Any) -> State:
+        """At most ``most`` attempted steps towards ``end``."""
+        loop = implicit if self.name == "bdf" else adaptive
+        return loop(flow, clock, self, stop, state, end, most)
+
+    def describe(self) -> str:
+        return f"Adaptive {self.name}, tolerance {float(self.tolerance):g}"
+
     def memory(self, pair: Any) -> Any:
         """What stabilised methods know of the spectrum and the past; BDF's differences."""
         if self.name == "bdf":
@@ -146,42 +160,16 @@ class Adaptive(Solver):
         return Adaptive(self.name, self.tolerance, self.absolute, 2.0)
 
 
-class Fixed(Solver):
-    """This takes equal steps no longer than ``step`` between records; the coarser version has half as many.
-
-    For fields that are not smooth (ReLU), where an embedded error estimate means nothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import gradlab as gl
-    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
-    >>> euler = gl.solvers.Fixed("euler", 0.5, refinement=1.0)
-    >>> trajectory = gl.run(gl.GradientFlow(problem), (np.zeros((1, 1)),), [1.5], solver=euler, refine=False)
-    >>> round(float(trajectory.final_weights[0]), 6)  # 3 (1 − 2⁻³)
-    2.625
-    """
-
-    name: str = eqx.field(static=True, default="heun")
-    step: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-2)
-    refinement: Float[Array, "..."] | float = eqx.field(converter=number, default=2.0)
-
-    def __check_init__(self) -> None:
-        method(self.name)
-
-    def coarser(self) -> Fixed:
-        """Half as many steps between records."""
-        return Fixed(self.name, self.step, 0.5 * self.refinement)
-
-
-class Descent(Solver):
-    """This is the unit-step Euler method, y ← y + field(k, y): it *is* gradient descent or SGD.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import gradlab as gl
-    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
-    >>> gl.run(gl.GradientDescent(problem, 0.5), (np.zeros((1, 1)),), [1], solver=gl.solvers.Descent()).result
-    'reached the last record'
-    """
+def unsymmetric(flow: Flow, clock: Clock, name: str) -> str | None:
+    """A sentence where a stabilised method would meet a Jacobian that is not symmetric in a flat metric, else None."""
+    if not flow.symmetric:
+        return (
+            f"{name} is stable on the negative real axis only and the Jacobian of {type(flow).__name__} is not "
+            "symmetric: use solver='bdf' (up to a thousand weights), 'dopri8', or GradientFlow in the plain chart"
+        )
+    if not clock.symmetric:
+        return (
+            f"{name} is stable on the negative real axis only and the clock {type(clock).__name__} makes the "
+            "Jacobian unsymmetric: use the clock Time() or LogTime(), or solver='dopri8'"
+        )
+    return None
