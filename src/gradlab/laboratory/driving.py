@@ -20,13 +20,15 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import State, margin, rhs, watch
+from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
 from gradlab.observe.observables import Observable, Weights
+from gradlab.problem.precision import put
 
 #: Stops met at a moment inside a step.
 LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
@@ -76,6 +78,14 @@ def _looked(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any
 _look = Program(_looked)
 
 
+def _explained(flow: Flow, clock: Clock, state: State) -> State:
+    return explain(flow.flow if isinstance(flow, Kicked) else flow, clock, state)
+
+
+_explain_one = Program(_explained)
+_explain_members = Program(eqx.filter_vmap(_explained, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
+
+
 def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
     """The margin of the stop at a state, its rate in the clock, and log dt/dτ."""
     direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
@@ -115,8 +125,9 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
-    #: The clock value of the last record.
+    #: The clock value of the last record, and how many there are.
     last: float = 0.0
+    records: int = 1
 
     def to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
@@ -153,18 +164,18 @@ class Drive:
             for rows, (flow, seen) in parts
         ]
 
-    @functools.cached_property
-    def work(self) -> float:
-        """Weights × examples: what an evaluation costs, as far as its compilation is concerned; ∞ for ensembles."""
-        if self.members is not None:
-            return np.inf
-        problem = self.flow.observed
-        return float(problem.size) * float(np.shape(problem.data.inputs)[0])
-
     def quickly(self, state: State) -> bool:
         """Whether programs are compiled quickly from this state on; of iterations, whose calls follow the clock, ever."""
-        evaluations = float(self.last) if self.flow.discrete else float(np.asarray(state.evaluations))
-        return quick(self.work, evaluations)
+        weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
+        examples = np.shape(self.flow.observed.data.inputs)[0 if self.members is None else 1]
+        evaluations = self.last if self.flow.discrete else float(np.max(np.asarray(state.evaluations)))
+        return quick(float(weights) * float(examples), evaluations)
+
+    @functools.cached_property
+    def blocked(self) -> bool:
+        """Whether many records are made in one call. (Kicks, ensembles and what the host looks at have one each.)"""
+        alone = self.members is None and self.stop.still is None and not self.solver.hosted
+        return alone and not isinstance(self.flow, Kicked) and blocked(self.records, self.flow.observed.size)
 
     @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:
@@ -180,6 +191,17 @@ class Drive:
             self._constants[key] = Constants(*values)
         return self._constants[key]
 
+    def calls(self, solver: Solver) -> Constants:
+        """What a compiled call of that solver takes."""
+        return self.constants("flow", "clock", "solver", "stop", "observables", solver=solver)
+
+    def explained(self, state: State) -> State:
+        """With the cause of a step size underflow for a status, where there was one."""
+        if not np.any(np.asarray(state.status) == stops.UNDERFLOW):
+            return state
+        why = _explain_one if self.members is None else _explain_members
+        return why(self.quickly(state), self.constants("flow", "clock"), state)
+
     def _to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
@@ -191,16 +213,16 @@ class Drive:
             if solver.hosted:
                 return self._on_host(state, end, tell)
             solver = solver.following(state.memory)
-            constants = self.constants("flow", "clock", "solver", "stop", "observables", solver=solver)
             state, seen = step(
                 self.quickly(state),
-                constants,
+                self.calls(solver),
                 state,
                 end,
                 np.float64(limit),
                 noise.amount,
                 np.int64(noise.number),
             )
+            state = self.explained(state)
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -221,7 +243,7 @@ class Drive:
     def across(self, state: State, end: Any, share: Share, noise: Noise) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
         begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
-        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
+        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(np.asarray(end)))
 
         def tell(tau: float) -> None:
             share.tell((tau - present) / (goal - present) if goal > present else 1.0)
@@ -235,11 +257,11 @@ class Drive:
 
     def _kicked(self, state: State, number: int, there: np.ndarray) -> State:
         """Kick those members (or the only one) that are there and still running."""
-        hit = jnp.asarray(there & (np.asarray(state.status) == stops.RUNNING))
+        hit = put(there & (np.asarray(state.status) == stops.RUNNING))
         if not np.any(hit):
             return state
         kick = _kick_one if self.members is None else _kick_members
-        kicked = kick(self.quickly(state), self.constants("flow"), jnp.asarray(number), state.y)
+        kicked = kick(self.quickly(state), self.constants("flow"), np.int64(number), state.y)
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(hit.reshape(hit.shape + (1,) * (new.ndim - hit.ndim)), new, old)
@@ -254,7 +276,7 @@ def strong(tree: Any) -> Any:
     def settle(leaf: Any) -> Any:
         if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf
-        return jnp.asarray(np.asarray(leaf))
+        return put(np.asarray(leaf))
 
     return jax.tree.map(settle, tree)
 
@@ -271,7 +293,7 @@ def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]
     states = []
     for name, state in zip(("fine", "coarse"), like, strict=False):
         leaves, structure = jax.tree.flatten(replace(state, scratch=()))
-        stored = [jnp.asarray(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
+        stored = [put(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
         states.append(replace(jax.tree.unflatten(structure, stored), scratch=state.scratch))
     return states
 
@@ -342,11 +364,14 @@ def drive_all(
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        states, seen = _record(drive, states, index, moments, name, before)
-        rows.append(seen)
-        before = [*before, seen][-2:]
-        report_progress(name, index + 1.0, float(len(moments)))
-        if len(rows) == length or index + 1 == len(moments) or _ended(states[0], 1):
+        until = min(index + BLOCK, done + length, len(moments)) if drive.blocked else index + 1
+        make = _records if drive.blocked else _record
+        states, seen = make(drive, states, index, moments[:until], name, before, float(len(moments)))
+        rows += seen
+        before = [*before, *seen][-2:]
+        index += len(seen)
+        report_progress(name, float(index), float(len(moments)))
+        if len(rows) == length or index == len(moments) or _ended(states[0], 1):
             part = frame(rows, drive).assign(_finals(drive, states, rows[-1]))
             if store is not None:
                 store.append(part, _pack(states), time.perf_counter() - clocked)
@@ -375,28 +400,68 @@ def _record(
     moments: np.ndarray,
     name: str,
     before: Sequence[dict[str, Any]],
-) -> tuple[list[State], dict[str, Any]]:
-    """The states at a record, and what is seen there; before : the (at most) two records before it."""
+    total: float,
+) -> tuple[list[State], list[dict[str, Any]]]:
+    """The states at a record, and what is seen there; before : the (at most) two records before it, of ``total``."""
     end = np.full(np.shape(states[0].tau), moments[index])
-    middle, total = index + 1.0 / len(states), float(len(moments))
+    middle = index + 1.0 / len(states)
     share = Share(name, float(index), middle, total)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
-        return [fine], row
+        return [fine], [row]
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
-    running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
     share = Share(name, middle, index + 1.0, total)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
     moved = (made > 0) | (index == 0)
     noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
-    coarse, other = drive.second.across(running, fine.tau, share, noise)
-    known = drive.clock.known(0.0) is not None or drive.flow.discrete
+    coarse, other = drive.second.across(running(states[1]), fine.tau, share, noise)
+    known = drive.clock.follows or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
-    return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
+    return [fine, coarse], [row | _timed(drive, [fine, coarse], states[0], row, errors)]
+
+
+def _records(
+    drive: Drive,
+    states: list[State],
+    index: int,
+    moments: np.ndarray,
+    name: str,
+    before: Sequence[dict[str, Any]],
+    total: float,
+) -> tuple[list[State], list[dict[str, Any]]]:
+    """As :func:`_record`, from record ``index`` on to the last of the moments."""
+    ends, share = np.asarray(moments[index:], float), 1.0 / len(states)
+
+    def tell(done: int, part: float = 0.0) -> None:
+        report_progress(name, index + done * share + part * len(ends), total)
+
+    fine, rows = through(drive, states[0], ends, np.zeros(len(ends)), index, tell)
+    if len(states) == 1:
+        return [fine], rows
+    steps = np.array([int(states[0].steps), *(int(row["step"]) for row in rows)])
+    made = np.diff(steps)
+    moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
+    there = np.array([float(row["tau"]) for row in rows])
+    coarse, others = follow(
+        drive.second,
+        states[1],
+        there,
+        np.where(moved, rounding(made), 0.0),
+        index,
+        lambda done: tell(done, share),
+    )
+    known = drive.clock.follows or drive.flow.discrete
+    seen = list(before)
+    for row, other in zip(rows, others, strict=True):
+        errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
+        if row is rows[-1]:
+            errors = _timed(drive, [fine, coarse], states[0], row, errors)
+        seen.append(row | errors)
+    return [fine, coarse], seen[len(before) :]
 
 
 def _timed(
@@ -440,7 +505,7 @@ def _still(drive: Drive, before: State, after: State) -> State:
     still = squares(gap) <= float(drive.stop.still) ** 2 * squares(new)
     status = np.asarray(after.status)
     status = np.where(still & (status == stops.RUNNING), stops.STILL, status)
-    return eqx.tree_at(lambda s: s.status, after, jnp.asarray(status))
+    return replace(after, status=put(status))
 
 
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import numpy as np
 #: The part of the maps that may be in use before programs are let go.
 _SHARE = 0.4
 
-#: How a program is compiled quickly. A loop of gradients of a tanh net took 0.04 s to compile instead of 0.21 to 0.28, and
-#: 3.1 instead of 1.8 µs a pass with 40 weights and 12 examples, 26 instead of 8 with 330 and 50, 67 instead of 16 with
-#: 840 and 100.
+#: How a program is compiled quickly. A loop of gradients of a tanh net took 0.04 s to compile instead of 0.21 to 0.28,
+#: and 3.1 instead of 1.8 µs a pass with 40 weights and 12 examples, 26 instead of 8 with 330 and 50, 67 instead of 16
+#: with 840 and 100.
 _QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 #: Evaluations × weights × examples after which a full compilation, some 0.7 s, would have paid for itself: what a
 #: quickly compiled evaluation loses is 1.3 µs at 480 weights × examples, 18 at 16 500.
@@ -34,7 +34,7 @@ LARGE = 0.01
 
 
 def quick(work: float, evaluations: float) -> bool:
-    """Whether a program is compiled quickly: ``work`` is weights × examples, ``evaluations`` how many there were."""
+    """Whether a program is compiled quickly: ``work`` is weights × examples (× members), after so many evaluations."""
     return jax.default_backend() == "cpu" and work <= LARGE * WORTH and work * evaluations <= WORTH
 
 
@@ -43,7 +43,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 class _Static:
-    """What of some arguments is no array, as a key; equal keys are one object (``_KEYS``), so that a look-up is quick."""
+    """What of some arguments is no array, as a key; equal keys are one object (``_KEYS``): a look-up is quick."""
 
     def __init__(self, structure: Any, leaves: tuple[Any, ...]) -> None:
         self.structure, self.leaves = structure, leaves

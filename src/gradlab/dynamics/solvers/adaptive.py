@@ -17,7 +17,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 if TYPE_CHECKING:
@@ -158,4 +158,4 @@ def adaptive(
     final, inner, *_ = jax.lax.while_loop(go_on, attempt, carried)
     if method.stabilised:
         final = replace(final, memory=method.stepper.remembered(inner))
-    return explain(flow, clock, final)
+    return final
