@@ -147,7 +147,7 @@ def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: A
 
 
 def explain(flow: Flow, clock: Clock, state: State) -> State:
-    """Turn a step size underflow into its cause: the clock stands, or the field is not finite; asked where there is one."""
+    """Turn a step size underflow into its cause: the clock stands, or the field is not finite."""
 
     direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
     log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)

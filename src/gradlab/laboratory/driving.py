@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,6 +23,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
+from gradlab.laboratory.keeping import Store, check_kept, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
@@ -32,16 +33,6 @@ from gradlab.problem.precision import put
 
 #: Stops met at a moment inside a step.
 LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
-
-
-class Store(Protocol):
-    """What the laboratory asks of a run directory (``gradlab.store.run.Run``)."""
-
-    @property
-    def segments(self) -> int: ...
-    def append(self, recorded: xr.Dataset, state: dict[str, np.ndarray], seconds: float) -> Any: ...
-    def dataset(self) -> xr.Dataset: ...
-    def state(self) -> dict[str, np.ndarray] | None: ...
 
 
 _one = Program(advance)
@@ -165,7 +156,7 @@ class Drive:
         ]
 
     def quickly(self, state: State) -> bool:
-        """Whether programs are compiled quickly from this state on; of iterations, whose calls follow the clock, ever."""
+        """Whether programs are compiled quickly from this state on; of iterations, from the start to the end."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
         examples = np.shape(self.flow.observed.data.inputs)[0 if self.members is None else 1]
         evaluations = self.last if self.flow.discrete else float(np.max(np.asarray(state.evaluations)))
@@ -270,61 +261,6 @@ class Drive:
         return eqx.tree_at(lambda s: (s.y, s.h), state, (y, choose(jnp.zeros_like(state.h), state.h)))
 
 
-def strong(tree: Any) -> Any:
-    """Arrays without JAX's weak types, which would compile the same program twice."""
-
-    def settle(leaf: Any) -> Any:
-        if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return leaf
-        return put(np.asarray(leaf))
-
-    return jax.tree.map(settle, tree)
-
-
-def _pack(states: Sequence[State]) -> dict[str, np.ndarray]:
-    packed = {}
-    for name, state in zip(("fine", "coarse"), states, strict=False):
-        for i, leaf in enumerate(jax.tree.leaves(replace(state, scratch=()))):
-            packed[f"{name}_{i:03d}"] = np.asarray(leaf)
-    return packed
-
-
-def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]:
-    states = []
-    for name, state in zip(("fine", "coarse"), like, strict=False):
-        leaves, structure = jax.tree.flatten(replace(state, scratch=()))
-        stored = [put(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
-        states.append(replace(jax.tree.unflatten(structure, stored), scratch=state.scratch))
-    return states
-
-
-def _check_kept(
-    drive: Drive,
-    kept: xr.Dataset,
-    packed: dict[str, np.ndarray] | None,
-    like: Sequence[State],
-    moments: np.ndarray,
-) -> None:
-    """What the store holds is the beginning of this run: records, observables and shapes are the same.
-
-    Raises
-    ------
-    ValueError
-        Where it is not. (Another problem of the same shapes is for the store's identity to notice.)
-    """
-    remedy = "give this run a store of its own, whose identity says what is different"
-    tau, status = kept["tau"].values, kept["status"].values
-    first = moments[: len(tau)].reshape(-1, *(1,) * (tau.ndim - 1))
-    if len(tau) > len(moments) or not np.array_equal(np.where(status == stops.RUNNING, tau, first), first):
-        raise ValueError(f"the store holds records at other clock values than those given: {remedy}")
-    missing = [item.name for item in drive.observables if item.name not in kept]
-    if missing:
-        raise ValueError(f"the store holds records without {', '.join(missing)}: {remedy}")
-    expected = {key: value.shape for key, value in _pack(like).items()}
-    if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
-        raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
-
-
 def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
     """Records as a Dataset with named dims."""
     inner = {item.name: item.dims for item in drive.observables}
@@ -355,10 +291,10 @@ def drive_all(
     length = segment_length(len(moments))
     if store is not None and store.segments:
         kept, packed = store.dataset(), store.state()
-        _check_kept(drive, kept, packed, states, moments)
+        check_kept(drive.observables, kept, packed, states, moments)
         parts, done = [kept], int(kept.sizes["record"])
         if packed is not None:
-            states = _unpack(packed, states)
+            states = unpack(packed, states)
     rows: list[dict[str, Any]] = []
     before = [_row(parts[0], i) for i in range(max(0, done - 2), done)] if parts else []
     clocked = time.perf_counter()
@@ -374,7 +310,7 @@ def drive_all(
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
             part = frame(rows, drive).assign(_finals(drive, states, rows[-1]))
             if store is not None:
-                store.append(part, _pack(states), time.perf_counter() - clocked)
+                store.append(part, pack(states), time.perf_counter() - clocked)
             parts.append(part)
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]

@@ -1,9 +1,9 @@
-"""Compiled programs: kept for each structure, compiled quickly or fully, let go before there are too many of them.
+"""Compiled programs: quickly or fully, by counts; let go before there are too many of them.
 
-XLA's compiler is most of what a new small problem costs. Compiled *quickly* (no optimisation by LLVM, no fusion emitters) a
-program takes a fifth of the time to compile, and runs 1.5 to 3 times as long. What is small is therefore compiled
-quickly, and once more, fully, when its evaluations have paid for it. The two round differently, so which one runs follows
-from counts alone (:func:`quick`), never from the clock, and a resumed run keeps its bits.
+XLA's compiler is most of what a new small problem costs. Compiled *quickly* (no optimisation by LLVM, no fusion
+emitters) a program takes a fifth of the time to compile, and runs 1.5 to 4 times as long. What is small is therefore
+compiled quickly, and once more, fully, when its evaluations have paid for it. The two round differently, so which one
+runs follows from counts alone (:func:`quick`), never from the clock, and a resumed run keeps its bits.
 
 Processes that compiled for a thousand tests were seen to abort inside XLA. Each program takes memory maps, of
 which Linux gives a process 65 530 by default; that they ran out is the likely cause, and was not measured.
@@ -19,13 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from gradlab.problem.compiling import QUICKLY, on_cpu
+
 #: The part of the maps that may be in use before programs are let go.
 _SHARE = 0.4
 
-#: How a program is compiled quickly. A loop of gradients of a tanh net took 0.04 s to compile instead of 0.21 to 0.28,
-#: and 3.1 instead of 1.8 µs a pass with 40 weights and 12 examples, 26 instead of 8 with 330 and 50, 67 instead of 16
-#: with 840 and 100.
-_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 #: Evaluations × weights × examples after which a full compilation, some 0.7 s, would have paid for itself: what a
 #: quickly compiled evaluation loses is 1.3 µs at 480 weights × examples, 18 at 16 500.
 WORTH = 5e8
@@ -35,7 +33,7 @@ LARGE = 0.01
 
 def quick(work: float, evaluations: float) -> bool:
     """Whether a program is compiled quickly: ``work`` is weights × examples (× members), after so many evaluations."""
-    return jax.default_backend() == "cpu" and work <= LARGE * WORTH and work * evaluations <= WORTH
+    return on_cpu() and work <= LARGE * WORTH and work * evaluations <= WORTH
 
 
 def _is_array(leaf: Any) -> bool:
@@ -99,7 +97,7 @@ class Program:
 
         body.__name__ = getattr(function, "__name__", "program")
         self._fully = jax.jit(body, static_argnums=0)
-        self._quickly = jax.jit(body, static_argnums=0, compiler_options=_QUICKLY)
+        self._quickly = jax.jit(body, static_argnums=0, compiler_options=QUICKLY)
 
     def __call__(self, quickly: bool, constants: Constants, *changing: Any) -> Any:
         return (self._quickly if quickly else self._fully)(constants.key, constants.arrays, changing)

@@ -23,7 +23,8 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.choosing import choose
-from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
+from gradlab.laboratory.driving import Drive, drive_all, frame
+from gradlab.laboratory.keeping import Store, strong
 from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default

@@ -154,8 +154,8 @@ class Adaptive(Solver):
     def coarser(self) -> Adaptive:
         """Ten times the tolerance; between near records one step, or two of different lengths (``UNEVEN``)."""
         least = 1.0 / UNEVEN.get(self.name, 1.0)
-        tolerance, absolute = np.asarray(self.tolerance), np.asarray(self.absolute)
-        return Adaptive(self.name, 10.0 * tolerance, 10.0 * absolute, least)
+        ten = 10.0 * np.asarray(self.tolerance), 10.0 * np.asarray(self.absolute)
+        return Adaptive(self.name, number(ten[0]), number(ten[1]), least)
 
     def compared(self) -> Adaptive:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""

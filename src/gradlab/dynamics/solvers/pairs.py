@@ -30,7 +30,7 @@ def tableau(stepper: Any) -> Tableau | None:
     """The tableau of an explicit method of diffrax, with a last row for the end of the step; None of other methods."""
     if not isinstance(stepper, diffrax.AbstractERK):
         return None
-    given = stepper.tableau
+    given: Any = stepper.tableau
     stages, fsal = given.num_stages, bool(given.fsal)
     size = stages if fsal else stages + 1
     a, c, error = np.zeros((size, size)), np.zeros(size), np.zeros(size)
