@@ -29,6 +29,11 @@ class Clock(eqx.Module):
     #: Whether a gradient field keeps a Jacobian similar to a symmetric one in this clock.
     symmetric: ClassVar[bool] = True
 
+    @property
+    def follows(self) -> bool:
+        """Whether it follows from physical time alone, so that log(1 + t) is known and not integrated."""
+        return type(self).known is not Clock.known
+
     @abc.abstractmethod
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         """log dτ/dt at y, where dy/dt = direction · exp(log_scale); NaN or −∞ where the clock stands.

@@ -183,12 +183,9 @@ def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: A
 def explain(flow: Flow, clock: Clock, state: State) -> State:
     """Turn a step size underflow into its cause: the clock stands, or the field is not finite."""
 
-    def cause() -> Any:
-        direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
-        log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
-        stands = clock.may_rest | ~jnp.isfinite(log_rate)
-        why = jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
-        return jnp.where(~tree.finite(direction), stops.NOT_FINITE, why).astype(state.status.dtype)
-
-    status = jax.lax.cond(state.status == stops.UNDERFLOW, cause, lambda: state.status)
-    return replace(state, status=status)
+    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
+    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
+    stands = clock.may_rest | ~jnp.isfinite(log_rate)
+    why = jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
+    why = jnp.where(~tree.finite(direction), stops.NOT_FINITE, why).astype(state.status.dtype)
+    return replace(state, status=jnp.where(state.status == stops.UNDERFLOW, why, state.status))

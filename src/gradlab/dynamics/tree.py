@@ -6,10 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-
-#: Between these a sum of squares has lost nothing to underflow or overflow.
-TINY, HUGE = 1e-280, 1e300
 
 
 def inner(a: Any, b: Any) -> Float[Array, ""]:
@@ -21,14 +19,9 @@ def inner(a: Any, b: Any) -> Float[Array, ""]:
 def norm(a: Any) -> Float[Array, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
 
-    def scaled() -> Any:
-        largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda x: jnp.max(jnp.abs(x), initial=0.0), a))
-        scale = jnp.where(largest > 0.0, largest, 1.0)
-        return scale * jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(lambda x: jnp.sum((x / scale) ** 2), a))))
-
-    # One pass where it will do, which is almost always: norms are taken three times a step.
-    squares = inner(a, a)
-    return jax.lax.cond((squares > TINY) & (squares < HUGE), lambda: jnp.sqrt(squares), scaled)
+    largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda x: jnp.max(jnp.abs(x), initial=0.0), a))
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    return scale * jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(lambda x: jnp.sum((x / scale) ** 2), a))))
 
 
 def scale(factor: Any, a: Any) -> Any:
@@ -54,14 +47,10 @@ def finite(a: Any) -> Any:
 def shaken(a: Any, amount: Any, number: Any) -> Any:
     """Every entry x as x (1 ± amount), signs drawn from ``number``; a itself, bit for bit, with amount 0."""
 
-    def shake(leaf: Any, place: int) -> Any:
-        # Integers well mixed; no key, whose programs would take longer to compile than all of this.
-        begun = jnp.asarray(number).astype(jnp.uint32) * jnp.uint32(0x9E3779B1) + jnp.uint32(7919 * place)
-        bits = jnp.arange(leaf.size, dtype=jnp.uint32) + begun
-        for _ in range(2):
-            bits = (bits ^ (bits >> 16)) * jnp.uint32(0x45D9F3B)
-        signs = jnp.where(((bits ^ (bits >> 16)) & 1) == 1, 1.0, -1.0)
-        return leaf * (1.0 + amount * signs.reshape(leaf.shape))
-
-    leaves, structure = jax.tree.flatten(a)
-    return jax.tree.unflatten(structure, [shake(leaf, place) for place, leaf in enumerate(leaves)])
+    vector, unravel = ravel_pytree(a)
+    # Integers well mixed; no key, whose programs would take longer to compile than all of this.
+    bits = jnp.arange(vector.size, dtype=jnp.uint32) + jnp.asarray(number).astype(jnp.uint32) * 0x9E3779B1
+    for _ in range(2):
+        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x45D9F3B)
+    signs = ((bits ^ (bits >> 16)) & 1).astype(vector.dtype) * 2.0 - 1.0
+    return unravel(vector * (1.0 + amount * signs))

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,30 +20,24 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import State, margin, rhs, watch
+from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.balance import with_bar
+from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
+from gradlab.laboratory.keeping import Store, check_kept, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
+from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
 from gradlab.observe.observables import Observable, Weights
+from gradlab.problem.precision import put
 
 #: Stops met at a moment inside a step.
 LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
 
 
-class Store(Protocol):
-    """What the laboratory asks of a run directory (``gradlab.store.run.Run``)."""
-
-    @property
-    def segments(self) -> int: ...
-    def append(self, recorded: xr.Dataset, state: dict[str, np.ndarray], seconds: float) -> Any: ...
-    def dataset(self) -> xr.Dataset: ...
-    def state(self) -> dict[str, np.ndarray] | None: ...
-
-
-_one = eqx.filter_jit(advance)
-_members = eqx.filter_jit(
+_one = Program(advance)
+_members = Program(
     eqx.filter_vmap(
         advance,
         in_axes=(
@@ -60,18 +54,28 @@ _members = eqx.filter_jit(
         ),
     )
 )
-_kick_one = eqx.filter_jit(lambda flow, number, y: flow.kick(number, y))
-_kick_members = eqx.filter_jit(
+_kick_one = Program(lambda flow, number, y: flow.kick(number, y))
+_kick_members = Program(
     eqx.filter_vmap(
         lambda flow, number, y: flow.kick(number, y), in_axes=(eqx.if_array(0), None, eqx.if_array(0))
     )
 )
 
 
-@eqx.filter_jit
-def _look(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
+def _looked(flow: Flow, stop: Stop, observables: Any, state: State) -> tuple[Any, dict[str, Any]]:
     """The stop code at a state, and the observables there."""
     return watch(flow, stop, (state.y, state.u), state.steps), observe(flow, observables, state)
+
+
+_look = Program(_looked)
+
+
+def _explained(flow: Flow, clock: Clock, state: State) -> State:
+    return explain(flow.flow if isinstance(flow, Kicked) else flow, clock, state)
+
+
+_explain_one = Program(_explained)
+_explain_members = Program(eqx.filter_vmap(_explained, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
 
 
 def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
@@ -83,8 +87,8 @@ def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, 
     return gap, rate, -log_rate
 
 
-_crossing_one = eqx.filter_jit(_crossing)
-_crossing_members = eqx.filter_jit(
+_crossing_one = Program(_crossing)
+_crossing_members = Program(
     eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
 )
 
@@ -113,6 +117,9 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
+    #: The clock value of the last record, and how many there are.
+    last: float = 0.0
+    records: int = 1
 
     def to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
@@ -149,21 +156,65 @@ class Drive:
             for rows, (flow, seen) in parts
         ]
 
+    def quickly(self, state: State) -> bool:
+        """Whether programs are compiled quickly from this state on; of iterations, from the start to the end."""
+        weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
+        examples = np.shape(self.flow.observed.data.inputs)[0 if self.members is None else 1]
+        evaluations = self.last if self.flow.discrete else float(np.max(np.asarray(state.evaluations)))
+        return quick(float(weights) * float(examples), evaluations)
+
+    @functools.cached_property
+    def blocked(self) -> bool:
+        """Whether many records are made in one call. (Kicks, ensembles and what the host looks at have one each.)"""
+        alone = self.members is None and self.stop.still is None and not self.solver.hosted
+        return alone and not isinstance(self.flow, Kicked) and blocked(self.records, self.flow.observed.size)
+
+    @functools.cached_property
+    def _constants(self) -> dict[Any, Constants]:
+        return {}
+
+    def constants(self, *parts: str, solver: Solver | None = None) -> Constants:
+        """Those parts of the run, taken apart once; a solver in place of its own."""
+        key = (parts, None if solver is None else getattr(solver, "name", None))
+        if key not in self._constants:
+            values = [
+                solver if part == "solver" and solver is not None else getattr(self, part) for part in parts
+            ]
+            self._constants[key] = Constants(*values)
+        return self._constants[key]
+
+    def calls(self, solver: Solver) -> Constants:
+        """What a compiled call of that solver takes."""
+        return self.constants("flow", "clock", "solver", "stop", "observables", solver=solver)
+
+    def explained(self, state: State) -> State:
+        """With the cause of a step size underflow for a status, where there was one."""
+        if not np.any(np.asarray(state.status) == stops.UNDERFLOW):
+            return state
+        why = _explain_one if self.members is None else _explain_members
+        return why(self.quickly(state), self.constants("flow", "clock"), state)
+
     def _to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
-        limit, solver, stop = float(ATTEMPTS), self.solver, self.stop
+        limit, solver = float(ATTEMPTS), self.solver
         while True:
             clock_start = time.perf_counter()
             if solver.hosted:
                 return self._on_host(state, end, tell)
             solver = solver.following(state.memory)
             state, seen = step(
-                self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit),
-                noise.amount, np.int64(noise.number),
-            )  # fmt: skip
+                self.quickly(state),
+                self.calls(solver),
+                state,
+                end,
+                np.float64(limit),
+                noise.amount,
+                np.int64(noise.number),
+            )
+            state = self.explained(state)
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -176,14 +227,15 @@ class Drive:
     def _on_host(self, state: State, end: Any, tell: Callable[[float], None]) -> tuple[State, dict[str, Any]]:
         """The same for a solver that steps on the host."""
         moved = self.solver.carry(self.flow, self.clock, self.stop, state, float(end), tell)
-        code, seen = _look(self.flow, self.stop, self.observables, moved)
+        constants = self.constants("flow", "stop", "observables")
+        code, seen = _look(self.quickly(state), constants, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
         return replace(moved, status=status), seen | self.solver.seen(moved)
 
     def across(self, state: State, end: Any, share: Share, noise: Noise) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
         begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
-        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
+        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(np.asarray(end)))
 
         def tell(tau: float) -> None:
             share.tell((tau - present) / (goal - present) if goal > present else 1.0)
@@ -197,72 +249,17 @@ class Drive:
 
     def _kicked(self, state: State, number: int, there: np.ndarray) -> State:
         """Kick those members (or the only one) that are there and still running."""
-        hit = jnp.asarray(there & (np.asarray(state.status) == stops.RUNNING))
+        hit = put(there & (np.asarray(state.status) == stops.RUNNING))
         if not np.any(hit):
             return state
         kick = _kick_one if self.members is None else _kick_members
-        kicked = kick(self.flow, jnp.asarray(number), state.y)
+        kicked = kick(self.quickly(state), self.constants("flow"), np.int64(number), state.y)
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(hit.reshape(hit.shape + (1,) * (new.ndim - hit.ndim)), new, old)
 
         y = jax.tree.map(choose, kicked, state.y)
         return eqx.tree_at(lambda s: (s.y, s.h), state, (y, choose(jnp.zeros_like(state.h), state.h)))
-
-
-def strong(tree: Any) -> Any:
-    """Arrays without JAX's weak types, which would compile the same program twice."""
-
-    def settle(leaf: Any) -> Any:
-        if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return leaf
-        return jnp.asarray(np.asarray(leaf))
-
-    return jax.tree.map(settle, tree)
-
-
-def _pack(states: Sequence[State]) -> dict[str, np.ndarray]:
-    packed = {}
-    for name, state in zip(("fine", "coarse"), states, strict=False):
-        for i, leaf in enumerate(jax.tree.leaves(replace(state, scratch=()))):
-            packed[f"{name}_{i:03d}"] = np.asarray(leaf)
-    return packed
-
-
-def _unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]:
-    states = []
-    for name, state in zip(("fine", "coarse"), like, strict=False):
-        leaves, structure = jax.tree.flatten(replace(state, scratch=()))
-        stored = [jnp.asarray(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
-        states.append(replace(jax.tree.unflatten(structure, stored), scratch=state.scratch))
-    return states
-
-
-def _check_kept(
-    drive: Drive,
-    kept: xr.Dataset,
-    packed: dict[str, np.ndarray] | None,
-    like: Sequence[State],
-    moments: np.ndarray,
-) -> None:
-    """What the store holds is the beginning of this run: records, observables and shapes are the same.
-
-    Raises
-    ------
-    ValueError
-        Where it is not. (Another problem of the same shapes is for the store's identity to notice.)
-    """
-    remedy = "give this run a store of its own, whose identity says what is different"
-    tau, status = kept["tau"].values, kept["status"].values
-    first = moments[: len(tau)].reshape(-1, *(1,) * (tau.ndim - 1))
-    if len(tau) > len(moments) or not np.array_equal(np.where(status == stops.RUNNING, tau, first), first):
-        raise ValueError(f"the store holds records at other clock values than those given: {remedy}")
-    missing = [item.name for item in drive.observables if item.name not in kept]
-    if missing:
-        raise ValueError(f"the store holds records without {', '.join(missing)}: {remedy}")
-    expected = {key: value.shape for key, value in _pack(like).items()}
-    if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
-        raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
 
 
 def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
@@ -295,23 +292,26 @@ def drive_all(
     length = segment_length(len(moments))
     if store is not None and store.segments:
         kept, packed = store.dataset(), store.state()
-        _check_kept(drive, kept, packed, states, moments)
+        check_kept(drive.observables, kept, packed, states, moments)
         parts, done = [kept], int(kept.sizes["record"])
         if packed is not None:
-            states = _unpack(packed, states)
+            states = unpack(packed, states)
     rows: list[dict[str, Any]] = []
     before = [_row(parts[0], i) for i in range(max(0, done - 2), done)] if parts else []
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        states, seen = _record(drive, states, index, moments, name, before)
-        rows.append(seen)
-        before = [*before, seen][-2:]
-        report_progress(name, index + 1.0, float(len(moments)))
-        if len(rows) == length or index + 1 == len(moments) or _ended(states[0], 1):
+        until = min(index + BLOCK, done + length, len(moments)) if drive.blocked else index + 1
+        make = _records if drive.blocked else _record
+        states, seen = make(drive, states, index, moments[:until], name, before, float(len(moments)))
+        rows += seen
+        before = [*before, *seen][-2:]
+        index += len(seen)
+        report_progress(name, float(index), float(len(moments)))
+        if len(rows) == length or index == len(moments) or _ended(states[0], 1):
             part = frame(rows, drive).assign(_finals(drive, states, rows[-1]))
             if store is not None:
-                store.append(part, _pack(states), time.perf_counter() - clocked)
+                store.append(part, pack(states), time.perf_counter() - clocked)
             parts.append(part)
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
@@ -337,28 +337,69 @@ def _record(
     moments: np.ndarray,
     name: str,
     before: Sequence[dict[str, Any]],
-) -> tuple[list[State], dict[str, Any]]:
-    """The states at a record, and what is seen there; before : the (at most) two records before it."""
+    total: float,
+) -> tuple[list[State], list[dict[str, Any]]]:
+    """The states at a record, and what is seen there; before : the (at most) two records before it, of ``total``."""
     end = np.full(np.shape(states[0].tau), moments[index])
-    middle, total = index + 1.0 / len(states), float(len(moments))
+    middle = index + 1.0 / len(states)
     share = Share(name, float(index), middle, total)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
-        return [fine], with_bar(row)
+        return [fine], [with_bar(row)]
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
-    running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
     share = Share(name, middle, index + 1.0, total)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
     moved = (made > 0) | (index == 0)
     noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
-    coarse, other = drive.second.across(running, fine.tau, share, noise)
-    known = drive.clock.known(0.0) is not None or drive.flow.discrete
+    coarse, other = drive.second.across(running(states[1]), fine.tau, share, noise)
+    known = drive.clock.follows or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
-    return [fine, coarse], with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    return [fine, coarse], [row]
+
+
+def _records(
+    drive: Drive,
+    states: list[State],
+    index: int,
+    moments: np.ndarray,
+    name: str,
+    before: Sequence[dict[str, Any]],
+    total: float,
+) -> tuple[list[State], list[dict[str, Any]]]:
+    """As :func:`_record`, from record ``index`` on to the last of the moments."""
+    ends, share = np.asarray(moments[index:], float), 1.0 / len(states)
+
+    def tell(done: int, part: float = 0.0) -> None:
+        report_progress(name, index + done * share + part * len(ends), total)
+
+    fine, rows = through(drive, states[0], ends, np.zeros(len(ends)), index, tell)
+    if len(states) == 1:
+        return [fine], [with_bar(row) for row in rows]
+    steps = np.array([int(states[0].steps), *(int(row["step"]) for row in rows)])
+    made = np.diff(steps)
+    moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
+    there = np.array([float(row["tau"]) for row in rows])
+    coarse, others = follow(
+        drive.second,
+        states[1],
+        there,
+        np.where(moved, rounding(made), 0.0),
+        index,
+        lambda done: tell(done, share),
+    )
+    known = drive.clock.follows or drive.flow.discrete
+    seen = list(before)
+    for row, other in zip(rows, others, strict=True):
+        errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
+        if row is rows[-1]:
+            errors = _timed(drive, [fine, coarse], states[0], row, errors)
+        seen.append(with_bar(row, other) | errors)
+    return [fine, coarse], seen[len(before) :]
 
 
 def _timed(
@@ -370,7 +411,8 @@ def _timed(
     if drive.flow.discrete or not np.any(now):
         return errors
     look = _crossing_one if drive.members is None else _crossing_members
-    (gap, rate, pace), (other, *_) = (look(drive.flow, drive.clock, drive.stop, state) for state in states)
+    constants = drive.constants("flow", "clock", "stop")
+    (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
     with np.errstate(all="ignore"):
         off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
         late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
@@ -383,8 +425,8 @@ def _flat(flow: Flow, y: Any) -> Any:
     return flow.observed.ravel(flow.decode(y))
 
 
-_flat_one = eqx.filter_jit(_flat)
-_flat_members = eqx.filter_jit(eqx.filter_vmap(_flat))
+_flat_one = Program(_flat)
+_flat_members = Program(eqx.filter_vmap(_flat))
 
 
 def _still(drive: Drive, before: State, after: State) -> State:
@@ -401,13 +443,14 @@ def _still(drive: Drive, before: State, after: State) -> State:
     still = squares(gap) <= float(drive.stop.still) ** 2 * squares(new)
     status = np.asarray(after.status)
     status = np.where(still & (status == stops.RUNNING), stops.STILL, status)
-    return eqx.tree_at(lambda s: s.status, after, jnp.asarray(status))
+    return replace(after, status=put(status))
 
 
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
     flatten = _flat_one if drive.members is None else _flat_members
-    vectors = [np.asarray(flatten(drive.flow, state.y)) for state in states]
+    quickly, constants = drive.quickly(states[0]), drive.constants("flow")
+    vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
     finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
     for name, (dims, values) in drive.solver.finals(states[0].memory).items():
         finals[name] = ((*lead, *dims), np.asarray(values))

@@ -24,7 +24,9 @@ from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
-from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
+from gradlab.laboratory.driving import Drive, drive_all, frame
+from gradlab.laboratory.keeping import Store, strong
+from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -33,8 +35,8 @@ from gradlab.problem.precision import float64, single
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
 
-_start = eqx.filter_jit(start)
-_start_members = eqx.filter_jit(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
+_start_one = Program(start)
+_start_members = Program(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
 
 
 def _prepare(
@@ -57,7 +59,8 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
-    state = _start(flow, picked, weights) if members is None else _start_members(flow, picked, weights)
+    begin = _start_one if members is None else _start_members
+    state = begin(True, Constants(flow, picked), weights)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
 
 
@@ -157,12 +160,13 @@ def run(
     if keep not in ("end", "all"):
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
     drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
+    moments = arguments.moments(records, flow.discrete)
+    drive = replace(drive, last=float(moments[-1]), records=len(moments))
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
         drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
-    moments = arguments.moments(records, flow.discrete)
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun

@@ -5,11 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, put
 
 
 class _Remark:
@@ -72,7 +71,7 @@ class Data(eqx.Module):
             raise ValueError("a test split has test_inputs and test_targets; only one of them was given")
         arrays: tuple[Any, ...] = (inputs, targets, test_inputs, test_targets)
         if not any(isinstance(array, jax.core.Tracer) for array in arrays):
-            arrays = tuple(None if array is None else jnp.asarray(array) for array in _checked(*arrays))
+            arrays = tuple(None if array is None else put(array) for array in _checked(*arrays))
         self.inputs, self.targets, self.test_inputs, self.test_targets = arrays
         self.remark = _Remark(provenance)
 

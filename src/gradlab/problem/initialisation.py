@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.problem.compiling import normals
 from gradlab.problem.dense import Dense
 from gradlab.problem.network import Network
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, put
 
 
 class Scheme(eqx.Module):
@@ -236,15 +237,16 @@ def _factors(matrix: Float[Array, "C d"], widths: tuple[int, ...]) -> tuple[Arra
 def _independent(key: Any, network: Network, name: str, deviation: Any) -> Any:
     """One key per array; arrays of fewer than two dims are biases and start at zero."""
     structs, structure = jax.tree.flatten(network.shapes())
-    keys = jax.random.split(_check_key(key, name), len(structs))
+    drawn = normals(_check_key(key, name), tuple(struct.shape for struct in structs))
+
+    def scaled(shape: tuple[int, ...], array: Any) -> Any:
+        scale = deviation(shape) if len(shape) > 1 else 0.0
+        if isinstance(array, jax.core.Tracer) or isinstance(scale, jax.core.Tracer):
+            return scale * array
+        return put(scale * np.asarray(array))
+
     return jax.tree.unflatten(
-        structure,
-        [
-            deviation(struct.shape) * jax.random.normal(own, struct.shape)
-            if len(struct.shape) > 1
-            else jnp.zeros(struct.shape)
-            for own, struct in zip(keys, structs, strict=True)
-        ],
+        structure, [scaled(struct.shape, array) for struct, array in zip(structs, drawn, strict=True)]
     )
 
 

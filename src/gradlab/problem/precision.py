@@ -31,7 +31,14 @@ def float64(function: Callable[P, R]) -> Callable[P, R]:
 @float64
 def number(value: Any) -> jax.Array:
     """A number, or an array of them, as an array: 0.1 is the double 0.1 whether or not x64 is enabled."""
-    return jnp.asarray(value)
+    return put(value)
+
+
+def put(value: Any, dtype: Any = None) -> jax.Array:
+    """The value as a JAX array. (``jnp.asarray`` would compile a program for every new shape of a NumPy array.)"""
+    if isinstance(value, jax.Array):
+        return jnp.asarray(value, dtype)
+    return jax.device_put(np.asarray(value, dtype))
 
 
 #: Significant bits beyond which a number is no whole number of pixels, no half and no year: its float is one by type.

@@ -17,7 +17,7 @@ from gradlab.problem.dataset import Data
 from gradlab.problem.ensembles import stack, unchecked, unstack
 from gradlab.problem.losses import Loss, margins
 from gradlab.problem.networks import Function, Network
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, put
 
 __all__ = ["HessianOperator", "Problem", "stack", "unstack"]
 
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 def _as_float64(weights: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), weights)
+    return jax.tree.map(lambda leaf: put(leaf, jnp.float64), weights)
 
 
 def _compiled(method: Callable[P, R]) -> Callable[P, R]:
@@ -403,7 +403,7 @@ def _with_signs_as_floats(loss: Loss, data: Data) -> Data:
         return data
 
     def floats(targets: Num[Array, " N"] | None) -> Float[Array, " N"] | None:
-        return None if targets is None else jnp.asarray(targets, jnp.float64)
+        return None if targets is None else put(targets, jnp.float64)
 
     signs = (floats(data.targets), floats(data.test_targets))
     return eqx.tree_at(lambda d: (d.targets, d.test_targets), data, signs, is_leaf=lambda leaf: leaf is None)
@@ -426,7 +426,7 @@ def _checked_decay(network: Network, decay: Any) -> Float[Array, "..."]:
             f"decay has {given.size} numbers and the network {count} layers: "
             f"give {count}, or one number for all"
         )
-    return jnp.asarray(given)
+    return put(given)
 
 
 def _check_shapes(network: Network, loss: Loss, data: Data) -> None:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import diffrax
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.multistep import Multistep
+from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class _Method:
         # The slope at the start is evaluated whatever the method, and shared with a first-same-as-last one.
         self.each = solver.each
         self.restart = 1 if self.each else 0
+        self.table = tableau(self.stepper)
 
     def begin(self, state: State, end: Any) -> tuple[Any, Any]:
         """(inner state, slope at the start)."""
@@ -57,11 +60,16 @@ class _Method:
                 memory = memory.forgotten(state.h == 0.0)
             inner = self.stepper.init(self.terms, state.tau, end, pair, self.args, memory)
             return inner, inner.slope
+        if self.table is not None:
+            flat, unravel = ravel_pytree(rhs(state.tau, pair, self.args))
+            return flat, unravel(flat)
         inner = self.stepper.init(self.terms, state.tau, end, pair, self.args)
         return inner, rhs(state.tau, pair, self.args)
 
     def step(self, tau: Any, after: Any, pair: Any, inner: Any) -> tuple[Any, Any, Any, Any]:
         """(pair, error, inner state, evaluations) of one attempt."""
+        if self.table is not None:
+            return *stepped(self.table, tau, after - tau, pair, inner, self.args), self.each
         new, error, _, inner_after, _ = self.stepper.step(
             self.terms, tau, after, pair, self.args, inner, made_jump=False
         )
@@ -150,4 +158,4 @@ def adaptive(
     final, inner, *_ = jax.lax.while_loop(go_on, attempt, carried)
     if method.stabilised:
         final = replace(final, memory=method.stepper.remembered(inner))
-    return explain(flow, clock, final)
+    return final

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
-from gradlab.dynamics.state import State, rhs
+from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.precision import number
 
@@ -146,7 +147,23 @@ class Auto(Solver):
         return replace(self, changed=changed)
 
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
-        return automatic(flow, clock, self, stop, state, end)
+        """Short calls of the method whose turn it is, until the other's has come."""
+        begun = state.steps + state.rejected
+
+        def go_on(carry: tuple[State, Any]) -> Bool[Array, ""]:
+            state, first = carry
+            on = (state.tau < end) & (state.status == stops.RUNNING)
+            # Once at least: a member of an ensemble has the stiff method where another wished for it.
+            turn = first | self.ready(state.memory)
+            return on & turn & (state.steps + state.rejected - begun < ATTEMPTS)
+
+        def call(carry: tuple[State, Any]) -> tuple[State, Any]:
+            before, _ = carry
+            after = automatic(flow, clock, self, stop, before, end)
+            same = jax.tree.map(lambda new, old: jax.lax.convert_element_type(new, old.dtype), after, before)
+            return same, jnp.asarray(False)
+
+        return jax.lax.while_loop(go_on, call, (state, jnp.asarray(True)))[0]
 
     def seen(self, state: State) -> dict[str, Array]:
         return {"stiff": jnp.asarray(self.changed), "stiffness": state.memory.stiffness}
@@ -181,11 +198,14 @@ class Auto(Solver):
 
     def coarser(self) -> Auto:
         """Ten times the tolerance that each of the same two methods works to."""
-        return replace(self, slack=10.0 * self.slack, least=number(0.0), changed=False)
+        return replace(self, slack=number(10.0 * np.asarray(self.slack)), least=number(0.0), changed=False)
 
     def compared(self) -> Auto:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""
         return replace(self, least=number(2.0))
+
+    def ready(self, memory: Journal) -> Bool[Array, ""]:
+        return memory.wish == self.changed
 
     def memory(self, pair: Any) -> Journal:
         none = jnp.zeros(CHANGES)

@@ -77,18 +77,18 @@ class Attempt(eqx.Module):
     factorisations: Int[Array, ""]
 
 
-def start(rhs: RightHandSide, tau: Any, y: Float[Array, " P"], h: Any) -> Memory:
-    """Memory for a first step of size h, at order one; one evaluation."""
+def start(y: Float[Array, " P"], h: Any, slope: Float[Array, " P"]) -> Memory:
+    """Memory for a first step of size h, at order one; ``slope`` : dy/dτ."""
     h = jnp.asarray(h, dtype=y.dtype)
-    differences = jnp.zeros((ROWS, y.size), dtype=y.dtype).at[0].set(y).at[1].set(h * rhs(tau, y))
+    differences = jnp.zeros((ROWS, y.size), dtype=y.dtype).at[0].set(y).at[1].set(h * slope)
     one, none = jnp.ones((), dtype=jnp.int64), jnp.zeros((), dtype=jnp.int64)
     return Memory(differences, one, none, h)
 
 
 def first_step(
     rhs: RightHandSide, tau: Any, y: Float[Array, " P"], end: Any, tolerance: Any, ratio: Ratio
-) -> Float[Array, ""]:
-    """A step whose local error at order one is about half the tolerance; two evaluations.
+) -> tuple[Float[Array, ""], Float[Array, " P"]]:
+    """A step whose local error at order one is about half the tolerance, and dy/dτ; two evaluations.
 
     h = (½ / r(ÿ))^½ with ÿ differenced over the time in which y changes by a hundredth, at most a hundred
     times that time (Hairer, Nørsett & Wanner, *Solving ODEs I*, sec. II.4).
@@ -101,7 +101,7 @@ def first_step(
     h = jnp.sqrt(0.5 / jnp.where(curvature > 0.0, curvature, jnp.inf))
     h = jnp.where(curvature > 0.0, jnp.minimum(h, 100.0 * probe), 100.0 * probe)
     # A probe that left the domain of the field: begin far below it.
-    return jnp.minimum(jnp.where(jnp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span)
+    return jnp.minimum(jnp.where(jnp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span), slope
 
 
 def refit(
@@ -113,9 +113,9 @@ def refit(
     tolerance: Any,
     ratio: Ratio,
 ) -> Memory:
-    """Memory after y was changed from outside: order one again, no step longer than before; three evaluations."""
-    h = jnp.minimum(memory.step, first_step(rhs, tau, y, end, tolerance, ratio))
-    return start(rhs, tau, y, h)
+    """Memory after y was changed from outside: order one again, no step longer than before; two evaluations."""
+    h, slope = first_step(rhs, tau, y, end, tolerance, ratio)
+    return start(y, jnp.minimum(memory.step, h), slope)
 
 
 def _landing(step: Any, remaining: Any, longest: Any) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
-from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 
 if TYPE_CHECKING:
@@ -152,16 +152,18 @@ def implicit(
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
     def restart() -> bdf.Memory:
-        h = bdf.first_step(unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio)
-        return bdf.start(unknowns.slope, state.tau, unknowns.vector, h)
+        h, slope = bdf.first_step(
+            unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio
+        )
+        return bdf.start(unknowns.vector, h, slope)
 
     def go_along() -> bdf.Memory:
         differences = state.memory.differences.at[0].set(unknowns.vector)
         return eqx.tree_at(lambda m: m.differences, state.memory, differences)
 
     memory = jax.lax.cond(anew, restart, go_along)
-    begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 3, 0))
+    begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 2, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     carried = (begun, unknowns.vector, jnp.zeros((), int), event)
     final, *_ = jax.lax.while_loop(go_on, attempt, carried)
-    return explain(flow, clock, final)
+    return final

@@ -9,6 +9,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics.clocks import Clock
@@ -153,7 +154,8 @@ class Adaptive(Solver):
     def coarser(self) -> Adaptive:
         """Ten times the tolerance; between near records one step, or two of different lengths (``UNEVEN``)."""
         least = 1.0 / UNEVEN.get(self.name, 1.0)
-        return Adaptive(self.name, 10.0 * self.tolerance, 10.0 * self.absolute, least)
+        ten = 10.0 * np.asarray(self.tolerance), 10.0 * np.asarray(self.absolute)
+        return Adaptive(self.name, number(ten[0]), number(ten[1]), least)
 
     def compared(self) -> Adaptive:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""

@@ -54,14 +54,19 @@ class CorrectionPairs(eqx.Module):
         """With one more pair. The older, of a Jacobian that was, say only what newer ones do not."""
         images = jnp.concatenate([image[None], self.images[:-1]])
         origins = jnp.concatenate([origin[None], self.origins[:-1]])
-        for i in range(PAIRS):
-            along = images[:i] @ images[i]
-            rest, source = images[i] - along @ images[:i], origins[i] - along @ origins[:i]
+
+        def beside(i: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+            images, origins = rows
+            image = images[i]
+            along = jnp.where(jnp.arange(PAIRS) < i, images @ image, 0.0)
+            rest, source = image - along @ images, origins[i] - along @ origins
             size = jnp.linalg.norm(rest)
-            new = jnp.isfinite(size) & (size > NOVEL * jnp.linalg.norm(images[i]))
+            new = jnp.isfinite(size) & (size > NOVEL * jnp.linalg.norm(image))
             share = jnp.where(new, 1.0 / jnp.where(new, size, 1.0), 0.0)
             images = images.at[i].set(jnp.where(new, share * rest, 0.0))
-            origins = origins.at[i].set(jnp.where(new, share * source, 0.0))
+            return images, origins.at[i].set(jnp.where(new, share * source, 0.0))
+
+        images, origins = jax.lax.fori_loop(0, PAIRS, beside, (images, origins))
         images, origins = (
             jnp.where(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
         )

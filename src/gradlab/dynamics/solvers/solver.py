@@ -55,6 +55,10 @@ class Solver(eqx.Module):
         """The solver of the next call, by what the last one kept (on the host)."""
         return self
 
+    def ready(self, memory: Any) -> Any:
+        """Whether, by what the last call kept, the next is this solver's as it is (``following`` is itself); pure."""
+        return True
+
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
         """Towards clock value ``end``, in at most ATTEMPTS steps (``limit`` iterations); pure, to be compiled."""
         raise NotImplementedError(f"{type(self).__name__} has no compiled step")

@@ -65,16 +65,23 @@ def refresh(
     """
     count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
 
-    def product(vector: Any) -> Any:
-        return jax.jvp(field, (y,), (vector,))[1]
-
-    def pair(i: Any, carry: Any) -> Any:
-        vector, _ = carry
-        image = product(vector)
+    def product(i: Any, carry: Any) -> Any:
+        # One product a pass, the first or the second of a pair: one copy of the field's derivative is compiled.
+        vector, radius, asked, before = carry
+        image = jax.jvp(field, (y,), (asked,))[1]
         beside = _unit(_orthogonal(image, vector))
         if seed is not None:
             beside = tree.add(beside, tree.scale(jnp.where(i == 0, 1.0, 0.0), _unit(seed)))
-        other = product(_unit(_orthogonal(beside, vector)))
+        longest, size = paired(vector, before, image)
+        second = i % 2 == 1
+        return (
+            tree.where(second, longest, vector),
+            jnp.where(second, size, radius),
+            tree.where(second, longest, _unit(_orthogonal(beside, vector))),
+            image,
+        )
+
+    def paired(vector: Any, image: Any, other: Any) -> Any:
         # The leading eigenvector of the Gram matrix of the two images.
         a, b, c = tree.inner(image, image), tree.inner(image, other), tree.inner(other, other)
         angle = 0.5 * jnp.arctan2(2.0 * b, a - c)
@@ -86,8 +93,9 @@ def refresh(
     # A branch, and not just a loop of no passes: what does not change in the loop, the orbit's own forward pass, is
     # moved out before it by the compiler, and would be paid for at every step.
     known = (spectrum.vector, spectrum.radius)
+    begun = (*known, spectrum.vector, spectrum.vector)
     vector, radius = jax.lax.cond(
-        count > 0, lambda: jax.lax.fori_loop(0, count // 2, pair, known), lambda: known
+        count > 0, lambda: jax.lax.fori_loop(0, count, product, begun)[:2], lambda: known
     )
     radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
     age = jnp.where(count > 0, 0, spectrum.age) + 1

@@ -1,0 +1,219 @@
+"""What the first answer to a new small problem costs: gradlab with its error bars, SciPy, diffrax, in CPU seconds.
+
+Each solver meets each problem in a process of its own, imports and a first addition made, and no compilation cache. The
+peers are given the compiled gradient of gradlab's problem; what their compilation costs is paid once and their
+tolerance is the loosest of decades at which they are as accurate as gradlab was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
+COUNT = {"quick": 3, "full": 20}
+T, TOLERANCE, DECADES = 30.0, 1e-9, tuple(10.0**-k for k in range(5, 13))
+ACTIVATIONS = ("tanh", "identity", "softplus")
+LOSSES = ("square", "logistic", "exponential")
+WHO = ("gradlab", "scipy", "diffrax")
+
+
+def make(number: int, seed: int = 1) -> tuple[Any, Any, str]:
+    """(problem, start, in words) number so and so: d-h-1, 20 to 60 weights, 10 to 20 examples, drawn by NumPy."""
+    import numpy as np
+
+    import gradlab as gl
+
+    rng = np.random.default_rng([seed, number])
+    d, h, n = (int(rng.integers(*bounds)) for bounds in ((3, 7), (5, 10), (10, 21)))
+    activation, loss = ACTIVATIONS[number % 3], LOSSES[number // 3 % 3]
+    inputs = rng.standard_normal((n, d))
+    signs = np.sign(inputs @ rng.standard_normal(d))
+    targets = rng.standard_normal((n, 1)) if loss == "square" else signs
+    losses = {"square": gl.Square("mean", half=True), "logistic": gl.Logistic("mean"), "exponential": gl.Exponential("mean")}
+    problem = gl.Problem(gl.Dense((d, h, 1), activation), losses[loss], gl.Data(inputs, targets))
+    start = (rng.standard_normal((h, d)) * 0.5, rng.standard_normal((1, h)) * 0.5)
+    return problem, start, f"{activation} {d}-{h}-1, {loss}, {n} examples"
+
+
+def _clocked(work: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.process_time()
+    result = work()
+    return time.process_time() - begun, result
+
+
+def _gradlab(number: int) -> dict[str, Any]:
+    import gradlab as gl
+
+    def solve() -> Any:
+        problem, start, _ = make(number)
+        flow = gl.GradientFlow(problem)
+        return gl.run(flow, start, [T], solver=gl.solvers.Auto(TOLERANCE), observables=["loss"])
+
+    first, seen = _clocked(solve)
+    warm = min(_clocked(solve)[0] for _ in range(5))
+    used = json.loads(seen.attrs["provenance"])["solver_used"]
+    bar = float(abs(seen["final_weights_error"].values).max())
+    found = {"used": used, "bar": bar, "evaluations": int(seen["evaluations"].values[-1])}
+    return {"first": first, "warm": warm, "weights": seen["final_weights"].values.tolist(), **found}
+
+
+def _peer(compiling: float, solves: list[tuple[str, float, float, Any]]) -> dict[str, Any]:
+    """compiling : CPU seconds; solves : (method, tolerance, CPU seconds, weights)."""
+    rows = [
+        {"method": method, "tolerance": tolerance, "warm": took, "first": compiling + took, "weights": list(map(float, weights))}
+        for method, tolerance, took, weights in solves
+    ]
+    return {"solves": rows}
+
+
+def _scipy(number: int) -> dict[str, Any]:
+    import jax
+    import numpy as np
+    from scipy.integrate import solve_ivp
+
+    jax.config.update("jax_enable_x64", True)
+    problem, start, _ = make(number)
+    flat = np.concatenate([np.ravel(leaf) for leaf in start])
+
+    def build() -> tuple[Any, Any]:
+        field = jax.jit(lambda v: -problem.ravel(problem.gradient(problem.unravel(v))))
+        field(flat).block_until_ready()
+        return field, None
+
+    compiling, (field, _) = _clocked(build)
+
+    def solve(method: str, tolerance: float, **options: Any) -> Any:
+        def right(t: float, v: Any) -> Any:
+            return np.asarray(field(v))
+
+        return solve_ivp(right, (0.0, T), flat, method=method, rtol=tolerance, atol=1e-3 * tolerance, **options).y[:, -1]
+
+    made = [("DOP853", tolerance, *_clocked(lambda t=tolerance: solve("DOP853", t))) for tolerance in DECADES]
+    found = _peer(compiling, made)
+
+    def build_jacobian() -> Any:
+        jacobian = jax.jit(jax.jacfwd(field))
+        jacobian(flat).block_until_ready()
+        return jacobian
+
+    more, jacobian = _clocked(build_jacobian)
+    options = {"jac": lambda t, v: np.asarray(jacobian(v))}
+    stiff = [("BDF", tolerance, *_clocked(lambda t=tolerance: solve("BDF", t, **options))) for tolerance in DECADES]
+    found["solves"] += _peer(compiling + more, stiff)["solves"]
+    tight = solve("DOP853", 3e-14) if min(row[2] for row in made) < min(row[2] for row in stiff) * 20 else solve("BDF", 3e-14, **options)
+    return found | {"truth": tight.tolist()}
+
+
+def _diffrax(number: int) -> dict[str, Any]:
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    jax.config.update("jax_enable_x64", True)
+    problem, start, _ = make(number)
+    term = diffrax.ODETerm(lambda t, y, args: jax.tree.map(jnp.negative, problem.gradient(y)))
+
+    @jax.jit
+    def solve(y: Any, tolerance: Any) -> Any:
+        control = diffrax.PIDController(rtol=tolerance, atol=1e-3 * tolerance)
+        options = {"stepsize_controller": control, "max_steps": 100_000, "adjoint": diffrax.ForwardMode(), "throw": False}
+        return diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, T, None, y, **options).ys
+
+    def end(tolerance: float) -> Any:
+        last = jax.block_until_ready(solve(start, tolerance))
+        return np.concatenate([np.ravel(leaf[-1]) for leaf in last])
+
+    first, _ = _clocked(lambda: end(DECADES[0]))
+    rows = [(tolerance, *_clocked(lambda t=tolerance: end(t))) for tolerance in DECADES]
+    return _peer(first - rows[0][1], [("Dopri8", *row) for row in rows])
+
+
+def _alone(number: int, who: str) -> dict[str, Any]:
+    """One solver on one problem in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
+    command = [sys.executable, "-m", "benchmarks.first", str(number), who]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def rows(count: int, tell: Callable[[str], None] = lambda what: None) -> list[dict[str, Any]]:
+    """A row a problem: CPU seconds of the first answer and of a warm one, and the errors."""
+    import numpy as np
+
+    made = []
+    for number in range(count):
+        found = {}
+        for who in WHO:
+            tell(f"first answer {number}: {who}")
+            found[who] = _alone(number, who)
+        truth = np.array(found["scipy"]["truth"])
+
+        def error(row: dict[str, Any], truth: Any = truth) -> float:
+            return float(np.linalg.norm(np.array(row["weights"]) - truth) / np.linalg.norm(truth))
+
+        ours = error(found["gradlab"])
+        row = {"problem": make(number)[2], "used": found["gradlab"]["used"], "error": ours}
+        row |= {"gradlab": found["gradlab"]["first"], "gradlab warm": found["gradlab"]["warm"]}
+        for who in ("scipy", "diffrax"):
+            good = [one for one in found[who]["solves"] if error(one) <= max(ours, 1e-12)]
+            best = min(good or found[who]["solves"][-1:], key=lambda one: one["first"])
+            row |= {who: best["first"], f"{who} warm": best["warm"], f"{who} method": best["method"]}
+        made.append(row)
+    return made
+
+
+def table(made: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Head and body; the last row is the geometric mean of the ratios."""
+    import numpy as np
+
+    head = ("problem", "error", "gradlab, s", "SciPy, s", "diffrax, s", "to SciPy", "to diffrax", "warm, ms", "warm to diffrax")
+    body, ratios = [], []
+    for row in made:
+        ratio = [row["gradlab"] / row["scipy"], row["gradlab"] / row["diffrax"], row["gradlab warm"] / row["diffrax warm"]]
+        ratios.append(ratio)
+        warm = f"{1e3 * row['gradlab warm']:.1f}"
+        times = [f"{row[who]:.2f}" for who in ("gradlab", "scipy", "diffrax")]
+        body.append(
+            [f"{row['problem']} ({row['used'].split(';')[-1].split(' (')[0].strip()}; {row['scipy method']})", f"{row['error']:.0e}",
+             *times, f"{ratio[0]:.2f}", f"{ratio[1]:.2f}", warm, f"{ratio[2]:.1f}"]
+        )  # fmt: skip
+    means = np.exp(np.mean(np.log(ratios), axis=0)) if ratios else np.ones(3)
+    body.append(["geometric mean", "", "", "", "", *(f"{mean:.2f}" for mean in means[:2]), "", f"{means[2]:.1f}"])
+    return head, body
+
+
+def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str:
+    """The page for the docs."""
+    says = f"""# The first answer
+
+CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, each solver in a process of its own
+without a compilation cache (`python -m benchmarks --part first --budget full --docs docs/benchmarks`). gradlab:
+`run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve by DOP853, or by BDF
+with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve by Dopri8; both at the
+loosest tolerance at which they are as accurate. *Warm*: the same call again in the same process.
+
+"""
+    return says + markdown(*table(made))
+
+
+if __name__ == "__main__":
+    import jax
+
+    import gradlab
+
+    # Imports that wait for a first use, and the start of the backend, are nobody's.
+    gradlab.run, gradlab.solvers.Auto  # noqa: B018
+    import diffrax  # noqa: F401
+    import scipy.integrate  # noqa: F401
+    import xarray  # noqa: F401
+
+    jax.block_until_ready(jax.numpy.zeros(3) + 1)
+    print(json.dumps({"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[2]](int(sys.argv[1]))))

@@ -1,0 +1,69 @@
+"""Steps of an embedded explicit pair, its stages in a loop over the tableau: one copy of the field is compiled."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from gradlab.dynamics.state import rhs
+
+
+class Tableau(NamedTuple):
+    """A Butcher tableau as matrices: y_i = y + h Σ_j a_ij k_j at τ + c_i h, the last row giving the step's end.
+
+    error : the weights of the error estimate. fsal : whether the last stage is the next step's first.
+    """
+
+    a: Float[np.ndarray, "stages stages"]
+    c: Float[np.ndarray, " stages"]
+    error: Float[np.ndarray, " stages"]
+    fsal: bool
+
+
+def tableau(stepper: Any) -> Tableau | None:
+    """The tableau of an explicit method of diffrax, with a last row for the end of the step; None of other methods."""
+    if not isinstance(stepper, diffrax.AbstractERK):
+        return None
+    given: Any = stepper.tableau
+    stages, fsal = given.num_stages, bool(given.fsal)
+    size = stages if fsal else stages + 1
+    a, c, error = np.zeros((size, size)), np.zeros(size), np.zeros(size)
+    for i, row in enumerate(given.a_lower, start=1):
+        a[i, :i] = row
+    a[size - 1, :stages] = given.b_sol
+    c[1:stages], error[:stages] = given.c, given.b_error
+    c[size - 1] = 1.0
+    return Tableau(a, c, error, fsal)
+
+
+def stepped(
+    table: Tableau, tau: Any, h: Any, pair: Any, slope: Float[Array, " P"], args: Any
+) -> tuple[Any, Any, Float[Array, " P"]]:
+    """(pair at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the pair, flat.
+
+    Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more.
+    """
+    vector, unravel = ravel_pytree(pair)
+    a, c = jnp.asarray(table.a), jnp.asarray(table.c)
+    stages = len(table.c)
+
+    def stage(i: Any, carry: Any) -> Any:
+        slopes, _ = carry
+        # Stages that are not made yet have weight 0 and are 0.
+        point = vector + h * (a[i] @ slopes)
+        return slopes.at[i].set(flat_slope(tau + c[i] * h, unravel(point), args)), point
+
+    begun = jnp.zeros((stages, vector.size)).at[0].set(slope)
+    slopes, after = jax.lax.fori_loop(1, stages, stage, (begun, vector))
+    return unravel(after), unravel(h * (jnp.asarray(table.error) @ slopes)), slopes[-1]
+
+
+def flat_slope(tau: Any, pair: Any, args: Any) -> Float[Array, " P"]:
+    """The field at a pair, as one vector."""
+    return ravel_pytree(rhs(tau, pair, args))[0]

@@ -1,0 +1,125 @@
+"""Many records in one compiled call: what the host does at a record is paid once a block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradlab.dynamics import stops
+from gradlab.dynamics.integrate import ATTEMPTS, advance
+from gradlab.dynamics.state import State
+from gradlab.laboratory.programs import Constants, Program
+from gradlab.problem.precision import put
+
+#: Records of a block, and the fewest of a run that is cut into blocks. A run of fewer is one call a record, whose
+#: program is smaller.
+BLOCK, FEWEST = 64, 256
+#: The most numbers that a block may hold a variable.
+NUMBERS = 4_000_000
+
+
+def blocked(records: int, size: int) -> bool:
+    """Whether a run of so many records, and weights, is cut into blocks."""
+    return records >= FEWEST and size * BLOCK <= NUMBERS
+
+
+def _block(
+    flow: Any,
+    clock: Any,
+    solver: Any,
+    stop: Any,
+    observables: Any,
+    state: State,
+    ends: Any,
+    count: Any,
+    limit: Any,
+    noises: Any,
+    number: Any,
+) -> tuple[State, dict[str, Any], Any]:
+    """As ``advance``, to the first ``count`` of the ends one after the other; with how many were reached.
+
+    It ends before the last where the status is no longer RUNNING (that record counts), where the next call is another
+    method's, and after ATTEMPTS steps. Where it ends makes no difference to what follows.
+    """
+
+    def record(i: Any, state: State) -> tuple[State, dict[str, Any]]:
+        state, seen = advance(
+            flow, clock, solver, stop, observables, state, ends[i], limit, noises[i], number + i
+        )
+        return state, seen | {"status": state.status}
+
+    def go_on(carry: Any) -> Any:
+        return (carry[0] < count) & carry[3]
+
+    def one(carry: Any) -> Any:
+        i, state, kept, _ = carry
+        state, seen = record(i, state)
+        arrived = (state.tau >= ends[i]) | (state.status != stops.RUNNING)
+        kept = jax.tree.map(lambda rows, row: rows.at[i].set(row), kept, seen)
+        few = state.steps + state.rejected - begun < ATTEMPTS
+        on = arrived & (state.status == stops.RUNNING) & few & solver.ready(state.memory)
+        return i + arrived, state, kept, on
+
+    begun = state.steps + state.rejected
+    shapes = jax.eval_shape(record, jnp.zeros((), int), state)[1]
+    kept = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), shapes)
+    done, state, kept, _ = jax.lax.while_loop(
+        go_on, one, (jnp.zeros((), int), state, kept, jnp.asarray(True))
+    )
+    return state, kept, done
+
+
+_run = Program(_block)
+
+
+def through(
+    drive: Any, state: State, ends: np.ndarray, noises: np.ndarray, number: int, tell: Any
+) -> tuple[State, list[dict[str, Any]]]:
+    """The state at the last of at most BLOCK ends, or where the run stopped, and what was seen at each on the way.
+
+    noises : of each record (``advance``); number : of the first. tell : hears how many records are done.
+    """
+    rows: list[dict[str, Any]] = []
+    while len(rows) < len(ends):
+        at = len(rows)
+        left = BLOCK - (len(ends) - at)
+        constants: Constants = drive.calls(drive.solver.following(state.memory))
+        state, kept, done = _run(
+            drive.quickly(state),
+            constants,
+            state,
+            np.pad(ends[at:], (0, left), mode="edge"),
+            np.int64(len(ends) - at),
+            np.float64(ATTEMPTS / (BLOCK if drive.flow.discrete else 1)),
+            np.pad(noises[at:], (0, left)),
+            np.int64(number + at),
+        )
+        made = {name: np.asarray(values) for name, values in kept.items()}
+        rows += [{name: values[i] for name, values in made.items()} for i in range(int(done))]
+        tell(len(rows))
+        if np.asarray(state.status) != stops.RUNNING:
+            state = drive.explained(state)
+            rows[-1]["status"] = np.asarray(state.status)
+            break
+    return state, rows
+
+
+def running(state: State) -> State:
+    """The state as one that goes on."""
+    return replace(state, status=put(np.zeros_like(np.asarray(state.status))))
+
+
+def follow(
+    drive: Any, state: State, ends: np.ndarray, noises: np.ndarray, number: int, tell: Any
+) -> tuple[State, list[dict[str, Any]]]:
+    """As :func:`through`, by a second solve, which tries the next record where it ended at one."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < len(ends):
+        at = len(rows)
+        state, more = through(drive, running(state), ends[at:], noises[at:], number + at, tell)
+        rows += more
+    return state, rows

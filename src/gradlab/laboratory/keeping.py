@@ -1,0 +1,82 @@
+"""States and records as a run directory keeps them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import numpy as np
+import xarray as xr
+
+from gradlab.dynamics import stops
+from gradlab.dynamics.state import State
+from gradlab.observe.observables import Observable
+from gradlab.problem.precision import put
+
+
+class Store(Protocol):
+    """What the laboratory asks of a run directory (``gradlab.store.run.Run``)."""
+
+    @property
+    def segments(self) -> int: ...
+    def append(self, recorded: xr.Dataset, state: dict[str, np.ndarray], seconds: float) -> Any: ...
+    def dataset(self) -> xr.Dataset: ...
+    def state(self) -> dict[str, np.ndarray] | None: ...
+
+
+def strong(tree: Any) -> Any:
+    """Arrays without JAX's weak types, which would compile the same program twice."""
+
+    def settle(leaf: Any) -> Any:
+        if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        return put(np.asarray(leaf))
+
+    return jax.tree.map(settle, tree)
+
+
+def pack(states: Sequence[State]) -> dict[str, np.ndarray]:
+    packed = {}
+    for name, state in zip(("fine", "coarse"), states, strict=False):
+        for i, leaf in enumerate(jax.tree.leaves(replace(state, scratch=()))):
+            packed[f"{name}_{i:03d}"] = np.asarray(leaf)
+    return packed
+
+
+def unpack(packed: dict[str, np.ndarray], like: Sequence[State]) -> list[State]:
+    states = []
+    for name, state in zip(("fine", "coarse"), like, strict=False):
+        leaves, structure = jax.tree.flatten(replace(state, scratch=()))
+        stored = [put(packed[f"{name}_{i:03d}"]) for i in range(len(leaves))]
+        states.append(replace(jax.tree.unflatten(structure, stored), scratch=state.scratch))
+    return states
+
+
+def check_kept(
+    observables: Sequence[Observable],
+    kept: xr.Dataset,
+    packed: dict[str, np.ndarray] | None,
+    like: Sequence[State],
+    moments: np.ndarray,
+) -> None:
+    """What the store holds is the beginning of this run: records, observables and shapes are the same.
+
+    Raises
+    ------
+    ValueError
+        Where it is not. (Another problem of the same shapes is for the store's identity to notice.)
+    """
+    remedy = "give this run a store of its own, whose identity says what is different"
+    tau, status = kept["tau"].values, kept["status"].values
+    first = moments[: len(tau)].reshape(-1, *(1,) * (tau.ndim - 1))
+    if len(tau) > len(moments) or not np.array_equal(np.where(status == stops.RUNNING, tau, first), first):
+        raise ValueError(f"the store holds records at other clock values than those given: {remedy}")
+    missing = [item.name for item in observables if item.name not in kept]
+    if missing:
+        raise ValueError(f"the store holds records without {', '.join(missing)}: {remedy}")
+    expected = {key: value.shape for key, value in pack(like).items()}
+    if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
+        raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
