@@ -26,6 +26,7 @@ from gradlab.dynamics.solvers.fixed import fixed
 from gradlab.dynamics.solvers.implicit import implicit
 from gradlab.dynamics.solvers.iteration import iterate
 from gradlab.dynamics.solvers.methods import STABILISED, Adaptive, Descent, Fixed, Solver
+from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.state import ATTEMPTS, State, log_time, start
 from gradlab.dynamics.stops import Stop
 
@@ -57,6 +58,8 @@ def advance(
     rounding may have done on the way, for the second of two solves; with 0 nothing is changed.
     """
     moving = _unkicked(flow)
+    if isinstance(solver, Softening):
+        moving = solver.of(moving)
     if isinstance(solver, Auto):
         state = automatic(moving, clock, solver, stop, state, end)
     elif isinstance(solver, Adaptive) and solver.name == "bdf":
@@ -130,7 +133,7 @@ def choose(flow: Flow, clock: Clock, solver: Solver | str) -> Solver:
 
 def named(name: str) -> Solver:
     """A solver by its name: ``descent``, ``exact``, ``filippov``, or one of ``Adaptive``'s."""
-    others = {"descent": Descent, "exact": Exact, "filippov": Filippov}
+    others = {"descent": Descent, "exact": Exact, "filippov": Filippov, "softening": Softening}
     return others[name]() if name in others else Adaptive(name)
 
 

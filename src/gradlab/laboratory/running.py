@@ -23,6 +23,7 @@ from gradlab.dynamics.integrate import State, choose, start
 from gradlab.dynamics.solvers.auto import CHANGES, DENSE, LIMITS, Auto
 from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
+from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.stops import RESULTS, Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
@@ -79,6 +80,8 @@ def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool
         return flow, Filippov()
     if not isinstance(picked, Auto) or type(flow) is not GradientFlow:
         return flow, picked
+    if not flow.problem.loss.smooth and flow.problem.size < DENSE:
+        return flow, Softening()
     # Exact steps meet stops at records only.
     watched = (stop.loss, stop.log_loss, stop.gradient_norm, stop.log_t, stop.steps)
     if quadratic(flow.problem) is None and (reason := overflow(flow.problem)) is not None:
@@ -117,6 +120,8 @@ def _prepare(
     picked = choose(flow, clock, solver)
     if automatic:
         flow, picked = _suited(flow, clock, stop, picked, members is not None)
+    if isinstance(picked, Softening):
+        picked = picked.resolve(flow)
     if isinstance(picked, Filippov):
         picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):
@@ -271,6 +276,8 @@ def describe(solver: Solver) -> str:
         )
     if isinstance(solver, Auto):
         return f"Auto {solver.explicit or 'explicit'} or {solver.stiff or '-'}, tolerance {float(solver.tolerance):g}"
+    if isinstance(solver, Softening):
+        return f"Softening of kinks, epsilon {float(solver.epsilon):.3g}, by bdf, tolerance {float(solver.tolerance):g}"
     if isinstance(solver, Adaptive):
         return f"Adaptive {solver.name}, tolerance {float(solver.tolerance):g}"
     return type(solver).__name__

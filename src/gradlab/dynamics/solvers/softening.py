@@ -1,0 +1,68 @@
+"""The flow of a loss with kinks: BDF along the loss softened there, |z| as √(z² + ε²), again with ten times the ε."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float
+
+from gradlab.dynamics.flow import Flow, GradientFlow
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.problem.kinked import softened
+from gradlab.problem.precision import number
+
+
+class Softening(Adaptive):
+    """This follows the gradient flow of a loss with kinks to where it arrives, and along the kinks as it slides.
+
+    BDF steps along the loss softened on a scale ε; as ε → 0 that is Filippov's flow, which for a convex loss of a
+    linear network is −(the element of least norm of the subdifferential). An orbit is about ε off, ε^(2/3) behind a
+    kink that lets it go; the error bar compares with ten times the ε and the tolerance. Observables are those of the
+    loss itself.
+
+    Parameters
+    ----------
+    tolerance, absolute : as for ``Adaptive``.
+    epsilon : of the kinks, relative to the largest target (to 1 for margins).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> data = gl.Data(np.ones((3, 1)), np.array([[0.0], [1.0], [5.0]]))
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.losses.Lp(1), data)
+    >>> run = gl.run(gl.GradientFlow(problem), (np.array([[4.0]]),), [2.0, 10.0], solver=gl.solvers.Softening())
+    >>> run.loss.values.round(6).tolist()  # w = 4 − t, which rests at the median from t = 3 on
+    [8.0, 6.0, 5.0]
+    """
+
+    name: str = eqx.field(static=True, default="bdf")
+    epsilon: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-8)
+
+    def coarser(self) -> Softening:
+        """Ten times the ε and the tolerance."""
+        wider = replace(self, epsilon=10.0 * self.epsilon)
+        return replace(wider, tolerance=10.0 * self.tolerance, absolute=10.0 * self.absolute, least=1.0)
+
+    def compared(self) -> Softening:
+        """Two steps or more between records."""
+        return replace(self, least=2.0)
+
+    def resolve(self, flow: Flow) -> Softening:
+        """With ε in units of the loss; ValueError for a flow that is not a gradient flow."""
+        if type(flow) is not GradientFlow:
+            raise ValueError(
+                f"a loss is softened for the plain gradient flow, not for {type(flow).__name__}: use "
+                "GradientFlow(problem), or Fixed('heun', step)"
+            )
+        problem = flow.problem
+        size = float(np.max(np.abs(problem.data.targets), initial=0.0)) if problem.loss.kind == "residual" else 1.0
+        return replace(self, epsilon=self.epsilon * (size if size > 0.0 else 1.0))
+
+    def of(self, flow: Flow) -> Flow:
+        """The flow that is stepped: of the softened loss."""
+        if not isinstance(flow, GradientFlow):
+            raise TypeError(type(flow))
+        return GradientFlow(flow.problem, softened(flow.problem, self.epsilon))
