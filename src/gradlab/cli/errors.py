@@ -13,7 +13,7 @@ import typer
 
 Parameters = ParamSpec("Parameters")
 
-MISUSE = 2
+MISUSE, FAILED = 2, 3
 INTERRUPTED = 130
 
 

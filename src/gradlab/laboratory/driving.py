@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.filippov.solver import Filippov, carry
 from gradlab.dynamics.filippov.solver import seen as kinks_seen
 from gradlab.dynamics.flow import Flow
@@ -26,9 +26,10 @@ from gradlab.dynamics.solvers.exact import Exact
 from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.laboratory.ending import LOST, Pace
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
-from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
+from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken, unknown
 from gradlab.observe.observables import Observable, Weights
 
 #: Stops met at a moment inside a step.
@@ -100,10 +101,12 @@ class Share:
     low: float
     high: float
     total: float
+    clock: str = "t"
 
-    def tell(self, part: float) -> None:
-        """This part of it is done."""
-        report_progress(self.name, self.low + min(max(part, 0.0), 1.0) * (self.high - self.low), self.total)
+    def tell(self, part: float, tau: float) -> None:
+        """This part of it is done; the clock shows tau."""
+        where = f"{self.name}, {self.clock} = {tau:.6g}" if np.isfinite(tau) else self.name
+        report_progress(where, self.low + min(max(part, 0.0), 1.0) * (self.high - self.low), self.total)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class Drive:
         """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
         limit, solver, stop = float(ATTEMPTS), self.solver, self.stop
+        pace = Pace(self.flow, self.clock, solver, stop, state, end)
         while True:
             clock_start = time.perf_counter()
             if isinstance(solver, Filippov):
@@ -168,6 +172,7 @@ class Drive:
                 self.flow, self.clock, solver, stop, self.observables, state, end, np.float64(limit),
                 noise.amount, np.int64(noise.number),
             )  # fmt: skip
+            state = pace.judged(state)
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -192,7 +197,7 @@ class Drive:
         present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(end))
 
         def tell(tau: float) -> None:
-            share.tell((tau - present) / (goal - present) if goal > present else 1.0)
+            share.tell((tau - present) / (goal - present) if goal > present else 1.0, tau)
 
         if isinstance(self.flow, Kicked) and np.any(running):
             # A member that has stopped is behind the others, or ends before them: its kicks are its own.
@@ -347,7 +352,8 @@ def _record(
     """The states at a record, and what is seen there; before : the (at most) two records before it."""
     end = np.full(np.shape(states[0].tau), moments[index])
     middle, total = index + 1.0 / len(states), float(len(moments))
-    share = Share(name, float(index), middle, total)
+    shows = "iteration" if drive.flow.discrete else "t" if isinstance(drive.clock, Time) else "clock"
+    share = Share(name, float(index), middle, total, shows)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
@@ -355,15 +361,19 @@ def _record(
         return [fine], row
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     running = eqx.tree_at(lambda s: s.status, states[1], jnp.zeros_like(states[1].status))
-    share = Share(name, middle, index + 1.0, total)
+    share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
     moved = (made > 0) | (index == 0)
     noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
-    coarse, other = drive.second.across(running, fine.tau, share, noise)
+    # One that gets no further may be where the coarser one never comes: it is not followed there.
+    lost = np.isin(np.asarray(fine.status), LOST)
+    there = jnp.where(lost, states[1].tau, fine.tau)
+    coarse, other = drive.second.across(running, there, share, noise)
     known = drive.clock.known(0.0) is not None or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
+    errors = {key: unknown(value, lost) if key.endswith("_error") else value for key, value in errors.items()}
     return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
 
 
@@ -427,7 +437,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
-        error = last.get("weights_error", np.where(steps[..., None] > 0, error, 0.0))
+        error = unknown(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
+        error = last.get("weights_error", error)
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals

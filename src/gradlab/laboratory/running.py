@@ -24,7 +24,7 @@ from gradlab.dynamics.solvers.auto import CHANGES, DENSE, LIMITS, Auto
 from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.methods import Adaptive, Descent, Fixed, Solver
 from gradlab.dynamics.solvers.softening import Softening
-from gradlab.dynamics.stops import RESULTS, Stop
+from gradlab.dynamics.stops import Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.driving import Drive, Store, drive_all, frame, strong
 from gradlab.laboratory.second import shaken
@@ -227,7 +227,8 @@ def _finish(
     dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None, in_single: list[str]
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
-    words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
+    times, steps = (np.atleast_1d(dataset[name].values[-1]) for name in ("t", "step"))
+    words = [stops.words(int(c), float(t), int(k) == 0) for c, t, k in zip(last, times, steps, strict=True)]
     result = words[0] if drive.members is None else json.dumps(words)
     used = describe(drive.solver)
     if isinstance(drive.solver, Auto) and drive.members is None:
