@@ -17,8 +17,10 @@ from gradlab.dynamics.state import State, rhs
 FIRST, POINTS = -2, 7
 #: A field that changes by JUMP of itself and over eight times the way by less than FLAT times as much is no smooth one.
 JUMP, FLAT = 0.05, 4.0
-#: Weights that would grow by more e-foldings than this, at their present rate, overflow before the end.
-FOLDS = 700.0
+#: Weights that grow by as many e-foldings, at their present rate, in as much time as has passed leave to infinity.
+FOLDS = 1e6
+#: On the tail of a loss with a log-risk, log L below this, a growth that quickens does so to the end.
+TAIL = -100.0
 
 
 def _value(flow: Flow, y: Any) -> Float[Array, ""]:
@@ -27,8 +29,28 @@ def _value(flow: Flow, y: Any) -> Float[Array, ""]:
     return problem.log_potential(weights) if problem.has_log else problem.potential(weights)
 
 
-def _changes(flow: Flow, clock: Clock, state: State) -> tuple[Float[Array, " points"], Float[Array, ""]]:
-    """How the field changes ahead, relative to itself, and the rate of log ‖y‖ here."""
+def _unbounded(flow: Flow, clock: Clock, state: State, value: Any, end: Any) -> Any:
+    """Whether the weights leave to infinity before ``end``, judged by the rate r of log ‖y‖ and its own.
+
+    r(τ) = 1/(c (τ* − τ)) where τ* is finite, so that r/r' is what is left. In physical time a loss that is bounded
+    below has no such end: there r must be out of all proportion.
+    """
+
+    def rate(pair: Any) -> Any:
+        velocity, _ = rhs(state.tau, pair, (flow, clock))
+        return tree.inner(pair[0], velocity) / jnp.maximum(tree.inner(pair[0], pair[0]), 1e-300)
+
+    pair = (state.y, state.u)
+    grows, quickens = jax.jvp(rate, (pair,), (rhs(state.tau, pair, (flow, clock)),))
+    sudden = grows * jnp.abs(state.tau) > FOLDS
+    if clock.known(state.tau) is not None or not flow.observed.has_log:
+        return sudden
+    soon = (grows > 0.0) & (quickens * (end - state.tau) > 2.0 * grows)
+    return sudden | (soon & (value < TAIL))
+
+
+def _changes(flow: Flow, clock: Clock, state: State) -> Float[Array, " points"]:
+    """How the field changes ahead, relative to itself; NaN beyond the edge of its domain."""
     pair = (state.y, state.u)
     velocity, pace = rhs(state.tau, pair, (flow, clock))
     size = tree.norm(velocity)
@@ -43,13 +65,11 @@ def _changes(flow: Flow, clock: Clock, state: State) -> tuple[Float[Array, " poi
         changed = tree.norm(tree.add(ahead, tree.scale(-1.0, velocity))) / jnp.where(size > 0.0, size, 1.0)
         return jnp.where(edge, jnp.nan, changed)
 
-    rate = tree.inner(state.y, velocity) / jnp.maximum(tree.inner(state.y, state.y), 1e-300)
-    return jax.lax.map(change, steps), rate
+    return jax.lax.map(change, steps)
 
 
 def cause(flow: Flow, clock: Clock, state: State, end: Float[Array, ""]) -> Int[Array, ""]:
-    """The code in ``stops.RESULTS`` of what holds a solve that gets no nearer to clock value ``end``; RUNNING if nothing
-    is seen.
+    """What holds a solve that gets no nearer to clock value ``end``, as in ``stops.RESULTS``; RUNNING if nothing is seen.
 
     The field is looked at where it is and along a straight line ahead, from 1/64 of a step to 512 steps away. At a
     kink it changes by a jump, which is the same over any distance; where it is merely steep the change grows with it.
@@ -62,10 +82,10 @@ def cause(flow: Flow, clock: Clock, state: State, end: Float[Array, ""]) -> Int[
         large = large | jnp.any(jnp.isinf(leaf))
     broken = ~tree.finite(direction) | jnp.isnan(value) | (value == jnp.inf) | ~jnp.isfinite(log_scale)
     here = jnp.where(large, stops.OVERFLOW, stops.DOMAIN)
-    changes, rate = _changes(flow, clock, state)
+    changes = _changes(flow, clock, state)
     near, far, farther = changes[-3], changes[-2], changes[-1]
     jumps = (near > JUMP) & (far < FLAT * near) & (farther < FLAT**2 * near)
     ahead = jnp.where(jumps, stops.KINK, stops.RUNNING)
-    ahead = jnp.where(rate * (end - state.tau) > FOLDS, stops.UNBOUNDED, ahead)
+    ahead = jnp.where(_unbounded(flow, clock, state, value, end), stops.UNBOUNDED, ahead)
     ahead = jnp.where(jnp.any(jnp.isnan(changes)), stops.DOMAIN, ahead)
     return jnp.where(broken, here, ahead)

@@ -105,8 +105,9 @@ class Share:
 
     def tell(self, part: float, tau: float) -> None:
         """This part of it is done; the clock shows tau."""
+        done = self.low + min(max(part, 0.0), 1.0) * (self.high - self.low)
         where = f"{self.name}, {self.clock} = {tau:.6g}" if np.isfinite(tau) else self.name
-        report_progress(where, self.low + min(max(part, 0.0), 1.0) * (self.high - self.low), self.total)
+        report_progress(where, done, self.total)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from gradlab.dynamics.stops import Stop
 WINDOW = 2000
 #: Attempted steps still to come, at that pace, from which the cause is asked for, and from which the solve is ended
 #: without one unless a condition may stop it before.
-MANY, HOPELESS = 1e6, 1e9
+MANY, HOPELESS = 1e5, 1e9
 #: How a solve ends whose last point has no second opinion.
 LOST = (
     stops.UNDERFLOW, stops.NOT_FINITE, stops.OVERFLOW, stops.DOMAIN, stops.UNBOUNDED, stops.CRAWL, stops.KINK,
@@ -31,7 +31,9 @@ LOST = (
 GROWS = 2.0
 
 _one = eqx.filter_jit(cause)
-_members = eqx.filter_jit(eqx.filter_vmap(cause, in_axes=(eqx.if_array(0), None, eqx.if_array(0), eqx.if_array(0))))
+_members = eqx.filter_jit(
+    eqx.filter_vmap(cause, in_axes=(eqx.if_array(0), None, eqx.if_array(0), eqx.if_array(0)))
+)
 
 
 class Pace:

@@ -227,8 +227,11 @@ def _finish(
     dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None, in_single: list[str]
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
-    times, steps = (np.atleast_1d(dataset[name].values[-1]) for name in ("t", "step"))
-    words = [stops.words(int(c), float(t), int(k) == 0) for c, t, k in zip(last, times, steps, strict=True)]
+    ends = {name: np.atleast_1d(dataset[name].values[-1]) for name in ("t", "log_t", "tau", "step")}
+    words = [
+        stops.words(int(code), {name: float(values[i]) for name, values in ends.items()})
+        for i, code in enumerate(last)
+    ]
     result = words[0] if drive.members is None else json.dumps(words)
     used = describe(drive.solver)
     if isinstance(drive.solver, Auto) and drive.members is None:

@@ -58,7 +58,11 @@ class Softening(Adaptive):
                 "GradientFlow(problem), or Fixed('heun', step)"
             )
         problem = flow.problem
-        size = float(np.max(np.abs(problem.data.targets), initial=0.0)) if problem.loss.kind == "residual" else 1.0
+        size = (
+            float(np.max(np.abs(problem.data.targets), initial=0.0))
+            if problem.loss.kind == "residual"
+            else 1.0
+        )
         return replace(self, epsilon=self.epsilon * (size if size > 0.0 else 1.0))
 
     def of(self, flow: Flow) -> Flow:
