@@ -21,7 +21,9 @@ def straight_pieces(X, b, below, above, w, times):
             push = np.where(z > 0.0, above, below)[~rest] @ X[~rest]
             velocity = -push
             if rest.any():
-                theta = lsq_linear(X[rest].T, -push, bounds=(below[rest], above[rest]), method="bvls", tol=1e-14).x
+                theta = lsq_linear(
+                    X[rest].T, -push, bounds=(below[rest], above[rest]), method="bvls", tol=1e-14
+                ).x
                 velocity = -(push + theta @ X[rest])
             if np.linalg.norm(velocity) < 1e-11:
                 t = end

@@ -69,7 +69,7 @@ def _changes(flow: Flow, clock: Clock, state: State) -> Float[Array, " points"]:
 
 
 def cause(flow: Flow, clock: Clock, state: State, end: Float[Array, ""]) -> Int[Array, ""]:
-    """What holds a solve that gets no nearer to clock value ``end``, as in ``stops.RESULTS``; RUNNING if nothing is seen.
+    """What holds a solve that gets no nearer to ``end``, as in ``stops.RESULTS``; RUNNING if nothing is seen.
 
     The field is looked at where it is and along a straight line ahead, from 1/64 of a step to 512 steps away. At a
     kink it changes by a jump, which is the same over any distance; where it is merely steep the change grows with it.

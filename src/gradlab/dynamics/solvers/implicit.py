@@ -80,6 +80,7 @@ def implicit(
             unknowns.ratio,
             # The first step from a record leaves room for another.
             longest=longest,
+            widest=widest,
         )
         y, u = landed(clock, outcome.tau, unknowns.pair(outcome.y))
         undone: Any = jnp.asarray(False)
@@ -120,6 +121,8 @@ def implicit(
     far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector)
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
+    widest = (end - state.tau) / solver.least
+
     def restart() -> bdf.Memory:
         h = bdf.first_step(unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio)
         return bdf.start(unknowns.slope, state.tau, unknowns.vector, h)
@@ -129,6 +132,7 @@ def implicit(
         return eqx.tree_at(lambda m: m.differences, state.memory, differences)
 
     memory = jax.lax.cond(anew, restart, go_along)
+    memory = tree.where(running, bdf.narrowed(memory, jnp.where(running, widest, 1.0)), memory)
     begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 3, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     carried = (begun, unknowns.vector, jnp.zeros((), int), event)
