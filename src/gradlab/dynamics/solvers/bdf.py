@@ -118,7 +118,7 @@ def refit(
 
 
 def narrowed(memory: Memory, widest: Any) -> Memory:
-    """Memory whose spacing is no wider than that: where records are near, a wider one would say nothing of the error."""
+    """Memory whose spacing is no wider: where records are near, a wider one would say nothing of the error."""
     factor = jnp.minimum(widest / jnp.where(memory.step > 0.0, memory.step, widest), 1.0)
     narrow = factor < SHORT
     differences = jnp.where(narrow, respaced(memory.differences, memory.order, factor), memory.differences)
