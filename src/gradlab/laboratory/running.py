@@ -76,12 +76,13 @@ EXTREME = 1e-12
 
 def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
     """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
+    kinked = type(flow) is GradientFlow and not flow.problem.loss.smooth and flow.problem.size < DENSE
+    if kinked and Softening().refuse(flow) is None:
+        return flow, Softening()
     if isinstance(picked, Fixed) and serves(flow, clock, ensemble):
         return flow, Filippov()
     if not isinstance(picked, Auto) or type(flow) is not GradientFlow:
         return flow, picked
-    if not flow.problem.loss.smooth and flow.problem.size < DENSE:
-        return flow, Softening()
     # Exact steps meet stops at records only.
     watched = (stop.loss, stop.log_loss, stop.gradient_norm, stop.log_t, stop.steps)
     if quadratic(flow.problem) is None and (reason := overflow(flow.problem)) is not None:
@@ -120,8 +121,8 @@ def _prepare(
     picked = choose(flow, clock, solver)
     if automatic:
         flow, picked = _suited(flow, clock, stop, picked, members is not None)
-    if isinstance(picked, Softening):
-        picked = picked.resolve(flow)
+    if isinstance(picked, Softening) and (reason := picked.refuse(flow)) is not None:
+        raise ValueError(reason)
     if isinstance(picked, Filippov):
         picked = picked.resolve(flow, clock, members is not None)
     if isinstance(picked, Auto):

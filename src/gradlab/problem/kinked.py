@@ -1,4 +1,4 @@
-"""Losses with kinks, and any such loss softened at its kinks: what is integrated where the flow of a kink slides."""
+"""Losses with kinks, and problems softened at their kinks: what is integrated where a flow may slide along them."""
 
 from typing import Any, ClassVar
 
@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from gradlab.problem.activations import Activation, LeakyReLU
+from gradlab.problem.dense import Dense
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.losses import Loss, no_log
 from gradlab.problem.precision import number
@@ -145,6 +147,35 @@ class Softened(Loss):
         raise no_log(self)
 
 
+class SoftReLU(Activation):
+    """A softened (leaky) ReLU is (1+α)/2 z + (1−α)/2 √(z² + ε²), of slope α far below 0."""
+
+    epsilon: Float[Array, "..."]
+    slope: float = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="soft_relu")
+    degree: int | None = eqx.field(static=True, default=None)
+    smooth: bool = eqx.field(static=True, default=True)
+
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return 0.5 * (1.0 + self.slope) * z + 0.5 * (1.0 - self.slope) * _absolute(z, self.epsilon)
+
+
+def softens(problem: Problem) -> bool:
+    """Whether :func:`softened` leaves no kink: in the loss any; in the network those of a Dense (leaky) ReLU."""
+    network = problem.network
+    rectified = isinstance(network, Dense) and network.activation.name in ("relu", "leaky_relu")
+    return network.smooth or rectified
+
+
 def softened(problem: Problem, epsilon: Any) -> Problem:
-    """The problem with its loss softened on the scale ε."""
-    return unchecked(Problem, problem, loss=Softened(problem.loss, epsilon))
+    """The problem with its kinks softened on the scale ε, relative to the largest target and to the inputs' length."""
+    loss, network, data = problem.loss, problem.network, problem.data
+    size: Any = 1.0
+    if loss.kind == "residual":
+        size = jnp.max(jnp.abs(data.targets))
+        size = jnp.where(size > 0.0, size, 1.0)
+    if isinstance(network, Dense) and not network.smooth:
+        slope = float(network.activation.slope) if isinstance(network.activation, LeakyReLU) else 0.0
+        length = jnp.sqrt(jnp.sum(data.inputs**2) / data.inputs.shape[0])
+        network = eqx.tree_at(lambda n: n.activation, network, SoftReLU(epsilon * length, slope))
+    return unchecked(Problem, problem, loss=Softened(loss, epsilon * size), network=network)

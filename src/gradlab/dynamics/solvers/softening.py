@@ -1,16 +1,15 @@
-"""The flow of a loss with kinks: BDF along the loss softened there, |z| as √(z² + ε²), again with ten times the ε."""
+"""The flow of a loss with kinks: BDF along the loss softened there, |z| as √(z² + ε²)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import equinox as eqx
-import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.problem.kinked import softened
+from gradlab.problem.kinked import softened, softens
 from gradlab.problem.precision import number
 
 
@@ -25,12 +24,12 @@ class Softening(Adaptive):
     Parameters
     ----------
     tolerance, absolute : as for ``Adaptive``.
-    epsilon : of the kinks, relative to the largest target (to 1 for margins).
+    epsilon : scale of the softened kinks, relative to the largest target (to 1 for margins); to the inputs' length, of
+        the kinks of a ReLU.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import gradlab as gl
+    >>>     >>> import gradlab as gl
     >>> data = gl.Data(np.ones((3, 1)), np.array([[0.0], [1.0], [5.0]]))
     >>> problem = gl.Problem(gl.Dense((1, 1)), gl.losses.Lp(1), data)
     >>> run = gl.run(gl.GradientFlow(problem), (np.array([[4.0]]),), [2.0, 10.0], solver=gl.solvers.Softening())
@@ -50,23 +49,20 @@ class Softening(Adaptive):
         """Two steps or more between records."""
         return replace(self, least=2.0)
 
-    def resolve(self, flow: Flow) -> Softening:
-        """With ε in units of the loss; ValueError for a flow that is not a gradient flow."""
+    def refuse(self, flow: Flow) -> str | None:
+        """Why it cannot serve a flow, in a sentence that names what can; else None."""
         if type(flow) is not GradientFlow:
-            raise ValueError(
-                f"a loss is softened for the plain gradient flow, not for {type(flow).__name__}: use "
+            return (
+                f"kinks are softened for the plain gradient flow, not for {type(flow).__name__}: use "
                 "GradientFlow(problem), or Fixed('heun', step)"
             )
-        problem = flow.problem
-        size = (
-            float(np.max(np.abs(problem.data.targets), initial=0.0))
-            if problem.loss.kind == "residual"
-            else 1.0
-        )
-        return replace(self, epsilon=self.epsilon * (size if size > 0.0 else 1.0))
+        if not softens(flow.problem):
+            return (
+                "kinks are softened in losses and in Dense networks of (leaky) ReLU, not in this "
+                f"{type(flow.problem.network).__name__}: use Fixed('heun', step)"
+            )
+        return None
 
     def of(self, flow: Flow) -> Flow:
-        """The flow that is stepped: of the softened loss."""
-        if not isinstance(flow, GradientFlow):
-            raise TypeError(type(flow))
-        return GradientFlow(flow.problem, softened(flow.problem, self.epsilon))
+        """The flow that is stepped: of the softened problem; what is observed is the problem itself."""
+        return GradientFlow(flow.observed, softened(flow.observed, self.epsilon))
