@@ -61,7 +61,13 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Schemes that draw initial weights.",
         {"gradlab.problem.initialisation": ("He", "Balanced", "Identity", "Factorised")},
     ),
-    "losses": ("Losses used less often, and one's own.", {"gradlab.problem.losses": ("Lp", "CustomLoss")}),
+    "losses": (
+        "Losses used less often, and one's own.",
+        {
+            "gradlab.problem.losses": ("Lp", "CustomLoss"),
+            "gradlab.problem.kinked": ("Hinge", "Quantile", "Softened"),
+        },
+    ),
     "flows": (
         "Flows in other charts, of the product of the layers, and with kicks.",
         {
@@ -88,6 +94,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.dynamics.solvers.iteration": ("Descent",),
             "gradlab.dynamics.solvers.auto": ("Auto",),
             "gradlab.dynamics.solvers.exact": ("Exact",),
+            "gradlab.dynamics.solvers.softening": ("Softening",),
             "gradlab.dynamics.solvers.multistep": ("MRKC3", "MRKC5"),
             "gradlab.dynamics.solvers.rkc": ("RKC2", "RKC3"),
             "gradlab.dynamics.solvers.rock4": ("ROCK4",),

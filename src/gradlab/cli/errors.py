@@ -15,7 +15,7 @@ from gradlab.wording import brief
 
 Parameters = ParamSpec("Parameters")
 
-MISUSE = 2
+MISUSE, FAILED = 2, 3
 INTERRUPTED = 130
 
 

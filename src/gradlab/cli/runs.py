@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from gradlab.cli import screen
 from gradlab.cli.computing import begin
-from gradlab.cli.errors import Interrupted, say
+from gradlab.cli.errors import FAILED, Interrupted, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from gradlab.store.run import Identity, Run
 
 PAGE = "page.html"
+DONE = "This run is done: "
 _TOML = "specification.toml"
 _PROVENANCE = "provenance.json"
 _DATA = "data.npz"
@@ -33,7 +37,14 @@ _COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
 def run(path: Path, *, code: Path | None, out: Path) -> None:
     """Run a specification, or say that this was done, or go on where it was cut short."""
     begin()
-    print(carried_out(path, _module(code), out)[1])
+    _say(carried_out(path, _module(code), out)[1])
+
+
+def _say(how: str) -> None:
+    """How a run went; one that failed, or a member that did, goes out with exit code 3."""
+    print(how)
+    if re.search(r'(^|")(failed|ended: crawls)', how.removeprefix(DONE)):
+        raise typer.Exit(FAILED)
 
 
 def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path, str]:
@@ -48,7 +59,7 @@ def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path,
         if kept.finished is not None:
             return (
                 kept.path,
-                f"This run is done: {kept.finished}. Nothing was computed; it is in {kept.path}",
+                f"{DONE}{kept.finished}. Nothing was computed; it is in {kept.path}",
             )
         if kept.segments:
             say(f"This run was cut short; going on after its segment {kept.segments}.")
@@ -84,7 +95,7 @@ def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
 
     with Run.open(directory) as kept:
         if kept.finished is not None:
-            print(f"This run is done: {kept.finished}. Nothing was computed; it is in {directory}")
+            _say(f"{DONE}{kept.finished}. Nothing was computed; it is in {directory}")
             return
         from gradlab import specification
 
@@ -97,12 +108,12 @@ def resume(directory: Path, *, rebind: bool, code: Path | None) -> None:
                 say(f"Going on as a child run in {child.path}, after segment {child.segments}.")
                 if _TOML in kept.attachments:
                     child.attach(_TOML, kept.read(_TOML))
-                print(_drive(child, experiment))
+                _say(_drive(child, experiment))
             return
         kept.require(identity)
     with Run.open(directory, write=True) as kept:
         say(f"Going on after segment {kept.segments}.")
-        print(_drive(kept, experiment))
+        _say(_drive(kept, experiment))
 
 
 def report(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -32,10 +33,10 @@ class Bar:
     """A transient progress bar on standard error: what is running and how far it is.
 
     It listens to the laboratory's progress. With ``total``, a line above counts ``noun`` (claims) done.
-    Nothing is drawn where standard error is no terminal.
+    Where standard error is no terminal nothing is drawn, and every ``every`` seconds a line says the same.
     """
 
-    def __init__(self, noun: str = "", total: int = 0) -> None:
+    def __init__(self, noun: str = "", total: int = 0, every: float = 60.0) -> None:
         self.console = console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(),
@@ -48,6 +49,9 @@ class Bar:
             disable=not self.console.is_terminal,
         )
         self._total, self._done, self._shown = total, 0, 0.0
+        self._every, self._begun, self._last = every, time.monotonic(), ("preparing", 0.0, 0.0)
+        self._over = threading.Event()
+        self._lines = threading.Thread(target=self._tell, daemon=True)
         self._items: TaskID | None = None
         if total:
             self._items = self._progress.add_task(escape(noun), total=total, count=f"0/{total}")
@@ -55,12 +59,20 @@ class Bar:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if not self.console.is_terminal:
+            self._lines.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._over.set()
         self._progress.stop()
+
+    def _tell(self) -> None:
+        """A line every so often, whatever is going on (compiling says nothing of itself)."""
+        while not self._over.wait(self._every):
+            self.console.print(Text(still(*self._last, time.monotonic() - self._begun)))
 
     def advance(self) -> None:
         """One item is done."""
@@ -70,6 +82,7 @@ class Bar:
 
     def update(self, description: str, completed: float, total: float) -> None:
         """The laboratory's progress: what is running and how far it is."""
+        self._last = (description, completed, total)
         now = time.monotonic()
         if now - self._shown < 0.05 and 0.0 < completed < total:
             return
@@ -87,6 +100,15 @@ class Bar:
     def print(self, line: Text) -> None:
         """A line above the bar."""
         self.console.print(line)
+
+
+def still(description: str, completed: float, total: float, seconds: float) -> str:
+    """What is going on and what remains, ``digits, t = 3.2: 12.4 of 40 after 2 min, about 4 min more``."""
+    line = f"{description}: {completed:.1f} of {total:.0f}" if total else description
+    line += f" after {seconds / 60.0:.0f} min"
+    if total and completed > 0.0:
+        line += f", about {seconds * (total - completed) / completed / 60.0:.0f} min more"
+    return line
 
 
 def verdict(word: str) -> Text:

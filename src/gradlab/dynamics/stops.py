@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -22,9 +23,41 @@ RESULTS = (
     "ended: the clock stands still here (its rate is not positive)",
     "failed: step size underflow",
     "failed: the field is not finite",
+    "failed: overflow",
+    "failed: left the domain of the network or the loss (a logarithm, a root)",
+    "ended: the weights leave to infinity before the next record",
+    "ended: crawls",
+    "ended: crawls at a kink",
     "ended: not a gradient flow of this loss",
 )
-RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE, NOT_A_FLOW = range(len(RESULTS))
+RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = range(9)
+OVERFLOW, DOMAIN, UNBOUNDED, CRAWL, KINK, NOT_A_FLOW = range(9, len(RESULTS))
+
+#: What to write instead, by how a solve ended; before it stands where.
+ADVICE = {
+    UNDERFLOW: "no step is short enough for the tolerance: loosen it, or give another solver",
+    OVERFLOW: "the loss or its gradient exceeds 1e308: scale the data or the start down",
+    DOMAIN: "its values stop being numbers there: begin elsewhere, or take a network and a loss without such an edge",
+    UNBOUNDED: "the clock ends there: give records before it, or the clock LogTime()",
+    CRAWL: "at the pace of the last steps more than 1e9 remain: use solver='bdf' or 'auto', a looser tolerance, "
+    "or records nearer by",
+    KINK: "the gradient jumps within a step and turns the orbit back: write a loss with kinks as Lp, Hinge or Quantile "
+    "of gl.losses (auto follows them), a network with kinks with smooth=False, or give gl.solvers.Fixed('heun', step)",
+}
+
+
+def words(code: int, row: dict[str, float]) -> str:
+    """How a solve ended, where, and what to write instead; row : t, log_t, tau and step of its end."""
+    if code == RUNNING:
+        return "reached the last record"
+    if code not in ADVICE:
+        return RESULTS[code]
+    where = f"at t = {row['t']:.6g}"
+    if not row["step"]:
+        where = "at the start"
+    elif not math.isfinite(row["t"]):
+        where = f"at clock value {row['tau']:.6g}, log t = {row['log_t']:.6g}"
+    return f"{RESULTS[code]} {where}: {ADVICE[code]}"
 
 
 #: How near its level a condition is met, as a logarithm: the end lies beyond it by no more than that.

@@ -12,6 +12,7 @@ import numpy as np
 from gradlab.dynamics import stops
 from gradlab.dynamics.integrate import ATTEMPTS, advance
 from gradlab.dynamics.state import State
+from gradlab.laboratory.ending import Pace
 from gradlab.laboratory.programs import Constants, Program
 from gradlab.problem.precision import put
 
@@ -84,9 +85,11 @@ def through(
     noises : of each record (``advance``); number : of the first. tell : hears how many records are done.
     """
     rows: list[dict[str, Any]] = []
+    pace = None
     while len(rows) < len(ends):
         at = len(rows)
         left = BLOCK - (len(ends) - at)
+        pace = pace or Pace(drive.flow, drive.clock, drive.solver, drive.stop, state, np.float64(ends[at]))
         constants: Constants = drive.calls(drive.solver.following(state.memory))
         state, kept, done = _run(
             drive.quickly(state),
@@ -101,10 +104,13 @@ def through(
         made = {name: np.asarray(values) for name, values in kept.items()}
         rows += [{name: values[i] for name, values in made.items()} for i in range(int(done))]
         tell(len(rows))
+        state = pace.judged(drive.explained(state))
         if np.asarray(state.status) != stops.RUNNING:
-            state = drive.explained(state)
+            if len(rows) == at:  # between records, where nothing was reached
+                rows.append({name: values[0] for name, values in made.items()})
             rows[-1]["status"] = np.asarray(state.status)
             break
+        pace = None if done else pace
     return state, rows
 
 

@@ -19,6 +19,7 @@ from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.homogeneity import refusal
@@ -65,7 +66,7 @@ def checked(flow: Flow, clock: Clock, solver: Solver | str, ensemble: bool = Fal
 
 
 def named(name: str, tolerance: Any = None) -> Solver:
-    """A solver by its name: ``auto``, ``descent``, ``exact``, ``filippov``, or one of ``Adaptive``'s.
+    """A solver by its name: ``auto``, ``descent``, ``exact``, ``filippov``, ``softening``, or one of ``Adaptive``'s.
 
     tolerance : of those that have one; each one's own unless given.
     """
@@ -73,6 +74,8 @@ def named(name: str, tolerance: Any = None) -> Solver:
         return Descent() if name == "descent" else Exact()
     if name == "filippov":
         return Filippov() if tolerance is None else Filippov(float(tolerance))
+    if name == "softening":
+        return Softening() if tolerance is None else Softening(tolerance=tolerance)
     if name == "auto":
         return Auto() if tolerance is None else Auto(tolerance)
     return Adaptive(name) if tolerance is None else Adaptive(name, tolerance)
@@ -80,6 +83,9 @@ def named(name: str, tolerance: Any = None) -> Solver:
 
 def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
     """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
+    kinked = type(flow) is GradientFlow and not flow.problem.loss.smooth and flow.problem.size < DENSE
+    if kinked and Softening().refuse(flow, clock, ensemble) is None:
+        return flow, Softening()
     if isinstance(picked, Fixed) and serves(flow, clock, ensemble):
         return flow, Filippov()
     if not isinstance(picked, Auto) or type(flow) is not GradientFlow:

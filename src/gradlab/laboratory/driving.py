@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
@@ -24,11 +24,22 @@ from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
+from gradlab.laboratory.ending import LOST, Pace
 from gradlab.laboratory.keeping import Store, check_kept, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
-from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
+from gradlab.laboratory.second import (
+    COARSE,
+    FACTOR,
+    Noise,
+    bar,
+    bars,
+    rounding,
+    shaken,
+    unknown,
+    unknown_where,
+)
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
 
@@ -101,10 +112,13 @@ class Share:
     low: float
     high: float
     total: float
+    clock: str = "t"
 
-    def tell(self, part: float) -> None:
-        """This part of it is done."""
-        report_progress(self.name, self.low + min(max(part, 0.0), 1.0) * (self.high - self.low), self.total)
+    def tell(self, part: float, tau: float) -> None:
+        """This part of it is done; the clock shows tau."""
+        done = self.low + min(max(part, 0.0), 1.0) * (self.high - self.low)
+        where = f"{self.name}, {self.clock} = {tau:.6g}" if np.isfinite(tau) else self.name
+        report_progress(where, done, self.total)
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,7 @@ class Drive:
         """In calls short enough for progress to be seen."""
         step = _one if self.members is None else _members
         limit, solver = float(ATTEMPTS), self.solver
+        pace = Pace(self.flow, self.clock, solver, self.stop, state, end)
         while True:
             clock_start = time.perf_counter()
             if solver.hosted:
@@ -214,7 +229,7 @@ class Drive:
                 noise.amount,
                 np.int64(noise.number),
             )
-            state = self.explained(state)
+            state = pace.judged(self.explained(state))
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
@@ -238,7 +253,7 @@ class Drive:
         present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(np.asarray(end)))
 
         def tell(tau: float) -> None:
-            share.tell((tau - present) / (goal - present) if goal > present else 1.0)
+            share.tell((tau - present) / (goal - present) if goal > present else 1.0, tau)
 
         if isinstance(self.flow, Kicked) and np.any(running):
             # A member that has stopped is behind the others, or ends before them: its kicks are its own.
@@ -342,22 +357,26 @@ def _record(
     """The states at a record, and what is seen there; before : the (at most) two records before it, of ``total``."""
     end = np.full(np.shape(states[0].tau), moments[index])
     middle = index + 1.0 / len(states)
-    share = Share(name, float(index), middle, total)
+    shows = "iteration" if drive.flow.discrete else "t" if isinstance(drive.clock, Time) else "clock"
+    share = Share(name, float(index), middle, total, shows)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
         return [fine], [with_bar(row)]
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
-    share = Share(name, middle, index + 1.0, total)
+    share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
     moved = (made > 0) | (index == 0)
     noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
-    coarse, other = drive.second.across(running(states[1]), fine.tau, share, noise)
+    # One that gets no further may be where the coarser one never comes: it is not followed there.
+    lost = np.isin(np.asarray(fine.status), LOST)
+    there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
+    coarse, other = drive.second.across(running(states[1]), there, share, noise)
     known = drive.clock.follows or drive.flow.discrete
     rows = [*before, row]
-    errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
+    errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
     row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
@@ -384,6 +403,9 @@ def _records(
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
     there = np.array([float(row["tau"]) for row in rows])
+    lost = np.isin([int(row["status"]) for row in rows], LOST)
+    if lost[-1]:
+        there[-1] = there[-2] if len(there) > 1 else float(states[1].tau)
     coarse, others = follow(
         drive.second,
         states[1],
@@ -394,8 +416,9 @@ def _records(
     )
     known = drive.clock.follows or drive.flow.discrete
     seen = list(before)
-    for row, other in zip(rows, others, strict=True):
+    for row, other, gone in zip(rows, others, lost, strict=True):
         errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
+        errors = unknown_where(errors, gone)
         if row is rows[-1]:
             errors = _timed(drive, [fine, coarse], states[0], row, errors)
         seen.append(with_bar(row, other) | errors)
@@ -457,7 +480,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
-        error = last.get("weights_error", np.where(steps[..., None] > 0, error, 0.0))
+        error = unknown(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
+        error = last.get("weights_error", error)
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals

@@ -20,7 +20,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, start
 from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.stops import RESULTS, Stop
+from gradlab.dynamics.stops import Stop
 from gradlab.laboratory import arguments
 from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
@@ -205,7 +205,11 @@ def _finish(
     findings: Findings,
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
-    words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
+    ends = {name: np.atleast_1d(dataset[name].values[-1]) for name in ("t", "log_t", "tau", "step")}
+    words = [
+        stops.words(int(code), {name: float(values[i]) for name, values in ends.items()})
+        for i, code in enumerate(last)
+    ]
     words = verdicts(dataset, words)
     result = words[0] if drive.members is None else json.dumps(words)
     provenance = {

@@ -43,6 +43,17 @@ class Loss(eqx.Module):
     def has_log(self) -> bool:
         """Whether there is a log-risk."""
 
+    @property
+    def smooth(self) -> bool:
+        """Whether ℓ is C¹ in the outputs, with a derivative that is Lipschitz near every one."""
+        return True
+
+    def softened(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."], epsilon: Any
+    ) -> Float[Array, " N"]:
+        """ℓ_n with |z| at its kinks as √(z² + ε²); as it is where there are none."""
+        return self.per_example(outputs, targets)
+
     def __check_init__(self) -> None:
         if self.reduction not in ("sum", "mean"):
             raise ValueError(f"reduction is 'sum' or 'mean', not {self.reduction!r}")
@@ -163,7 +174,7 @@ def _log_softplus(s: Float[Array, " N"]) -> Float[Array, " N"]:
     return jnp.where(tail, below - 0.5 * jnp.exp(below), jnp.log(jax.nn.softplus(above)))
 
 
-def _no_log(loss: Loss) -> ValueError:
+def no_log(loss: Loss) -> ValueError:
     advice = (
         "give log_value= to CustomLoss"
         if isinstance(loss, CustomLoss)
@@ -211,7 +222,7 @@ class Square(Loss):
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
-        raise _no_log(self)
+        raise no_log(self)
 
 
 class Lp(Loss):
@@ -237,6 +248,17 @@ class Lp(Loss):
     def __check_init__(self) -> None:
         if not 1.0 <= self.p < np.inf:
             raise ValueError(f"Lp needs 1 ≤ p < ∞; p = {self.p:g} was given: the loss is convex only there")
+
+    @property
+    def smooth(self) -> bool:
+        return self.p >= 2
+
+    def softened(
+        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."], epsilon: Any
+    ) -> Float[Array, " N"]:
+        if self.smooth:
+            return self.per_example(outputs, targets)
+        return jnp.sum(((outputs - targets) ** 2 + epsilon**2) ** (0.5 * self.p), axis=1)
 
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, " N"]:
         residuals = outputs - targets
@@ -264,7 +286,7 @@ class Lp(Loss):
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
-        raise _no_log(self)
+        raise no_log(self)
 
 
 # Losses of margins -----------------------------------------------------------------------------------------
@@ -416,7 +438,7 @@ class CustomLoss(Loss):
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
     ) -> Float[Array, " N"]:
         if self.log_value is None:
-            raise _no_log(self)
+            raise no_log(self)
         return called("the loss's log_value", self.log_value, outputs, targets)
 
 
@@ -471,9 +493,8 @@ def _check_classes(name: str, outputs: int, targets: np.ndarray) -> None:
 
 def _check_one_dimension(name: str, expected: str, targets: np.ndarray) -> None:
     if targets.ndim != 1:
-        hint = "targets.argmax(1) of one-hot rows"
-        if targets.ndim == 2 and targets.shape[1] == 1:
-            hint = "targets[:, 0]"
+        column = targets.ndim == 2 and targets.shape[1] == 1
+        hint = "targets[:, 0]" if column else "targets.argmax(1) of one-hot rows"
         raise ValueError(
             f"{name} takes {expected}, of shape (N,); shape {targets.shape} was given: write {hint}"
         )

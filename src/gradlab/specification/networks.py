@@ -6,7 +6,7 @@ import math
 from types import ModuleType
 from typing import Any
 
-from gradlab.problem import activations, initialisation, losses, networks
+from gradlab.problem import activations, initialisation, kinked, losses, networks
 from gradlab.problem.data import Data
 from gradlab.specification import code, schema
 from gradlab.specification.sentences import SpecificationError
@@ -15,6 +15,7 @@ _MARGIN_LOSSES: dict[str, Any] = {
     "exponential": losses.Exponential,
     "logistic": losses.Logistic,
     "cross-entropy": losses.CrossEntropy,
+    "hinge": kinked.Hinge,
 }
 
 
@@ -53,6 +54,8 @@ def loss(section: schema.Loss, module: ModuleType | None) -> Any:
             return losses.Square(reduction=reduction, half=half)
         case schema.LpLoss(p=p, reduction=reduction):
             return losses.Lp(p=p, reduction=reduction)
+        case schema.QuantileLoss(q=q, reduction=reduction):
+            return kinked.Quantile(q, reduction=reduction)
         case schema.FunctionLoss(name=name, log_name=log_name, reduction=reduction, labels=labels):
             value = code.function(module, name, "in [loss]")
             log_value = None if log_name is None else code.function(module, log_name, "in [loss]")

@@ -181,8 +181,14 @@ class LpLoss(Section):
     reduction: Reduction = "sum"
 
 
+class QuantileLoss(Section):
+    kind: Literal["quantile"]
+    q: Annotated[float, Field(gt=0, lt=1)]
+    reduction: Reduction = "sum"
+
+
 class MarginLoss(Section):
-    kind: Literal["exponential", "logistic", "cross-entropy"]
+    kind: Literal["exponential", "logistic", "cross-entropy", "hinge"]
     reduction: Reduction = "sum"
 
 
@@ -196,7 +202,7 @@ class FunctionLoss(Section):
     labels: Literal["real", "sign", "class"] = "real"
 
 
-Loss = Annotated[SquareLoss | LpLoss | MarginLoss | FunctionLoss, Field(discriminator="kind")]
+Loss = Annotated[SquareLoss | LpLoss | QuantileLoss | MarginLoss | FunctionLoss, Field(discriminator="kind")]
 
 
 # --- data --------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ def supports(problem: Problem) -> str | None:
         )
     if network.bias:
         return f"the event-driven solver is for nets without biases: append a coordinate 1 to the inputs, or {INSTEAD}"
+    if not problem.loss.smooth:
+        return f"the event-driven solver is for smooth losses, not {type(problem.loss).__name__}: {INSTEAD}"
     if network.activation.name not in ("relu", "leaky_relu"):
         return (
             f"the event-driven solver is for relu and leaky_relu; {network.activation.name!r} is another activation: "

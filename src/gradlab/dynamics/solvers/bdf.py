@@ -118,6 +118,15 @@ def refit(
     return start(y, jnp.minimum(memory.step, h), slope)
 
 
+def narrowed(memory: Memory, widest: Any) -> Memory:
+    """Memory whose spacing is no wider: where records are near, a wider one would say nothing of the error."""
+    factor = jnp.minimum(widest / jnp.where(memory.step > 0.0, memory.step, widest), 1.0)
+    narrow = factor < SHORT
+    differences = jnp.where(narrow, respaced(memory.differences, memory.order, factor), memory.differences)
+    equal = jnp.where(narrow, 0, memory.equal)
+    return Memory(differences, memory.order, equal, jnp.where(narrow, factor, 1.0) * memory.step)
+
+
 def _landing(step: Any, remaining: Any, longest: Any) -> tuple[Any, Any]:
     """(size of the next step, does it end at ``end``?)."""
     step = jnp.minimum(step, longest)
@@ -144,9 +153,19 @@ def _moved(memory: Memory, d: Any, y: Any, s: Any) -> Memory:
 
 
 def _select(
-    memory: Memory, before: Any, y: Any, s: Any, safety: Any, ratio: Ratio, orders: tuple[Any, Any]
+    memory: Memory,
+    before: Any,
+    y: Any,
+    s: Any,
+    safety: Any,
+    ratio: Ratio,
+    orders: tuple[Any, Any],
+    widest: Any,
 ) -> Memory:
-    """Order and step for the next step, from the errors that orders k − 1, k, k + 1 make in a step of one spacing."""
+    """Order and step for the next step, from the errors that orders k − 1, k, k + 1 make in a step of one spacing.
+
+    The order is the one that could step furthest, though no step be wider than ``widest``.
+    """
     differences, k = memory.differences, memory.order
     constants = jnp.asarray(ERROR)
     highest = jnp.where(s < SHORT, jnp.clip(HIGHEST - 1, orders[0], orders[1]), orders[1])
@@ -162,7 +181,8 @@ def _select(
     best = factors[choice]
     stay = (best < GROWTH) & (factors[1] >= KEEP) & ((choice == 1) | (best >= SHORT))
     change = (memory.equal > k) & (s >= INFORMATIVE) & ~stay
-    factor = jnp.where(change, jnp.minimum(best, LARGEST), 1.0)
+    room = jnp.maximum(widest / memory.step, 1.0)
+    factor = jnp.where(change, jnp.minimum(jnp.minimum(best, LARGEST), room), 1.0)
     order = jnp.where(change, k + choice - 1, k)
     changed = respaced(differences, order, factor)
     equal = jnp.where(change, 0, memory.equal)
@@ -196,6 +216,7 @@ def attempt(
     fraction: Any = newton.FRACTION,
     longest: Any = jnp.inf,
     summed: Callable[[Any, Array, Array], Array] | None = None,
+    widest: Any = jnp.inf,
 ) -> Attempt:
     """One attempted step from tau towards ``end``, never past it; pure.
 
@@ -213,7 +234,7 @@ def attempt(
     tolerance : the relative tolerance inside ``ratio``; bounds Newton's test by round-off (10 eps / tolerance).
     ratio : (before, after, error) ↦ error in units of what is allowed; at most 1 is accepted.
     orders : lowest and highest order. fraction : what Newton's iteration may leave of that error.
-    longest : of the step.
+    longest : of the step. widest : the spacing of the differences at most, once the step is made.
     summed : (τ, y, slope of the unknowns) ↦ slopes of the last entries of y, on which nothing depends; the Jacobian
         has no rows and columns for them.
     """
@@ -253,7 +274,7 @@ def attempt(
     safety = SAFETY * (2 * newton.ITERATIONS + 1) / (2 * newton.ITERATIONS + solved.iterations)
 
     onwards = _moved(memory, d, new, s)
-    onwards = _select(onwards, y, new, s, safety, ratio, orders)
+    onwards = _select(onwards, y, new, s, safety, ratio, orders, widest)
 
     # Not accepted: the same polynomial with a smaller spacing, or the same once more with a new Jacobian.
     shrink = jnp.where(solved.converged, jnp.maximum(SMALLEST, safety * error ** (-1.0 / (k + 1))), 0.5)

@@ -111,6 +111,7 @@ def implicit(
             # The first step from a record leaves room for another.
             longest=longest,
             summed=unknowns.summed,
+            widest=widest,
         )
         pair = landed(clock, outcome.tau, unknowns.pair(outcome.y))
         y, u = pair[:2]
@@ -151,6 +152,8 @@ def implicit(
     far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector[: unknowns.size])
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
+    widest = (end - state.tau) / solver.least
+
     def restart() -> bdf.Memory:
         h, slope = bdf.first_step(
             unknowns.slope, state.tau, unknowns.vector, end, solver.tolerance, unknowns.ratio
@@ -162,6 +165,7 @@ def implicit(
         return eqx.tree_at(lambda m: m.differences, state.memory, differences)
 
     memory = jax.lax.cond(anew, restart, go_along)
+    memory = tree.where(running, bdf.narrowed(memory, jnp.where(running, widest, 1.0)), memory)
     begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 2, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     carried = (begun, unknowns.vector, jnp.zeros((), int), event)
