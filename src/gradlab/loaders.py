@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gradlab.store import foreign
+
 if TYPE_CHECKING:
     from gradlab.problem.data import Data
 
@@ -230,7 +232,7 @@ def _check_digest(content: bytes, expected: str, what: str) -> None:
 def _mnist_file(number: int) -> np.ndarray:
     """One idx file as an array of bytes: (N, 28, 28) images or (N,) labels."""
     path = _local("mnist", number)
-    packed = path.read_bytes()
+    packed = foreign.whole_file(path, _MEMBER_CAP, "an idx file")
     _check_digest(packed, SOURCES["mnist"].files[number].known_hash, str(path))
     content = gzip.decompress(packed)
     # idx: two zero bytes, type 8 (unsigned byte), number of dims, then each dim as a big-endian int32
@@ -444,7 +446,9 @@ def _ethanol_rows() -> tuple[np.ndarray, np.ndarray]:
     lines = [line for line in every if line.startswith(b"1;")]
     # the whole archive may end its lines otherwise: then its own digest vouches for its members
     if hashlib.sha256(b"".join(lines)).hexdigest() != _ETHANOL_SHA256:
-        _check_digest(path.read_bytes(), _GAS_HASH, f"an ethanol row of {path}")
+        _check_digest(
+            foreign.whole_file(path, _ARCHIVE_CAP, "a zip archive"), _GAS_HASH, f"an ethanol row of {path}"
+        )
     # `1;concentration 1:v … 128:v`
     cells = [line.replace(b";", b" ").replace(b":", b" ").split() for line in lines]
     try:

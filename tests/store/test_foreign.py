@@ -15,7 +15,7 @@ import pytest
 
 from gradlab.store import foreign
 from gradlab.store.disk import Disk
-from gradlab.store.foreign import Unreadable, arrays, read
+from gradlab.store.foreign import Unreadable, arrays, whole_file
 from gradlab.wording import brief, quoted
 
 
@@ -188,7 +188,7 @@ def make_device(path: Path) -> None:
 def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path, make: Any) -> None:
     make(tmp_path / "d")
     with pytest.raises(Unreadable, match="cannot be read as CSV"):
-        read(tmp_path / "d", 100, "CSV")
+        whole_file(tmp_path / "d", 100, "CSV")
     with pytest.raises(OSError, match=r"not a regular file|directory|symbolic links"):
         Disk().read_bytes(tmp_path / "d")
 
@@ -196,13 +196,13 @@ def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path, m
 def test_a_link_to_a_file_is_that_file_and_a_large_one_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")
-    assert read(tmp_path / "link", 3, "CSV") == b"abc"
+    assert whole_file(tmp_path / "link", 3, "CSV") == b"abc"
     with pytest.raises(Unreadable, match="has 3 bytes; at most 2 bytes are read as CSV"):
-        read(tmp_path / "link", 2, "CSV")
+        whole_file(tmp_path / "link", 2, "CSV")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 42)
     with pytest.raises(Unreadable, match=r"has 4\.4 TB"):
-        read(tmp_path / "sparse", 1 << 20, "CSV")
+        whole_file(tmp_path / "sparse", 1 << 20, "CSV")
     with pytest.raises(OSError, match="too large"):
         Disk().read_bytes(tmp_path / "sparse")
 

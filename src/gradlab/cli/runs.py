@@ -63,7 +63,7 @@ def carried_out(path: Path, module: ModuleType | None, out: Path) -> tuple[Path,
             )
         if kept.segments:
             say(f"This run was cut short; going on after its segment {kept.segments}.")
-        kept.attach(_TOML, foreign.read(path, specification.reading.LARGEST, "a specification"))
+        kept.attach(_TOML, foreign.whole_file(path, specification.reading.LARGEST, "a specification"))
         return kept.path, _drive(kept, experiment)
 
 

@@ -137,7 +137,7 @@ def _stored(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"--expect: there is no file {path}")
     with foreign.reading(path, "JSON (store what --json prints)"):
-        stored = json_module.loads(foreign.read(path, _LARGEST, "a set of verdicts"))
+        stored = json_module.loads(foreign.whole_file(path, _LARGEST, "a set of verdicts"))
     if not (
         isinstance(stored, list)
         and all(

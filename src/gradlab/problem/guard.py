@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +88,7 @@ def own_loss(loss: Any) -> bool:
 _ANSWERS: WeakKeyDictionary[Any, dict[Hashable, Findings]] = WeakKeyDictionary()
 
 
-def remembered(network: Network, loss: Loss, inputs: Any, targets: Any, weights: Any) -> Findings:
+def asked_once(network: Network, loss: Loss, inputs: Any, targets: Any, weights: Any) -> Findings:
     """:func:`inspect`, asked once for each function and shape of weights and data."""
     if not isinstance(network, Function):
         return inspect(network, loss, inputs, targets, weights)
@@ -236,7 +237,7 @@ def _draws(shapes: Any) -> list[Any]:
 
 
 def _asked_network(network: Network, shapes: Any, full: Any, batch: np.ndarray) -> _Asked:
-    apply = _named("the network", network)
+    apply = _Call(network, "", "the network")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float64), shapes)
     forward = _same_twice("the network", apply, shapes, full)
 
@@ -251,7 +252,7 @@ def _asked_network(network: Network, shapes: Any, full: Any, batch: np.ndarray) 
     narrow, remark = _narrowness("the network", forward, backward)
     remarks = [*remark, *_untrained(shapes, forward, backward)]
     draws = _draws(shapes)
-    interacts, outputs = _interaction("the network", apply, [(draw, batch) for draw in draws], 1, narrow)
+    interacts, outputs = _interaction(apply, [(draw, batch) for draw in draws], 1, narrow)
     if not narrow and outputs is not None and single(outputs):
         narrow = "float32"
         remarks.append("the outputs of the network are numbers of single precision, whatever their type")
@@ -260,12 +261,17 @@ def _asked_network(network: Network, shapes: Any, full: Any, batch: np.ndarray) 
     return _Asked(interacts, narrow, tuple(remarks))
 
 
-def _named(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        with own_code(what):
-            return function(*args)
+class _Call(eqx.Module):
+    """A network or loss, or one of its methods, called as the user's own code; equal calls share what is compiled."""
 
-    return call
+    module: Any
+    method: str = eqx.field(static=True)
+    what: str = eqx.field(static=True)
+
+    def __call__(self, *args: Any) -> Any:
+        function = getattr(self.module, self.method) if self.method else self.module
+        with own_code(self.what):
+            return function(*args)
 
 
 def _same_twice(what: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -308,16 +314,16 @@ def _asked_loss(loss: Any, outputs: int, inputs: Any, targets: Any, labels: np.n
     count = np.shape(inputs)[0]
     predicted = jax.ShapeDtypeStruct((count, outputs), np.float64)
     whole = jax.ShapeDtypeStruct(np.shape(targets), np.asarray(targets).dtype)
-    functions = [("the loss", loss.per_example)]
+    functions = [_Call(loss, "per_example", "the loss")]
     if loss.has_log:
-        functions.append(("the logarithm of the loss", loss.log_per_example))
+        functions.append(_Call(loss, "log_per_example", "the logarithm of the loss"))
     generator, asked, seen = np.random.default_rng(1), [], []
     drawn = [by * generator.standard_normal((len(labels), outputs)) for by in (1.0, 3.0)]
-    for what, function in functions:
-        value = _named(what, function)
+    for value in functions:
+        what = value.what
         program = _same_twice(what, value, predicted, whole)
         narrow, remarks = _narrowness(what, program)
-        interacts, found = _interaction(what, value, [(one, labels) for one in drawn], 0, narrow)
+        interacts, found = _interaction(value, [(one, labels) for one in drawn], 0, narrow)
         if interacts:
             remarks.append(f"examples interact: {interacts}")
         asked.append(_Asked(interacts, narrow, tuple(remarks)))
@@ -356,8 +362,18 @@ def _rows(inputs: np.ndarray) -> np.ndarray:
     return different[:EXAMPLES] if len(different) > 1 else rows[:EXAMPLES]
 
 
+def _together_and_apart(function: _Call, split: int, *args: Any) -> tuple[Any, Any]:
+    def of(part: slice) -> Any:
+        return function(*(arg if number < split else arg[part] for number, arg in enumerate(args)))
+
+    return function(*args), jnp.concatenate([of(slice(0, 1)), of(slice(1, None))])
+
+
+_compiled = eqx.filter_jit(_together_and_apart)
+
+
 def _interaction(
-    what: str, function: Callable[..., Any], points: Sequence[tuple[Any, Any]], split: int, narrow: str
+    function: _Call, points: Sequence[tuple[Any, Any]], split: int, narrow: str
 ) -> tuple[str, np.ndarray | None]:
     """(why examples interact, or "", and what was computed at the first point where it is finite).
 
@@ -368,27 +384,20 @@ def _interaction(
     ValueError
         If two evaluations at one point differ.
     """
-    count = len(points[0][1])
+    what, count = function.what, len(points[0][1])
     if count < 2:
         return "", None
 
-    def cut(args: Any, part: slice) -> Any:
-        return [arg if (number < split) else arg[part] for number, arg in enumerate(args)]
-
-    def parts(*args: Any) -> Any:
-        return jnp.concatenate([function(*cut(args, part)) for part in (slice(0, 1), slice(1, count))])
-
     try:
         jax.eval_shape(function, *points[0])
-        jax.eval_shape(parts, *points[0])
+        eqx.filter_eval_shape(_together_and_apart, function, split, *points[0])
     except OwnCodeError as error:
         return f"{what} takes the whole batch only: of {count} examples and of 1, {error}", None
-    both = jax.jit(lambda *args: (function(*args), parts(*args)))
     found = None
     for point in points:
         with own_code(what):
-            whole, pieces = (np.asarray(one, np.float64) for one in both(*point))
-            again = np.asarray(both(*point)[0], np.float64)
+            whole, pieces = (np.asarray(one, np.float64) for one in _compiled(function, split, *point))
+            again = np.asarray(_compiled(function, split, *point)[0], np.float64)
         if not np.array_equal(whole, again, equal_nan=True):
             raise OwnCodeError(
                 f"two evaluations of {what} at one point differ (a callback that draws numbers?): draw once outside "

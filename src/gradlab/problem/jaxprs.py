@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from gradlab.problem.own_code import place, users
+from gradlab.problem.own_code import line_of, users
 
 #: These move numbers and leave them as they are.
 _MOVING = {
@@ -82,7 +82,7 @@ def _place(equation: Any) -> str:
     frames = getattr(getattr(equation.source_info, "traceback", None), "frames", ())
     for frame in frames:
         if users(frame.file_name):
-            return place(frame.file_name, frame.line_num)
+            return line_of(frame.file_name, frame.line_num)
     return ""
 
 

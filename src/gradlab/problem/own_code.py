@@ -31,7 +31,7 @@ def users(filename: str) -> bool:
     return not filename.startswith(_PACKAGE) and not any(part in filename for part in _LIBRARIES)
 
 
-def place(filename: str, line: int) -> str:
+def line_of(filename: str, line: int) -> str:
     """``net.py, line 12: `h = x @ w```, the source left out where it cannot be seen."""
     source = brief(linecache.getline(filename, line), 80)
     name = filename.replace("\\", "/").rsplit("/", 1)[-1]
@@ -69,4 +69,4 @@ def _where(error: BaseException) -> str:
         if users(traceback.tb_frame.f_code.co_filename):
             found = (traceback.tb_frame, traceback.tb_lineno)
         traceback = traceback.tb_next
-    return "" if found is None else f" ({place(found[0].f_code.co_filename, found[1])})"
+    return "" if found is None else f" ({line_of(found[0].f_code.co_filename, found[1])})"

@@ -128,7 +128,7 @@ class Problem(eqx.Module):
         """What the guard says, asked now where the shapes of the weights were unknown when the problem was made."""
         if self.findings.seen:
             return self.findings
-        return guard.remembered(self.network, self.loss, self.data.inputs, self.data.targets, weights)
+        return guard.asked_once(self.network, self.loss, self.data.inputs, self.data.targets, weights)
 
     # Potentials --------------------------------------------------------------------------------------------
 

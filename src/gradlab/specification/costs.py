@@ -16,7 +16,7 @@ _NUMBERS = BUDGET // 8
 _ACTIVATIONS = 4
 
 
-def check(specification: Specification) -> None:
+def weigh(specification: Specification) -> None:
     """Refuse what would not fit, naming the table.
 
     Raises

@@ -94,7 +94,7 @@ def build(
 def _build(
     specification: Specification, folder: Path, module: ModuleType | None, data: Data | None
 ) -> Experiment:
-    costs.check(specification)
+    costs.weigh(specification)
     with within("loss"):
         loss = networks.loss(specification.loss, module)
     if data is None:

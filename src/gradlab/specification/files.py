@@ -103,7 +103,7 @@ def _column(path: Path, names: Sequence[str], name: str | int, role: str) -> int
 
 def _read_table(path: Path, section: CsvFile) -> tuple[list[str], Float[np.ndarray, "N columns"]]:
     """Column names and values. NumPy's reader first; where it stumbles, cell by cell, to name the cell."""
-    content = foreign.read(path, foreign.LARGEST, "CSV")
+    content = foreign.whole_file(path, foreign.LARGEST, "CSV")
     _weigh(path, content, section.delimiter)
     with foreign.reading(path, "CSV"):
         reader = csv.reader(_lines(content), delimiter=section.delimiter)

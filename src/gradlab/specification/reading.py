@@ -42,7 +42,7 @@ def read(path: Path) -> Specification:
     if missing:
         raise SpecificationError(f"there is no specification file {path}")
     try:
-        raw = _parsed(path, foreign.read(path, LARGEST, "a specification"))
+        raw = _parsed(path, foreign.whole_file(path, LARGEST, "a specification"))
     except foreign.Unreadable as error:
         raise SpecificationError(str(error)) from error
     try:

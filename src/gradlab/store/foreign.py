@@ -98,7 +98,7 @@ def opened(path: Path, most: int, kind: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def read(path: Path, most: int, kind: str) -> bytes:
+def whole_file(path: Path, most: int, kind: str) -> bytes:
     """All bytes of a regular file of at most ``most`` bytes.
 
     Raises
