@@ -8,13 +8,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: Between these a sum of squares has lost nothing to underflow or overflow.
+#: Between these a sum of squares has lost nothing to underflow or overflow; the same for single precision.
 TINY, HUGE = 1e-280, 1e300
+TINY_SINGLE, HUGE_SINGLE = 1e-30, 1e37
+
+
+def wide(x: Any) -> Array:
+    """A real number or array in the widest floating type that is switched on: float64, or float32 without x64."""
+    return jnp.asarray(x, dtype=jnp.result_type(float))
+
+
+def like(factor: Any, leaf: Any) -> Array:
+    """A scalar in the type of a leaf, so that a product with it keeps the leaf's."""
+    return jnp.asarray(factor, dtype=jnp.result_type(leaf))
 
 
 def inner(a: Any, b: Any) -> Float[Array, ""]:
     """⟨a, b⟩, summed over all leaves."""
-    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    products = jax.tree.map(lambda x, y: jnp.sum(wide(x) * wide(y)), a, b)
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
@@ -22,18 +33,21 @@ def norm(a: Any) -> Float[Array, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
 
     def scaled() -> Any:
-        largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda x: jnp.max(jnp.abs(x), initial=0.0), a))
+        sizes = jax.tree.map(lambda x: jnp.max(jnp.abs(wide(x)), initial=0.0), a)
+        largest = jax.tree.reduce(jnp.maximum, sizes, jnp.zeros(()))
         scale = jnp.where(largest > 0.0, largest, 1.0)
-        return scale * jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(lambda x: jnp.sum((x / scale) ** 2), a))))
+        squares = jax.tree.map(lambda x: jnp.sum((wide(x) / scale) ** 2), a)
+        return scale * jnp.sqrt(sum(jax.tree.leaves(squares), start=jnp.zeros(())))
 
     # One pass where it will do, which is almost always: norms are taken three times a step.
     squares = inner(a, a)
-    return jax.lax.cond((squares > TINY) & (squares < HUGE), lambda: jnp.sqrt(squares), scaled)
+    tiny, huge = (TINY, HUGE) if squares.dtype == jnp.float64 else (TINY_SINGLE, HUGE_SINGLE)
+    return jax.lax.cond((squares > tiny) & (squares < huge), lambda: jnp.sqrt(squares), scaled)
 
 
 def scale(factor: Any, a: Any) -> Any:
     """factor · a."""
-    return jax.tree.map(lambda x: factor * x, a)
+    return jax.tree.map(lambda x: like(factor, x) * x, a)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -48,7 +62,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def finite(a: Any) -> Any:
     """Whether every entry is finite."""
-    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), a))
+    every = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), a)
+    return jax.tree.reduce(jnp.logical_and, every, jnp.asarray(True))
 
 
 def shaken(a: Any, amount: Any, number: Any) -> Any:
