@@ -50,7 +50,9 @@ def _(primals: Any, tangents: Any) -> Any:
 
 def _tangent(primals: Any, tangents: Any) -> Any:
     begin, end, *inputs = primals
-    return eqx.filter_jvp(lambda body, init: _plain(begin, end, body, init), tuple(inputs), tuple(tangents))[1]
+    return eqx.filter_jvp(lambda body, init: _plain(begin, end, body, init), tuple(inputs), tuple(tangents))[
+        1
+    ]
 
 
 def _second(primals: Any, tangents: Any) -> Any:
@@ -72,8 +74,13 @@ def _transposed(inputs: Any, cotangent: Any) -> Any:
     def run(inside: Any) -> Any:
         return _checkpointed(begin, end, *eqx.combine(inside, outside))
 
-    _, pull = eqx.filter_vjp(run, inside)
-    (found,) = pull(cotangent)
+    out, pull = eqx.filter_vjp(run, inside)
+    # What has no tangent has no cotangent either.
+    filled = jax.tree.map(
+        lambda c, x: jnp.zeros_like(x) if c is None and eqx.is_inexact_array(x) else c,
+        cotangent, out, is_leaf=lambda x: x is None,
+    )  # fmt: skip
+    (found,) = pull(filled)
     return jax.tree.map(lambda _: None, inputs[0]), found
 
 

@@ -57,7 +57,9 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
         raise ValueError(f"unknown solver method {name!r}: {hint}")
     if name in IMPLICIT:
         return METHODS[name](root_finder=diffrax.VeryChord(rtol=0.01 * tolerance, atol=0.01 * tolerance))
-    return ROCK4(tolerance) if name == "rock4" else METHODS[name]()
+    if name in STABILISED:
+        return ROCK4(tolerance, bare=True) if name == "rock4" else METHODS[name](bare=True)
+    return METHODS[name]()
 
 
 def cost(stepper: Any, name: str) -> int:
@@ -130,7 +132,7 @@ class Adaptive(Solver):
             size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
             none = jnp.zeros((), dtype=jnp.int64)
             return bdf.Memory(jnp.zeros((differences.ROWS, size)), none + 1, none, jnp.zeros(()))
-        return METHODS[self.name]().memory(pair) if self.name in STABILISED else ()
+        return method(self.name).memory(pair) if self.name in STABILISED else ()
 
     def scratch(self, pair: Any) -> Any:
         """BDF's Jacobian and factors."""

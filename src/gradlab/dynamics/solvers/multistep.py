@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
+from gradlab.dynamics.tree import like
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -65,8 +66,8 @@ def forget(past: Past, when: Any) -> Past:
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
-    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
-    none, no = jnp.zeros((), dtype=jnp.int64), jnp.asarray(False)
+    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf)), jnp.result_type(leaf)), y)
+    none, no = jnp.zeros((), dtype=int), jnp.asarray(False)
     return Past(values, jnp.zeros(degree), none, none, no, tree.scale(0.0, y), jnp.zeros(()), no)
 
 
@@ -130,7 +131,7 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
 
 def sums(matrix: Float[Array, "m q"], rows: Float[Array, "q *shape"]) -> Float[Array, "m *shape"]:
     """The product of a small matrix with stacked weights, written out: one pass over them, where ``dot`` makes more."""
-    return jnp.stack([sum(row[j] * rows[j] for j in range(matrix.shape[1])) for row in matrix])
+    return jnp.stack([sum(like(row[j], rows) * rows[j] for j in range(matrix.shape[1])) for row in matrix])
 
 
 def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
@@ -210,23 +211,21 @@ class MRKC3(Multistep):
 
     degree, growth = 3, 1.2
 
-    def order(self, terms: Any) -> int:
-        return 3
-
-    def error_order(self, terms: Any) -> int:
-        return 4
+    accuracy, estimated = 3, 4
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return enough(z)
 
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         stages = self.stages(z)
-        after = rkc2(field, t, y, h, slope, stages, bend=bend)
+        after = rkc2(field, t, y, h, slope, stages, bend=bend, looped=self.looped)
         slope1 = field(t + h, after)
         # Of θᵏ: y₀ − y₁ gives −1, h (f₀ + f₁) gives k.
         powers = [0.8 - 0.4 * k for k in range(2, self.degree + 1)]
         error = jax.tree.map(
-            lambda a, b, f, g, c: 0.8 * (a - b) + 0.4 * h * (f + g) + sum(p * c[i] for i, p in enumerate(powers)),
+            lambda a, b, f, g, c: (
+                0.8 * (a - b) + like(0.4 * h, f) * (f + g) + sum(p * c[i] for i, p in enumerate(powers))
+            ),
             y, after, slope, slope1, bend,
         )  # fmt: skip
         return after, error, slope1, stages
@@ -249,11 +248,7 @@ class MRKC5(Multistep):
 
     degree, growth = 5, 1.1
 
-    def order(self, terms: Any) -> int:
-        return 5
-
-    def error_order(self, terms: Any) -> int:
-        return 6
+    accuracy, estimated = 5, 6
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return 3 * self._legs(z)
@@ -266,4 +261,4 @@ class MRKC5(Multistep):
             factors = shift_matrix(self.degree, start, share)
             return jax.tree.map(lambda c: sums(factors, c), bend)
 
-        return extrapolated(field, t, y, h, slope, self._legs(z), part)
+        return extrapolated(field, t, y, h, slope, self._legs(z), part, self.looped)
