@@ -132,7 +132,7 @@ class Adaptive(Solver):
             size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
             none = jnp.zeros((), dtype=jnp.int64)
             return bdf.Memory(jnp.zeros((differences.ROWS, size)), none + 1, none, jnp.zeros(()))
-        return method(self.name).memory(pair) if self.name in STABILISED else ()
+        return METHODS[self.name]().memory(pair) if self.name in STABILISED else ()
 
     def scratch(self, pair: Any) -> Any:
         """BDF's Jacobian and factors."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
 from gradlab.dynamics.tree import like
@@ -236,8 +238,8 @@ class MRKC5(Multistep):
 
     It has order five for the work of order three.
 
-    The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step. At least four stages a
-    leg: with fewer, steps could not grow.
+    The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step, and so is dense
+    output. At least four stages a leg: with fewer, steps could not grow.
 
     Examples
     --------
@@ -249,6 +251,16 @@ class MRKC5(Multistep):
     degree, growth = 5, 1.1
 
     accuracy, estimated = 5, 6
+
+    interpolation_cls: ClassVar[Callable[..., Any]] = BentHermite
+
+    def dense(self, y0: Any, y1: Any, k0: Any, k1: Any, t: Any, h: Any, past: Past) -> dict[str, Any]:
+        info = super().dense(y0, y1, k0, k1, t, h, past)
+        if self.bare:
+            return info
+        size = past.times.shape[0]
+        points = jax.tree.map(lambda rows: rows[(past.head + jnp.arange(2)) % size], past.values)
+        return {**info, "bend": bends(y0, y1, k0, k1, (past.times[:2] - t) / h, points, past.count)}
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return 3 * self._legs(z)
