@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     descent,
     inertia,
     measure,
+    pde,
     problems,
     random_problems,
     scaling,
@@ -36,7 +37,7 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "pde")
 
 
 class Budget(StrEnum):
@@ -199,6 +200,9 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
     if rows := found.get("coverage"):
         page = coverage.markdown([coverage.Row(**row) for row in rows], found.get("coverage_runs", ""))
         (folder / "coverage.md").write_text(page, encoding="utf-8")
+    if rows := found.get("pde"):
+        page = pde.markdown(rows, found["budget"] == "quick")
+        (folder / "pde.md").write_text(page, encoding="utf-8")
     if len(parts) > 1:
         (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -260,7 +264,7 @@ def _run(
     console: Console,
 ) -> None:
     parts = part or list(PARTS)
-    methods = [] if parts == ["coverage"] else _named(only, budget == "quick")
+    methods = [] if set(parts) <= {"coverage", "pde"} else _named(only, budget == "quick")
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
     chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
@@ -306,6 +310,9 @@ def _run(
                 results.found["inertia"],
                 "Equilibria of exactly known inertia: words decided and not",
             )
+        if "pde" in parts:
+            results.keep(pde=pde.rows(quick, say))
+            _print(console, *pde.table(results.found["pde"]), "Parabolic equations")
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
         if "overhead" in parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -65,6 +66,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for name in ("optax", "tqdm"):
         if importlib.util.find_spec(name) is None:
             sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
     sys.path.insert(0, os.environ[FOLDER])
     helpers = importlib.import_module("test.helpers")
     helpers.all_ode_solvers, helpers.all_split_solvers = (_solver(),), ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -58,29 +60,22 @@ def test_terms_that_are_no_ode_and_values_that_are_not_real_floats_are_refused()
     def solve(term, y):
         return diffrax.diffeqsolve(term, MRKC3(), 0.0, 1.0, 0.1, y)
 
-    for term, name in ((control, "ControlTerm"), (diffrax.MultiTerm(ode, ode), "MultiTerm")):
-        with (
-            pytest.warns(UserWarning, match="not marked as converging") if term is control else _nothing(),
-            pytest.raises(ValueError, match=f"one diffrax.ODETerm and was given {name}: write one ODETerm"),
+    # diffrax warns of noise and of complex numbers on its own.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for term, name in ((control, "ControlTerm"), (diffrax.MultiTerm(ode, ode), "MultiTerm")):
+            with pytest.raises(
+                ValueError, match=f"one diffrax.ODETerm and was given {name}: write one ODETerm"
+            ):
+                solve(term, jnp.asarray(1.0))
+        with pytest.raises(
+            ValueError, match=r"takes real y, and was given complex128: write y as \(real part"
         ):
-            solve(term, jnp.asarray(1.0))
-    with (
-        pytest.warns(UserWarning, match="Complex dtype"),
-        pytest.raises(ValueError, match=r"takes real y, and was given complex128: write y as \(real part"),
-    ):
-        solve(ode, jnp.asarray(1.0 + 1.0j))
+            solve(ode, jnp.asarray(1.0 + 1.0j))
     with pytest.raises(ValueError, match="takes floating y and was given int64: write y0 as floats"):
         MRKC3().init(ode, 0.0, 1.0, jnp.asarray(1), None)
     with pytest.raises(ValueError, match="whose evaluations are its tableau's stages times"):
         counted(diffrax.Tsit5(), ADAPTIVE)
-
-
-class _nothing:
-    """No context."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def two_steps(method, rate, y):
@@ -114,13 +109,14 @@ def test_a_whole_solve_has_gradients_under_the_default_adjoint_and_in_forward_mo
     def final(rate):
         return diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: -args * jnp.asarray([1.0, 40.0]) * y), RKC2(), 0.0, 1.0, None,
-            jnp.ones(2), rate, stepsize_controller=ADAPTIVE, adjoint=adjoint, max_steps=256,
+            jnp.ones(2), rate, adjoint=adjoint, max_steps=256,
+            stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6, pcoeff=0.1, icoeff=0.3),
         ).ys[0, 0]  # fmt: skip
 
     one = jnp.asarray(2.0)
     forward = isinstance(adjoint, diffrax.ForwardMode)
     found = jax.jit(jax.jacfwd(final) if forward else jax.grad(final))(one)
-    assert found == pytest.approx(-np.exp(-2.0), rel=1e-3)
+    assert found == pytest.approx(-np.exp(-2.0), rel=1e-2)
 
 
 def test_the_loop_has_first_derivatives_in_batches_and_says_that_it_has_no_second() -> None:
@@ -142,11 +138,11 @@ def test_the_loop_has_first_derivatives_in_batches_and_says_that_it_has_no_secon
 def test_single_precision_stays_single_under_strict_promotion_and_empty_states_pass(method) -> None:
     y = {"a": jnp.ones(2, jnp.float32), "b": jnp.ones((), jnp.float64), "c": jnp.ones((0, 3)), "d": None}
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        after = jax.jit(lambda y: two_steps(method, jnp.asarray(2.0), y))(y)
-        assert two_steps(method, jnp.asarray(2.0), None) is None
+        after = jax.jit(lambda y: two_steps(method, jnp.asarray(0.5), y))(y)
+        assert two_steps(method, jnp.asarray(0.5), None) is None
     assert jax.tree.map(jnp.result_type, after) == jax.tree.map(jnp.result_type, y)
     assert after["c"].shape == (0, 3)
-    np.testing.assert_allclose(after["a"], np.exp(-1.2), rtol=0.03)
+    np.testing.assert_allclose(after["a"], np.exp(-0.3), rtol=0.003)
     np.testing.assert_allclose(after["a"], after["b"], rtol=1e-5)
 
 
@@ -190,21 +186,27 @@ def test_dense_output_of_mrkc5_is_exact_for_quintics_and_cubic_without_a_past() 
     assert off(0) > off(1)
 
 
-def test_dense_output_of_mrkc5_errs_no_more_than_its_steps() -> None:
+def test_dense_output_of_mrkc5_errs_inside_a_step_as_at_its_ends() -> None:
     term = diffrax.ODETerm(lambda t, y, args: jnp.stack([jnp.cos(t) - y[0], -20.0 * (y[1] - jnp.sin(t))]))
+    path = diffrax.diffeqsolve(
+        term,
+        MRKC5(),
+        0.0,
+        6.0,
+        0.1,
+        jnp.asarray([0.5, -0.05]),
+        max_steps=64,
+        saveat=diffrax.SaveAt(dense=True),
+    )
 
-    @jax.jit
-    def found(step):
-        path = diffrax.diffeqsolve(
-            term, MRKC5(), 0.0, 6.0, step, jnp.asarray([0.5, -0.05]), max_steps=128, saveat=diffrax.SaveAt(dense=True),
-        )  # fmt: skip
-        return jax.vmap(path.evaluate)(times)[:, 0]
+    def error(t):
+        return jax.vmap(path.evaluate)(t)[:, 0] - 0.5 * (jnp.cos(t) + jnp.sin(t))
 
-    times = jnp.linspace(2.0, 6.0, 301)
-    exact = 0.5 * (jnp.cos(times) + jnp.sin(times))
-    errors = [float(jnp.max(jnp.abs(found(6.0 / n) - exact))) for n in (30, 60)]
-    assert np.log2(errors[0] / errors[1]) > 4.0
-    assert errors[1] < 1e-6
+    ends = jnp.linspace(2.0, 6.0, 41)
+    at_ends = error(ends)
+    between = error(0.5 * (ends[1:] + ends[:-1])) - 0.5 * (at_ends[1:] + at_ends[:-1])
+    # A cubic would err by h⁴/384, 3e-7, beside its ends.
+    assert float(jnp.max(jnp.abs(between))) < 1e-8
 
 
 @pytest.mark.parametrize("method", EVERY, ids=named)

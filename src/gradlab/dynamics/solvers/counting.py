@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import diffrax
@@ -85,6 +86,4 @@ def counted(solver: Any, controller: diffrax.AbstractStepSizeController) -> tupl
             f"counted takes one of gradlab's stabilised methods and was given {type(solver).__name__}, whose "
             "evaluations are its tableau's stages times solution.stats['num_steps']"
         )
-    # A static field: the copy is made by the constructor, from all fields.
-    fields = {name: getattr(solver, name) for name in solver.__dataclass_fields__}
-    return type(solver)(**{**fields, "counted": True}), Counting(controller)
+    return replace(solver, counted=True), Counting(controller)

@@ -25,7 +25,7 @@ from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
-from gradlab.dynamics.tree import like
+from gradlab.dynamics.tree import like, wide
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -113,7 +113,7 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
     degree = past.times.shape[0]
     # Unknown points are put at places of their own; the differences that contain them are dropped below.
     places = jnp.arange(degree)
-    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (places + 1.0))
+    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
     theta = jnp.concatenate([jnp.zeros(1), theta])
     used = jnp.where(past.count >= 3, past.count, 0)
     rows = []
@@ -144,8 +144,8 @@ def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
     powers = range(2, degree + 1)
     binomials = np.array([[math.comb(k, j) for k in powers] for j in powers], dtype=float)
     lifts = np.array([[max(k - j, 0) for k in powers] for j in powers])
-    scales = share ** jnp.asarray([float(j) for j in powers])
-    raised = jnp.where(lifts == 0, 1.0, jnp.asarray(start, dtype=jnp.float64) ** lifts)
+    scales = wide(share) ** jnp.asarray([float(j) for j in powers])
+    raised = jnp.where(lifts == 0, 1.0, wide(start) ** lifts.astype(float))
     return scales[:, None] * jnp.asarray(binomials) * raised
 
 
