@@ -30,17 +30,17 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def left_out() -> list[dict[str, str]]:
-    """The tests that do not apply: pattern and reason."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return tomllib.loads(text).get("left_out", [])
+def left_out(method: str) -> list[dict[str, Any]]:
+    """The tests that do not apply to a method: pattern and reason."""
+    rules = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["left_out"]
+    return [rule for rule in rules if method in rule.get("methods", METHODS)]
 
 
 def run(folder: Path, method: str, which: str = "") -> dict[str, Any]:
     """Outcomes by test, and what was left out, of one method; ``which`` as pytest's ``-k``."""
     with tempfile.TemporaryDirectory() as place:
         rules, out = Path(place) / "left_out.json", Path(place) / "outcome.json"
-        rules.write_text(json.dumps(left_out()), encoding="utf-8")
+        rules.write_text(json.dumps(left_out(method)), encoding="utf-8")
         surroundings = {**os.environ, METHOD: method, FOLDER: str(folder), LEFT: str(rules), OUT: str(out)}
         chosen = ["-k", which] if which else []
         command = [sys.executable, "-m", "pytest", str(folder / "test"), "-c", str(folder / "pyproject.toml")]

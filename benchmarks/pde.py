@@ -62,7 +62,7 @@ def grid(n: int) -> tuple[np.ndarray, np.ndarray]:
 def allen_cahn(n: int) -> Equation:
     """u_t = Δu/100 + u − u³ from sines, to t = 5."""
     x, y = grid(n)
-    start = 0.4 * np.sin(2 * np.pi * x) * np.sin(4 * np.pi * y) + 0.2 * np.cos(6 * np.pi * x + 1.0)
+    start = 0.4 * np.sin(2 * np.pi * x + 0.5) + 0.3 * np.sin(4 * np.pi * y) * np.cos(2 * np.pi * x) + 0.1
 
     def field(t: Any, y: Any) -> Any:
         u = y.reshape(n, n)

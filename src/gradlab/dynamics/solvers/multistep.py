@@ -113,6 +113,8 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
     degree = past.times.shape[0]
     # Unknown points are put at places of their own; the differences that contain them are dropped below.
     places = jnp.arange(degree)
+    # In a batch, solves that have ended make steps of length zero, which are dropped: their derivatives must be finite.
+    h = jnp.where(h == 0.0, 1.0, h)
     theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
     theta = jnp.concatenate([jnp.zeros(1), theta])
     used = jnp.where(past.count >= 3, past.count, 0)
@@ -260,7 +262,8 @@ class MRKC5(Multistep):
             return info
         size = past.times.shape[0]
         points = jax.tree.map(lambda rows: rows[(past.head + jnp.arange(2)) % size], past.values)
-        return {**info, "bend": bends(y0, y1, k0, k1, (past.times[:2] - t) / h, points, past.count)}
+        thetas = (past.times[:2] - t) / jnp.where(h == 0.0, 1.0, h)
+        return {**info, "bend": bends(y0, y1, k0, k1, thetas, points, past.count)}
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return 3 * self._legs(z)
