@@ -28,7 +28,7 @@ GROWTH = {"MRKC3": 1.2, "MRKC5": 1.1}
 OURS = ("ROCK4", "MRKC3", "MRKC5")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equation:
     """dy/dt = field(t, y), y of one axis, from t = 0 to T; ``jacobian(t, y)`` is sparse. words : what it is."""
 
@@ -116,7 +116,7 @@ def heat(n: int) -> Equation:
 
 @dataclass(frozen=True)
 class Row:
-    """One solve. seconds : of the processor, compiled. first : of the first call, with compilation."""
+    """One solve. seconds : of the processor, compiled. first : of the first call, with compilation if it is new."""
 
     equation: str
     unknowns: int
@@ -129,12 +129,23 @@ class Row:
     first: float
 
 
-def _compiled(equation: Equation, solver: Any, controller: Any, most: int) -> Callable[[Any], Any]:
+@functools.lru_cache(maxsize=8)
+def _compiled(equation: Equation, name: str) -> Callable[[Any, Any], Any]:
+    """(start, tolerance) → the solution; one program for all tolerances."""
+    limits = {"factormax": GROWTH[name]} if name in GROWTH else {}
+    gains = {"pcoeff": 0.1 if name in OURS else 0.2, "icoeff": 0.3}
+
     @jax.jit
-    def run(start: Any) -> Any:
+    def run(start: Any, tolerance: Any) -> Any:
+        controller: Any = diffrax.PIDController(rtol=tolerance, atol=tolerance, **gains, **limits)
+        if name in OURS:
+            made = solvers.ROCK4(tolerance) if name == "ROCK4" else getattr(solvers, name)()
+            solver, controller = solvers.counted(made, controller)
+        else:
+            solver = getattr(diffrax, name)()
         return diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: equation.field(t, y)), solver, 0.0, equation.T, FIRST, start,
-            stepsize_controller=controller, max_steps=most, throw=False,
+            stepsize_controller=controller, max_steps=100_000, throw=False,
             saveat=diffrax.SaveAt(t1=True, controller_state=True), adjoint=diffrax.ForwardMode(),
         )  # fmt: skip
 
@@ -150,22 +161,14 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 def explicit(equation: Equation, name: str, tolerance: float) -> tuple[np.ndarray, int, float, float]:
     """(y(T), evaluations, seconds, seconds of the first call) of a method of gradlab's, or of diffrax's."""
-    limits = {"factormax": GROWTH[name]} if name in GROWTH else {}
-    gains = {"pcoeff": 0.1, "icoeff": 0.3} if name in OURS else {"pcoeff": 0.2, "icoeff": 0.3}
-    controller: Any = diffrax.PIDController(rtol=tolerance, atol=tolerance, **gains, **limits)
-    if name in OURS:
-        made = solvers.ROCK4(tolerance) if name == "ROCK4" else getattr(solvers, name)()
-        solver, controller = solvers.counted(made, controller)
-    else:
-        solver = getattr(diffrax, name)()
-    run = _compiled(equation, solver, controller, 100_000)
-    _, first = timed(lambda: run(equation.start))
-    solution, seconds = timed(lambda: run(equation.start))
+    run = functools.partial(_compiled(equation, name), equation.start, jnp.asarray(tolerance))
+    _, first = timed(run)
+    solution, seconds = timed(run)
     if name in OURS:
         spent = int(solution.controller_state.evaluations)
     else:
         # One fewer than there: the first step is given here.
-        spent = explicit_evaluations(solver, int(solution.stats["num_steps"])) - 1
+        spent = explicit_evaluations(getattr(diffrax, name)(), int(solution.stats["num_steps"])) - 1
     good = bool(solution.result == diffrax.RESULTS.successful)
     return (
         np.asarray(solution.ys[0]) if good else np.full(equation.start.shape, np.nan),
@@ -200,21 +203,24 @@ def equations(quick: bool) -> list[Equation]:
 
 def rows(quick: bool, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """Every method on every equation at both tolerances."""
+    return [asdict(row) for equation in equations(quick) for row in compared(equation, tell)]
+
+
+def compared(equation: Equation, tell: Callable[[str], None]) -> list[Row]:
+    """Every method on one equation."""
     found: list[Row] = []
-    for equation in equations(quick):
-        size = equation.start.size
-        tell(f"{equation.name}: reference")
-        true = explicit(equation, "Dopri8", 1e-10)[0]
-        row = functools.partial(Row, equation.name, size)
-        for tolerance in TOLERANCES:
-            for name in (*OURS, "Tsit5"):
-                tell(f"{equation.name}: {name}")
-                y, spent, seconds, first = explicit(equation, name, tolerance)
-                found.append(row(tolerance, name, error(y, true), spent, 0, seconds, first))
-            tell(f"{equation.name}: BDF")
-            y, spent, factors, seconds = bdf(equation, tolerance)
-            found.append(row(tolerance, "SciPy BDF", error(y, true), spent, factors, seconds, seconds))
-    return [asdict(one) for one in found]
+    tell(f"{equation.name}: reference")
+    true = explicit(equation, "Dopri8", 1e-10)[0]
+    row = functools.partial(Row, equation.name, equation.start.size)
+    for tolerance in TOLERANCES:
+        for name in (*OURS, "Tsit5"):
+            tell(f"{equation.name}: {name}")
+            y, spent, seconds, first = explicit(equation, name, tolerance)
+            found.append(row(tolerance, name, error(y, true), spent, 0, seconds, first))
+        tell(f"{equation.name}: BDF")
+        y, spent, factors, seconds = bdf(equation, tolerance)
+        found.append(row(tolerance, "SciPy BDF", error(y, true), spent, factors, seconds, seconds))
+    return found
 
 
 def error(y: np.ndarray, true: np.ndarray) -> float:

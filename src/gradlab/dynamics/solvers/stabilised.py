@@ -22,8 +22,7 @@ COLD, WARM, EVERY = 6, 2, 10
 #: The estimate comes from below; the stages serve this multiple of it.
 MARGIN = 1.1
 #: A spectrum that is not real and negative matters from h ρ = SMALL on: below, an explicit method of two stages would
-#: do. There the interval of s stages is a strip of half-height STRIP · s (half of it is left at h ρ = β/MARGIN, all of
-#: it at β/2; docs/notes/mrkc.md), and a mode may grow by eˢᵐᵃˡˡ in a step.
+#: do. There modes may lie off the axis by STRIP · s (docs/notes/mrkc.md derives it), and grow by e^SMALL in a step.
 SMALL, STRIP = 2.0, 0.1
 
 
