@@ -25,6 +25,7 @@ from benchmarks import (  # noqa: E402
     fuzz,
     inertia,
     measure,
+    pde,
     problems,
     random_problems,
     scaling,
@@ -37,9 +38,9 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "fuzz")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "fuzz", "pde")
 #: Parts that no method takes part in.
-ALONE = {"coverage", "inertia", "fuzz"}
+ALONE = {"coverage", "inertia", "fuzz", "pde"}
 
 
 class Budget(StrEnum):
@@ -202,6 +203,9 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
     if rows := found.get("coverage"):
         page = coverage.markdown([coverage.Row(**row) for row in rows], found.get("coverage_runs", ""))
         (folder / "coverage.md").write_text(page, encoding="utf-8")
+    if rows := found.get("pde"):
+        page = pde.markdown(rows, found["budget"] == "quick")
+        (folder / "pde.md").write_text(page, encoding="utf-8")
     if len(parts) > 1:
         (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -309,6 +313,9 @@ def _run(
                 results.found["inertia"],
                 "Equilibria of exactly known inertia: words decided and not",
             )
+        if "pde" in parts:
+            results.keep(pde=pde.rows(quick, say))
+            _print(console, *pde.table(results.found["pde"]), "Parabolic equations")
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
         if "fuzz" in parts:

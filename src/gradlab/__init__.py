@@ -96,6 +96,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.dynamics.solvers.exact": ("Exact",),
             "gradlab.dynamics.solvers.softening": ("Softening",),
             "gradlab.dynamics.solvers.multistep": ("MRKC3", "MRKC5"),
+            "gradlab.dynamics.solvers.counting": ("counted",),
             "gradlab.dynamics.solvers.rkc": ("RKC2", "RKC3"),
             "gradlab.dynamics.solvers.rock4": ("ROCK4",),
             "gradlab.dynamics.filippov.solver": ("Filippov",),

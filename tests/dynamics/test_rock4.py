@@ -12,6 +12,7 @@ import scipy.linalg
 
 import gradlab
 from gradlab.dynamics.solvers import rock4, rock4_table
+from gradlab.dynamics.solvers.stabilised import MARGIN, STRIP
 from gradlab.problem.data import linear_regression
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
@@ -76,6 +77,12 @@ def test_the_polynomials_have_the_damping_at_the_left_end_and_stay_below_one_on_
         assert np.all(np.abs(value[1:]) < 1.0)
         # Ripples between the two that are prescribed differ from them by the error of the asymptotics, < 1 %.
         assert np.max(np.abs(value[z < -1.0])) < 1.01 * rock4_table.DAMPING
+
+
+def test_a_leading_pair_as_far_off_the_axis_as_is_let_pass_is_stable() -> None:
+    for i in ALL:
+        z = -rock4.lengths[i] * np.linspace(0.3, 1.0 / MARGIN, 400) + 1j * STRIP * rock4.stages[i]
+        assert np.max(np.abs(on_axis(i, z)[0])) < 1.0
 
 
 def test_intervals_grow_and_the_largest_are_0_317_s_squared() -> None:

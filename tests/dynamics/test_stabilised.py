@@ -19,7 +19,16 @@ from gradlab.dynamics.solvers import rkc
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
-from gradlab.dynamics.solvers.stabilised import COLD, EVERY, WARM, Spectrum, refresh, unknown
+from gradlab.dynamics.solvers.stabilised import (
+    COLD,
+    EVERY,
+    MARGIN,
+    STRIP,
+    WARM,
+    Spectrum,
+    refresh,
+    unknown,
+)
 
 
 def polynomial(z: np.ndarray, stages: int, damping: float) -> np.ndarray:
@@ -69,6 +78,21 @@ def test_the_extrapolated_polynomial_is_bounded_where_the_undamped_one_is_not() 
         worst[damping] = largest
     assert worst[rkc.EXTRAPOLATED] < 0.95
     assert worst[rkc.DAMPING] > 1.0
+
+
+def test_a_leading_pair_as_far_off_the_axis_as_is_let_pass_is_stable() -> None:
+    for stages in (4, 5, 8, 20, 60):
+        for damping, three_legs in ((rkc.DAMPING, False), (rkc.EXTRAPOLATED, True)):
+            z = (
+                -float(rkc.length(stages, damping)) * np.linspace(0.5, 1.0 / MARGIN, 400)
+                + 1j * STRIP * stages
+            )
+            value = polynomial(z, stages, damping)
+            both = (4.0 * polynomial(z / 2, stages, damping) ** 2 - value) / 3.0
+            assert np.max(np.abs(both if three_legs else value)) < 1.0
+            # Not much further: five times as far is not.
+            far = polynomial(z.real + 5.0 * z.imag * 1j, stages, damping)
+            assert np.max(np.abs(far)) > 1.0
 
 
 def pendulum(t: jax.Array, y: jax.Array) -> jax.Array:

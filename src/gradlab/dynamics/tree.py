@@ -10,23 +10,35 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 
+def wide(x: Any) -> Array:
+    """A real number or array in the widest floating type that is switched on: float64, or float32 without x64."""
+    return jnp.asarray(x, dtype=jnp.result_type(float))
+
+
+def like(factor: Any, leaf: Any) -> Array:
+    """A scalar in the type of a leaf, so that a product with it keeps the leaf's."""
+    return jnp.asarray(factor, dtype=jnp.result_type(leaf))
+
+
 def inner(a: Any, b: Any) -> Float[Array, ""]:
     """⟨a, b⟩, summed over all leaves."""
-    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    products = jax.tree.map(lambda x, y: jnp.sum(wide(x) * wide(y)), a, b)
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
 def norm(a: Any) -> Float[Array, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
 
-    largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda x: jnp.max(jnp.abs(x), initial=0.0), a))
+    sizes = jax.tree.map(lambda x: jnp.max(jnp.abs(wide(x)), initial=0.0), a)
+    largest = jax.tree.reduce(jnp.maximum, sizes, jnp.zeros(()))
     scale = jnp.where(largest > 0.0, largest, 1.0)
-    return scale * jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(lambda x: jnp.sum((x / scale) ** 2), a))))
+    squares = jax.tree.map(lambda x: jnp.sum((wide(x) / scale) ** 2), a)
+    return scale * jnp.sqrt(sum(jax.tree.leaves(squares), start=jnp.zeros(())))
 
 
 def scale(factor: Any, a: Any) -> Any:
     """factor · a."""
-    return jax.tree.map(lambda x: factor * x, a)
+    return jax.tree.map(lambda x: like(factor, x) * x, a)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -41,7 +53,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def finite(a: Any) -> Any:
     """Whether every entry is finite."""
-    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), a))
+    every = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), a)
+    return jax.tree.reduce(jnp.logical_and, every, jnp.asarray(True))
 
 
 def shaken(a: Any, amount: Any, number: Any) -> Any:

@@ -65,7 +65,9 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
         raise ValueError(f"unknown solver method {name!r}: {hint}")
     if name in IMPLICIT:
         return METHODS[name](root_finder=diffrax.VeryChord(rtol=0.01 * tolerance, atol=0.01 * tolerance))
-    return ROCK4(tolerance) if name == "rock4" else METHODS[name]()
+    if name in STABILISED:
+        return ROCK4(tolerance, bare=True) if name == "rock4" else METHODS[name](bare=True)
+    return METHODS[name]()
 
 
 def cost(stepper: Any, name: str) -> int:

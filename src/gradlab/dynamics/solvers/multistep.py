@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -21,8 +22,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
+from gradlab.dynamics.tree import like, wide
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -65,8 +68,8 @@ def forget(past: Past, when: Any) -> Past:
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
-    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
-    none, no = jnp.zeros((), dtype=jnp.int64), jnp.asarray(False)
+    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf)), jnp.result_type(leaf)), y)
+    none, no = jnp.zeros((), dtype=int), jnp.asarray(False)
     return Past(values, jnp.zeros(degree), none, none, no, tree.scale(0.0, y), jnp.zeros(()), no)
 
 
@@ -110,7 +113,9 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
     degree = past.times.shape[0]
     # Unknown points are put at places of their own; the differences that contain them are dropped below.
     places = jnp.arange(degree)
-    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (places + 1.0))
+    # In a batch, solves that have ended make steps of length zero, which are dropped: their derivatives must be finite.
+    h = jnp.where(h == 0.0, 1.0, h)
+    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
     theta = jnp.concatenate([jnp.zeros(1), theta])
     used = jnp.where(past.count >= 3, past.count, 0)
     rows = []
@@ -130,7 +135,7 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
 
 def sums(matrix: Float[Array, "m q"], rows: Float[Array, "q *shape"]) -> Float[Array, "m *shape"]:
     """The product of a small matrix with stacked weights, written out: one pass over them, where ``dot`` makes more."""
-    return jnp.stack([sum(row[j] * rows[j] for j in range(matrix.shape[1])) for row in matrix])
+    return jnp.stack([sum(like(row[j], rows) * rows[j] for j in range(matrix.shape[1])) for row in matrix])
 
 
 def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
@@ -141,8 +146,8 @@ def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
     powers = range(2, degree + 1)
     binomials = np.array([[math.comb(k, j) for k in powers] for j in powers], dtype=float)
     lifts = np.array([[max(k - j, 0) for k in powers] for j in powers])
-    scales = share ** jnp.asarray([float(j) for j in powers])
-    raised = jnp.where(lifts == 0, 1.0, jnp.asarray(start, dtype=jnp.float64) ** lifts)
+    scales = wide(share) ** jnp.asarray([float(j) for j in powers])
+    raised = jnp.where(lifts == 0, 1.0, wide(start) ** lifts.astype(float))
     return scales[:, None] * jnp.asarray(binomials) * raised
 
 
@@ -210,23 +215,21 @@ class MRKC3(Multistep):
 
     degree, growth = 3, 1.2
 
-    def order(self, terms: Any) -> int:
-        return 3
-
-    def error_order(self, terms: Any) -> int:
-        return 4
+    accuracy, estimated = 3, 4
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return enough(z)
 
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         stages = self.stages(z)
-        after = rkc2(field, t, y, h, slope, stages, bend=bend)
+        after = rkc2(field, t, y, h, slope, stages, bend=bend, looped=self.looped)
         slope1 = field(t + h, after)
         # Of θᵏ: y₀ − y₁ gives −1, h (f₀ + f₁) gives k.
         powers = [0.8 - 0.4 * k for k in range(2, self.degree + 1)]
         error = jax.tree.map(
-            lambda a, b, f, g, c: 0.8 * (a - b) + 0.4 * h * (f + g) + sum(p * c[i] for i, p in enumerate(powers)),
+            lambda a, b, f, g, c: (
+                0.8 * (a - b) + like(0.4 * h, f) * (f + g) + sum(p * c[i] for i, p in enumerate(powers))
+            ),
             y, after, slope, slope1, bend,
         )  # fmt: skip
         return after, error, slope1, stages
@@ -237,8 +240,8 @@ class MRKC5(Multistep):
 
     It has order five for the work of order three.
 
-    The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step. At least four stages a
-    leg: with fewer, steps could not grow.
+    The error estimate is RKC3's, of the deviation: of order h⁶, like the error of a step, and so is dense
+    output. At least four stages a leg: with fewer, steps could not grow.
 
     Examples
     --------
@@ -249,11 +252,18 @@ class MRKC5(Multistep):
 
     degree, growth = 5, 1.1
 
-    def order(self, terms: Any) -> int:
-        return 5
+    accuracy, estimated = 5, 6
 
-    def error_order(self, terms: Any) -> int:
-        return 6
+    interpolation_cls: ClassVar[Callable[..., Any]] = BentHermite
+
+    def dense(self, y0: Any, y1: Any, k0: Any, k1: Any, t: Any, h: Any, past: Past) -> dict[str, Any]:
+        info = super().dense(y0, y1, k0, k1, t, h, past)
+        if self.bare:
+            return info
+        size = past.times.shape[0]
+        points = jax.tree.map(lambda rows: rows[(past.head + jnp.arange(2)) % size], past.values)
+        thetas = (past.times[:2] - t) / jnp.where(h == 0.0, 1.0, h)
+        return {**info, "bend": bends(y0, y1, k0, k1, thetas, points, past.count)}
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return 3 * self._legs(z)
@@ -266,4 +276,4 @@ class MRKC5(Multistep):
             factors = shift_matrix(self.degree, start, share)
             return jax.tree.map(lambda c: sums(factors, c), bend)
 
-        return extrapolated(field, t, y, h, slope, self._legs(z), part)
+        return extrapolated(field, t, y, h, slope, self._legs(z), part, self.looped)

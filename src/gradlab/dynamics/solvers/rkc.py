@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.stabilised import Stabilised
+from gradlab.dynamics.tree import like, wide
 
 #: Damping ε of RKC2: |R| ≤ 1 − ε/3 away from the origin.
 DAMPING = 2.0 / 13.0
@@ -21,18 +22,18 @@ EXTRAPOLATED = 0.4
 
 def length(stages: Any, damping: float = DAMPING) -> Float[Array, "..."]:
     """β: the stability interval [−β, 0] of s stages, ⅔ (s² − 1)(1 − 2ε/15) (a lower bound for ε ≤ 0.5)."""
-    return 2.0 / 3.0 * (jnp.square(1.0 * stages) - 1.0) * (1.0 - 2.0 * damping / 15.0)
+    return 2.0 / 3.0 * (jnp.square(wide(stages)) - 1.0) * (1.0 - 2.0 * damping / 15.0)
 
 
 def enough(z: Any, damping: float = DAMPING) -> Int[Array, ""]:
     """The fewest stages, at least 2, whose interval holds z; no cap."""
     scale = 2.0 / 3.0 * (1.0 - 2.0 * damping / 15.0)
-    return jnp.maximum(2, jnp.ceil(jnp.sqrt(1.0 + jnp.maximum(z, 0.0) / scale))).astype(jnp.int64)
+    return jnp.maximum(2, jnp.ceil(jnp.sqrt(1.0 + jnp.maximum(z, 0.0) / scale))).astype(int)
 
 
 def chebyshev_values(stages: Any, damping: float) -> tuple[Any, Any, Any]:
     """(w₀, w₁, b_s): R(z) = 1 − b_s T_s(w₀) + b_s T_s(w₀ + w₁ z)."""
-    s = 1.0 * stages
+    s = wide(stages)
     w0 = 1.0 + damping / s**2
     # arccosh(1 + x) without cancellation for small x
     x = damping / s**2
@@ -52,6 +53,7 @@ def rkc2(
     stages: Any,
     damping: float = DAMPING,
     bend: Any = None,
+    looped: Any = jax.lax.fori_loop,
 ) -> Any:
     """One step of s stages from (t, y), slope = f(t, y): s − 1 evaluations.
 
@@ -61,6 +63,7 @@ def rkc2(
     bend : coefficients d₂, …, d_q, stacked along a leading axis, of a polynomial η(t + θh) = … + Σ d_k θᵏ. Then the
         step is one for the deviation e = y − η, e' = f(η + e) − η'. The recurrence is linear in the slopes: this adds
         to each stage Σ d_k (c_jᵏ − a_jk), c_j the stage's time and a_jk what the recurrence makes of k θᵏ⁻¹.
+    looped : the loop over stages. Coefficients are made in the type of t and h, products with y in that of y.
     """
     w0, w1, _ = chebyshev_values(stages, damping)
     two_w0 = 2.0 * w0
@@ -73,7 +76,8 @@ def rkc2(
     b2 = ratio2
     first = tree.scale(b2 * w1 * h, slope)
     c1 = b2 * w1
-    count = 0 if bend is None else jax.tree.leaves(bend)[0].shape[0]
+    bends = jax.tree.leaves(bend)
+    count = bends[0].shape[0] if bends else 0
     powers = jnp.arange(2.0, 2.0 + count)
 
     def bent(increment: Any, c: Any, a: Any) -> Any:
@@ -82,8 +86,9 @@ def rkc2(
         factors = c**powers - a
         # Sums written out fuse into one pass over the weights; a product with a matrix would not.
         return jax.tree.map(
-            lambda base, d, k: base + (d + sum(factors[i] * k[i] for i in range(count))), y, increment, bend
-        )
+            lambda base, d, k: base + (d + sum(like(factors[i], d) * k[i] for i in range(count))),
+            y, increment, bend,
+        )  # fmt: skip
 
     def stage(j: Any, carry: Any) -> Any:
         (one, two, c, b_one, b_two, (cheb, previous), (made, made_two)) = carry
@@ -94,7 +99,12 @@ def rkc2(
         rate = 2.0 * b * w1 / b_one
         force = field(t + c * h, bent(one, c, made))
         new = jax.tree.map(
-            lambda d1, d2, f, f0: mu * d1 + nu * d2 + rate * h * f - a_one * rate * h * f0,
+            lambda d1, d2, f, f0: (
+                like(mu, d1) * d1
+                + like(nu, d2) * d2
+                + like(rate * h, f) * f
+                - like(a_one * rate * h, f0) * f0
+            ),
             one,
             two,
             force,
@@ -110,7 +120,7 @@ def rkc2(
         return new, one, c_new, b, b_one, (following, cheb), (made_new, made)
 
     zero, none = tree.scale(0.0, first), jnp.zeros(count)
-    done = jax.lax.fori_loop(2, stages + 1, stage, (first, zero, c1, b2, b2, start, (none, none)))
+    done = looped(2, stages + 1, stage, (first, zero, c1, b2, b2, start, (none, none)))
     return bent(done[0], jnp.ones(()), done[6][0])
 
 
@@ -122,6 +132,7 @@ def extrapolated(
     slope: Any,
     stages: Any,
     part: Callable[[Any, Any], Any] | None = None,
+    looped: Any = jax.lax.fori_loop,
 ) -> tuple[Any, Any, Any, Int[Array, ""]]:
     """RKC2 over h and twice over h/2, of ``stages`` stages each.
 
@@ -139,7 +150,7 @@ def extrapolated(
         share, start = jnp.where(whole, 1.0, 0.5), jnp.where(i == 2, 0.5, 0.0)
         bend = None if part is None else part(start, share)
         begin, length = t + start * h, share * h
-        after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED, bend)
+        after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED, bend, looped)
         here = jax.lax.cond(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
         return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
 
@@ -161,20 +172,18 @@ class RKC2(Stabilised):
     2
     """
 
-    def order(self, terms: Any) -> int:
-        return 2
-
-    def error_order(self, terms: Any) -> int:
-        return 3
+    accuracy, estimated = 2, 3
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return enough(z)
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
         stages = self.stages(z)
-        after = rkc2(field, t, y, h, slope, stages)
+        after = rkc2(field, t, y, h, slope, stages, looped=self.looped)
         slope1 = field(t + h, after)
-        error = jax.tree.map(lambda a, b, f, g: 0.8 * (a - b) + 0.4 * h * (f + g), y, after, slope, slope1)
+        error = jax.tree.map(
+            lambda a, b, f, g: 0.8 * (a - b) + like(0.4 * h, f) * (f + g), y, after, slope, slope1
+        )
         return after, error, slope1, stages
 
 
@@ -192,14 +201,10 @@ class RKC3(Stabilised):
     3
     """
 
-    def order(self, terms: Any) -> int:
-        return 3
-
-    def error_order(self, terms: Any) -> int:
-        return 3
+    accuracy, estimated = 3, 3
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return 3 * enough(z, EXTRAPOLATED)
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
-        return extrapolated(field, t, y, h, slope, enough(z, EXTRAPOLATED))
+        return extrapolated(field, t, y, h, slope, enough(z, EXTRAPOLATED), looped=self.looped)

@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import RKC2
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.problem.precision import number
 
 #: Round-off in the stiffest direction grows by w_s(−ℓ_s) ≤ ℓ⁴/98 (s ≥ 6) over the last four stages: ROUNDING is
-#: the unit round-off of float64, SHARE the part of the tolerance that it may take of a step.
-GROWTH, ROUNDING, SHARE = 98.0, 1.1e-16, 0.02
+#: the unit round-off of float64, SINGLE that of float32, SHARE the part of the tolerance that it may take of a step.
+GROWTH, ROUNDING, SINGLE, SHARE = 98.0, 1.1e-16, 6.0e-8, 0.02
 
 
 class _Table(NamedTuple):
@@ -57,41 +58,47 @@ TABLE = _load()
 stages, lengths = TABLE.stages, TABLE.lengths
 
 
-def _last(tolerance: Any) -> Int[Array, ""]:
+def _last(tolerance: Any, rounding: float = ROUNDING) -> Int[Array, ""]:
     """Index of the largest method whose round-off stays below its share; the smallest method if none does."""
-    cap = (GROWTH * SHARE * jnp.asarray(tolerance) / ROUNDING) ** 0.25
+    cap = (GROWTH * SHARE * tree.wide(tolerance) / rounding) ** 0.25
     return jnp.maximum(jnp.searchsorted(jnp.asarray(lengths), cap, side="right") - 1, 0)
 
 
-def limit(tolerance: Any) -> Float[Array, ""]:
-    """The largest usable ℓ: ℓ⁴/98 · 1.1·10⁻¹⁶ ≤ 0.02 · tolerance (or the smallest ℓ of all).
+def limit(tolerance: Any, rounding: float = ROUNDING) -> Float[Array, ""]:
+    """The largest usable ℓ: ℓ⁴/98 · rounding ≤ 0.02 · tolerance (or the smallest ℓ of all).
 
     Beyond it the caller shortens h to ℓ/ρ or takes a method of lower order. tolerance: relative error per step.
     """
-    return jnp.asarray(lengths)[_last(tolerance)]
+    return jnp.asarray(lengths)[_last(tolerance, rounding)]
 
 
-def index(z: Any, tolerance: Any) -> Int[Array, ""]:
+def index(z: Any, tolerance: Any, rounding: float = ROUNDING) -> Int[Array, ""]:
     """Index of the smallest method with ℓ_s ≥ z, z = h ρ, but none beyond ``limit(tolerance)``."""
     wanted = jnp.searchsorted(jnp.asarray(lengths), jnp.asarray(z), side="left")
-    return jnp.minimum(wanted, _last(tolerance))
+    return jnp.minimum(wanted, _last(tolerance, rounding))
 
 
 def _combine(*terms: tuple[Any, Any]) -> Any:
     """Σ factor · tree over pairs (factor, tree)."""
     factors = [factor for factor, _ in terms]
     return jax.tree.map(
-        lambda *leaves: sum(a * leaf for a, leaf in zip(factors, leaves, strict=True)),
+        lambda *leaves: sum(tree.like(a, leaf) * leaf for a, leaf in zip(factors, leaves, strict=True)),
         *(values for _, values in terms),
     )
 
 
 def _weighted(row: Float[Array, "4"], slopes: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.tensordot(row, leaf, 1), slopes)
+    return jax.tree.map(lambda leaf: jnp.tensordot(tree.like(row, leaf), leaf, 1), slopes)
 
 
 def step(
-    field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, index: Any
+    field: Callable[[Any, Any], Any],
+    t: Any,
+    y: Any,
+    h: Any,
+    slope: Any,
+    index: Any,
+    looped: Any = jax.lax.fori_loop,
 ) -> tuple[Any, Any, Any, Int[Array, ""]]:
     """One step of method number ``index``: (new point, error estimate of order 4 in h, slope there, evaluations).
 
@@ -103,7 +110,7 @@ def step(
     ----------
     field : f(t, y), a pytree like y; its Jacobian is assumed to have real spectrum in [−ℓ/h, 0] (not checked).
     slope : f(t, y).
-    index : from :func:`index`; may be traced.
+    index : from :func:`index`; may be traced. looped : the loop over stages.
     """
     stage, start = jnp.asarray(TABLE.stages)[index], jnp.asarray(TABLE.start)[index]
     mu, kappa = jnp.asarray(TABLE.mu), jnp.asarray(TABLE.kappa)
@@ -117,7 +124,7 @@ def step(
 
     first = _combine((1.0, y), (mu[start] * h, slope))
     begun = (y, first, jnp.zeros_like(mu[0]), mu[start])
-    _, base, _, c = jax.lax.fori_loop(1, stage - 4, recur, begun)
+    _, base, _, c = looped(1, stage - 4, recur, begun)
 
     def finish(i: Any, carry: Any) -> Any:
         slopes, place, _ = carry
@@ -151,19 +158,17 @@ class ROCK4(Stabilised):
 
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-6)
 
-    def order(self, terms: Any) -> int:
-        return 4
-
-    def error_order(self, terms: Any) -> int:
-        return 4
+    accuracy, estimated = 4, 4
 
     def stages(self, z: Any) -> Int[Array, ""]:
         return jnp.asarray(TABLE.stages)[index(z, self.tolerance)]
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
-        which = index(z, self.tolerance)
+        single = any(jnp.finfo(leaf.dtype).bits < 64 for leaf in jax.tree.leaves(y))
+        rounding = SINGLE if single else ROUNDING
+        which = index(z, self.tolerance, rounding)
         return jax.lax.cond(
-            z <= limit(self.tolerance),
-            lambda: step(field, t, y, h, slope, which),
-            lambda: RKC2().stretch(field, t, y, h, slope, z),
+            z <= limit(self.tolerance, rounding),
+            lambda: step(field, t, y, h, slope, which, self.looped),
+            lambda: RKC2(bare=self.bare).stretch(field, t, y, h, slope, z),
         )

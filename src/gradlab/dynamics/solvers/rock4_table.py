@@ -119,7 +119,7 @@ def _recurrence(s: int, unknowns: Vector) -> tuple[Vector, Vector]:
 
 def chain_polynomial(mu: Vector, kappa: Vector, z: Any, derivatives: int = 0) -> list[Any]:
     """The last polynomial of the recurrence at z, and its derivatives."""
-    z = np.asarray(z, dtype=float)
+    z = np.asarray(z, dtype=np.result_type(z, float))
     before = [np.zeros_like(z) for _ in range(derivatives + 1)]
     now = [np.ones_like(z), *before[1:]]
     for m, k in zip(mu, kappa, strict=True):

@@ -13,11 +13,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.counting import Estimate
+from gradlab.dynamics.solvers.loops import loop
+from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
 COLD, WARM, EVERY = 6, 2, 10
 #: The estimate comes from below; the stages serve this multiple of it.
 MARGIN = 1.1
+#: A spectrum that is not real and negative matters from h ρ = SMALL on: below, an explicit method of two stages would
+#: do. There modes may lie off the axis by STRIP · s (docs/notes/mrkc.md derives it), and grow by e^SMALL in a step.
+SMALL, STRIP = 2.0, 0.1
 
 
 class Spectrum(eqx.Module):
@@ -36,9 +42,23 @@ class Spectrum(eqx.Module):
 def unknown(y: Any) -> Spectrum:
     """Nothing known yet: a fixed vector with components along everything generic."""
     vector = jax.tree.map(
-        lambda leaf: jnp.cos(1.0 + jnp.arange(jnp.size(leaf), dtype=jnp.float64)).reshape(jnp.shape(leaf)), y
+        lambda leaf: tree.like(jnp.cos(1.0 + jnp.arange(jnp.size(leaf), dtype=float)), leaf).reshape(
+            jnp.shape(leaf)
+        ),
+        y,
     )
-    return Spectrum(_unit(vector), jnp.zeros(()), jnp.asarray(-1, dtype=jnp.int64))
+    return Spectrum(_unit(vector), jnp.zeros(()), jnp.asarray(-1, dtype=int))
+
+
+class Kind(eqx.Module):
+    """What the last products say of the spectrum's kind, by the Ritz values of J on the two vectors of a pair.
+
+    twist : the imaginary part of a complex pair. rise : the positive real part of the right one. Both are 0 where the
+    spectrum is real and negative.
+    """
+
+    twist: Float[Array, ""]
+    rise: Float[Array, ""]
 
 
 def _unit(vector: Any) -> Any:
@@ -63,55 +83,86 @@ def refresh(
     seed : where to look besides, e.g. the last step's error estimate, zero for nowhere. An eigenvalue that overtakes
     the kept vector's is found late by powers alone, but a component damped too little shows in the error.
     """
+    after, _, count = look(field, y, spectrum, cold, warm, seed)
+    return after, count
+
+
+def look(
+    field: Callable[[Any], Any],
+    y: Any,
+    spectrum: Spectrum,
+    cold: int = COLD,
+    warm: int = WARM,
+    seed: Any = None,
+    kind: Kind | None = None,
+) -> tuple[Spectrum, Kind | None, Int[Array, ""]]:
+    """As :func:`refresh`, and what the products say of the spectrum's kind, where what is known of it is given."""
     count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
 
     def product(i: Any, carry: Any) -> Any:
         # One product a pass, the first or the second of a pair: one copy of the field's derivative is compiled.
-        vector, radius, asked, before = carry
+        vector, radius, asked, before, seen = carry
         image = jax.jvp(field, (y,), (asked,))[1]
         beside = _unit(_orthogonal(image, vector))
         if seed is not None:
             beside = tree.add(beside, tree.scale(jnp.where(i == 0, 1.0, 0.0), _unit(seed)))
-        longest, size = paired(vector, before, image)
+        longest, size, found = paired(vector, asked, before, image)
         second = i % 2 == 1
         return (
             tree.where(second, longest, vector),
             jnp.where(second, size, radius),
             tree.where(second, longest, _unit(_orthogonal(beside, vector))),
             image,
+            tree.where(second, found, seen),
         )
 
-    def paired(vector: Any, image: Any, other: Any) -> Any:
+    def paired(vector: Any, across: Any, image: Any, other: Any) -> Any:
         # The leading eigenvector of the Gram matrix of the two images.
         a, b, c = tree.inner(image, image), tree.inner(image, other), tree.inner(other, other)
         angle = 0.5 * jnp.arctan2(2.0 * b, a - c)
-        longest = jax.tree.map(lambda v, w: jnp.cos(angle) * v + jnp.sin(angle) * w, image, other)
+        longest = jax.tree.map(
+            lambda v, w: tree.like(jnp.cos(angle), v) * v + tree.like(jnp.sin(angle), w) * w, image, other
+        )
         size = tree.norm(longest)
         good = jnp.isfinite(size) & (size > 0.0)
-        return tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), longest), vector), size
+        following = tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), longest), vector)
+        return following, size, None if kind is None else _ritz(vector, across, image, other)
 
     # A branch, and not just a loop of no passes: what does not change in the loop, the orbit's own forward pass, is
     # moved out before it by the compiler, and would be paid for at every step.
-    known = (spectrum.vector, spectrum.radius)
-    begun = (*known, spectrum.vector, spectrum.vector)
-    vector, radius = jax.lax.cond(
-        count > 0, lambda: jax.lax.fori_loop(0, count, product, begun)[:2], lambda: known
-    )
+    known = (spectrum.vector, spectrum.radius, kind)
+    begun = (*known[:2], spectrum.vector, spectrum.vector, kind)
+
+    def looked() -> Any:
+        vector, radius, _, _, seen = jax.lax.fori_loop(0, count, product, begun)
+        return vector, radius, seen
+
+    vector, radius, kind = jax.lax.cond(count > 0, looked, lambda: known)
     radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
     age = jnp.where(count > 0, 0, spectrum.age) + 1
-    return Spectrum(vector, radius, age.astype(jnp.int64)), count
+    return Spectrum(vector, radius, age.astype(spectrum.age.dtype)), kind, count
 
 
 def _orthogonal(a: Any, unit: Any) -> Any:
     """a − ⟨a, u⟩ u."""
     along = tree.inner(a, unit)
-    return jax.tree.map(lambda x, u: x - along * u, a, unit)
+    return jax.tree.map(lambda x, u: x - tree.like(along, u) * u, a, unit)
+
+
+def _ritz(v: Any, q: Any, image: Any, other: Any) -> Kind:
+    """From the eigenvalues of (v q)ᵀ J (v q), v and q orthonormal."""
+    a, d = tree.inner(v, image), tree.inner(q, other)
+    product = tree.inner(v, other) * tree.inner(q, image)
+    square = 0.25 * (a - d) ** 2 + product
+    right = 0.5 * (a + d) + jnp.sqrt(jnp.maximum(square, 0.0))
+    return Kind(jnp.sqrt(jnp.maximum(-square, 0.0)), jnp.maximum(right, 0.0))
 
 
 class Stage(eqx.Module):
     """What a stabilised method carries between steps: f at the present point, the spectrum, evaluations so far.
 
-    error : the estimate of the last attempt. past : earlier points, of a multistep method.
+    error : the estimate of the last attempt. past : earlier points, of a multistep method. kind : the spectrum's, where
+    it is watched. evaluations : of the steps that led here; rejected attempts are in :func:`counted`'s number.
     """
 
     slope: Any
@@ -119,15 +170,30 @@ class Stage(eqx.Module):
     evaluations: Int[Array, ""]
     error: Any
     past: Any = None
+    kind: Kind | None = None
 
 
 class Stabilised(diffrax.AbstractAdaptiveSolver):
     """Abstract: an explicit Runge–Kutta method whose stability interval on the negative axis grows like s².
 
-    Assumes, unchecked here, a field whose Jacobian has real spectrum, mostly negative: gradient flows have a
-    symmetric one. Any pytree y, any diffrax step size controller, any ``SaveAt``; not meant for reverse-mode
-    differentiation (the number of stages is data).
+    For one ``ODETerm`` whose Jacobian has real spectrum, mostly negative: gradient flows and parabolic equations. What
+    the Hessian-vector products show of another spectrum is watched: a step on which it would matter has an infinite
+    error, so that a controller shortens it, and with constant steps the solve ends with
+    ``RESULTS.nonlinear_divergence``; numbers that are not finite end it with ``RESULTS.nonfinite``. Any pytree of
+    real y (single or double precision), any step size controller, adjoint and ``SaveAt``, time in either direction.
+
+    Parameters
+    ----------
+    counted : whether the error estimate carries the attempt's evaluations, for :func:`counted`, which sets it.
+    bare : as gradlab's own loop steps it: no watch over the spectrum's kind, and loops without reverse mode.
     """
+
+    counted: bool = eqx.field(static=True, default=False, kw_only=True)
+    bare: bool = eqx.field(static=True, default=False, kw_only=True)
+
+    #: The method's order, and that of its error estimate in h.
+    accuracy: ClassVar[int]
+    estimated: ClassVar[int]
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.ThirdOrderHermitePolynomialInterpolation
@@ -142,32 +208,66 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     ) -> tuple[Any, Any, Any, Int[Array, ""]]:
         """(y at t + h, its estimated error, the field there, evaluations) for a spectrum within [−z/h, 0]."""
 
+    @property
+    def looped(self) -> Callable[..., Any]:
+        """The loop over stages, as ``jax.lax.fori_loop``."""
+        return jax.lax.fori_loop if self.bare else loop
+
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, memory: Any = None) -> Stage:
         """``memory``, from :meth:`remembered`, takes up what an earlier solve learnt."""
+        refuse_terms(type(self).__name__, terms)
+        refuse_values(type(self).__name__, y0)
         spectrum = unknown(y0) if memory is None else memory
-        slope = terms.vf(t0, y0, args)
-        return Stage(slope, spectrum, jnp.asarray(1, dtype=jnp.int64), tree.scale(0.0, slope))
+        slope = field_of(terms, args, t0)(t0, y0)
+        kind = None if self.bare else Kind(jnp.zeros(()), jnp.zeros(()))
+        return Stage(slope, spectrum, jnp.asarray(1, dtype=int), tree.scale(0.0, slope), kind=kind)
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Stage, made_jump: Any
     ) -> tuple[Any, Any, Any, Stage, Any]:
         """One step of as many stages as h ρ asks for."""
         slope, past = solver_state.slope, solver_state.past
+        field, t, h = field_of(terms, args, t0), tree.wide(t0), tree.wide(t1) - tree.wide(t0)
         if made_jump is not False:
-            slope = jax.lax.cond(made_jump, lambda: terms.vf(t0, y0, args), lambda: slope)
+            slope = jax.lax.cond(made_jump, lambda: field(t0, y0), lambda: slope)
             past = self.forgotten(past, made_jump)
-        past = self.recalling(past, t0)
-        spectrum, products = refresh(
-            lambda y: terms.vf(t0, y, args), y0, solver_state.spectrum, seed=solver_state.error
+        past = self.recalling(past, t)
+        spectrum, kind, products = self._looked(lambda y: field(t0, y), y0, solver_state)
+        z = jax.lax.stop_gradient(MARGIN * jnp.abs(h) * spectrum.radius)
+        y1, error, slope1, spent = self.stride(field, t, y0, h, slope, z, past)
+        spent = spent + 2 * products
+        info = self.dense(y0, y1, tree.scale(h, slope), tree.scale(h, slope1), t, h, past)
+        # The seed of the next look, and no more.
+        seen = error if self.bare else jax.lax.stop_gradient(error)
+        after = Stage(
+            slope1, spectrum, solver_state.evaluations + spent, seen, self.remembering(past, t, y0), kind
         )
-        h = terms.contr(t0, t1)
-        y1, error, slope1, spent = self.stride(
-            lambda t, y: terms.vf(t, y, args), t0, y0, h, slope, MARGIN * h * spectrum.radius, past
-        )
-        evaluations = solver_state.evaluations + spent + 2 * products
-        info = {"y0": y0, "y1": y1, "k0": tree.scale(h, slope), "k1": tree.scale(h, slope1)}
-        after = Stage(slope1, spectrum, evaluations, error, self.remembering(past, t0, y0))
-        return y1, error, info, after, diffrax.RESULTS.successful
+        result = diffrax.RESULTS.successful
+        if not self.bare:
+            error, result = self._judged(y1, error, kind, h, z)
+        return y1, Estimate(error, tree.wide(spent)) if self.counted else error, info, after, result
+
+    def _looked(self, field: Any, y: Any, state: Stage) -> tuple[Spectrum, Kind | None, Int[Array, ""]]:
+        """The spectrum a step later, seen by no derivative: it decides how many stages, and nothing else."""
+        if self.bare:
+            return look(field, y, state.spectrum, seed=state.error)
+        known = jax.lax.stop_gradient((state.spectrum, state.error, state.kind))
+        return look(*aside(field, y), known[0], seed=known[1], kind=known[2])
+
+    def _judged(self, y1: Any, error: Any, kind: Any, h: Any, z: Any) -> tuple[Any, Any]:
+        """(error, result): infinite and a failure where the step was made beyond where the method is stable."""
+        results = diffrax.RESULTS
+        length = jnp.abs(h)
+        strip = STRIP * tree.wide(self.stages(z))
+        astray = (z > SMALL) & ((length * kind.twist > strip) | (length * kind.rise > SMALL))
+        lost = ~tree.finite(y1)
+        result = results.where(astray, results.nonlinear_divergence, results.successful)
+        result = results.where(lost, results.nonfinite, result)
+        return jax.tree.map(lambda e: jnp.where(astray | lost, jnp.inf, e), error), result
+
+    def dense(self, y0: Any, y1: Any, k0: Any, k1: Any, t: Any, h: Any, past: Any) -> dict[str, Any]:
+        """What ``interpolation_cls`` takes: both ends and h times the slopes there."""
+        return {"y0": y0, "y1": y1, "k0": k0, "k1": k1}
 
     def stride(
         self, field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, z: Any, past: Any
@@ -194,7 +294,8 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     def after_rejection(self, before: Stage, after: Stage) -> Stage:
         """The state to try again from: what was learnt of the spectrum is kept, and doubted."""
         aged = eqx.tree_at(lambda s: s.age, after.spectrum, jnp.maximum(after.spectrum.age, EVERY))
-        return Stage(before.slope, aged, after.evaluations, after.error, self.unremembering(after.past))
+        past = self.unremembering(after.past)
+        return Stage(before.slope, aged, after.evaluations, after.error, past, after.kind)
 
     def memory(self, y: Any) -> Any:
         """What :meth:`init` takes, where nothing is known yet."""
@@ -206,3 +307,11 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         return terms.vf(t0, y0, args)
+
+    def error_order(self, terms: Any) -> int:
+        """The order of the error estimate, and the first that diffrax asks: where other terms are refused."""
+        refuse_terms(type(self).__name__, terms)
+        return self.estimated
+
+    def order(self, terms: Any) -> int:
+        return self.accuracy
