@@ -54,8 +54,11 @@ def _prepare(
     chosen = default(problem) if seen is None else _named(seen, problem)
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
-    begin = _start_one if members is None else _start_members
-    state = begin(True, Constants(flow, picked), weights)
+    if members is None and flow.chart_is_identity:
+        state = start(flow, picked, weights)
+    else:
+        begin = _start_one if members is None else _start_members
+        state = begin(True, Constants(flow, picked), weights)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
 
 

@@ -27,7 +27,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
-from gradlab.problem.precision import number
+from gradlab.problem.precision import number, put
 
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
 LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
@@ -208,17 +208,18 @@ class Auto(Solver):
         return memory.wish == self.changed
 
     def memory(self, pair: Any) -> Journal:
-        none = jnp.zeros(CHANGES)
-        implicit = self._adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
+        none = put(np.zeros(CHANGES))
+        implicit = Adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
         stepper = method(self.stiff) if self.stiff in STABILISED else None
         past = stepper.memory(pair).past if isinstance(stepper, Multistep) else ()
-        no, zero = jnp.asarray(False), jnp.zeros(())
+        no, zero = put(False), put(0.0)
+        unchanged = put(np.zeros(CHANGES, bool))
         return Journal(
-            unknown(pair), past, implicit, no, zero, zero, zero, jnp.zeros((), int), none, none > 0.0, none
+            unknown(pair), past, implicit, no, zero, zero, zero, put(np.int64(0)), none, unchanged, none
         )
 
     def scratch(self, pair: Any) -> Any:
-        return self._adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
+        return Adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
 
     def _adaptive(self, name: str) -> Adaptive:
         tolerance = self.tolerance

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
+from gradlab.problem.precision import put
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -65,9 +65,10 @@ def forget(past: Past, when: Any) -> Past:
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
-    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf))), y)
-    none, no = jnp.zeros((), dtype=jnp.int64), jnp.asarray(False)
-    return Past(values, jnp.zeros(degree), none, none, no, tree.scale(0.0, y), jnp.zeros(()), no)
+    values = jax.tree.map(lambda leaf: put(np.zeros((degree, *jnp.shape(leaf)))), y)
+    nowhere = jax.tree.map(lambda leaf: put(np.zeros(jnp.shape(leaf))), y)
+    none, no = put(np.int64(0)), put(False)
+    return Past(values, put(np.zeros(degree)), none, none, no, nowhere, put(0.0), no)
 
 
 def note(past: Past, t: Any, y: Any) -> Past:

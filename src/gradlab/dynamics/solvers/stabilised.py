@@ -10,9 +10,11 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.problem.precision import put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
 COLD, WARM, EVERY = 6, 2, 10
@@ -35,10 +37,11 @@ class Spectrum(eqx.Module):
 
 def unknown(y: Any) -> Spectrum:
     """Nothing known yet: a fixed vector with components along everything generic."""
-    vector = jax.tree.map(
-        lambda leaf: jnp.cos(1.0 + jnp.arange(jnp.size(leaf), dtype=jnp.float64)).reshape(jnp.shape(leaf)), y
-    )
-    return Spectrum(_unit(vector), jnp.zeros(()), jnp.asarray(-1, dtype=jnp.int64))
+    leaves, structure = jax.tree.flatten(y)
+    waves = [np.cos(1.0 + np.arange(jnp.size(leaf))).reshape(jnp.shape(leaf)) for leaf in leaves]
+    size = np.sqrt(sum(np.sum(wave**2) for wave in waves))
+    vector = jax.tree.unflatten(structure, [put(wave / size) for wave in waves])
+    return Spectrum(vector, put(0.0), put(np.int64(-1)))
 
 
 def _unit(vector: Any) -> Any:
