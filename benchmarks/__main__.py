@@ -22,6 +22,7 @@ from rich.table import Table  # noqa: E402
 from benchmarks import (  # noqa: E402
     coverage,
     descent,
+    first,
     inertia,
     measure,
     problems,
@@ -36,7 +37,7 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia")
+PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "first")
 
 
 class Budget(StrEnum):
@@ -199,6 +200,8 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
     if rows := found.get("coverage"):
         page = coverage.markdown([coverage.Row(**row) for row in rows], found.get("coverage_runs", ""))
         (folder / "coverage.md").write_text(page, encoding="utf-8")
+    if rows := found.get("first"):
+        (folder / "first.md").write_text(first.page(rows, table.markdown), encoding="utf-8")
     if len(parts) > 1:
         (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -260,7 +263,7 @@ def _run(
     console: Console,
 ) -> None:
     parts = part or list(PARTS)
-    methods = [] if parts == ["coverage"] else _named(only, budget == "quick")
+    methods = [] if set(parts) <= {"coverage", "first"} else _named(only, budget == "quick")
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
     chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
@@ -308,6 +311,9 @@ def _run(
             )
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
+        if "first" in parts:
+            results.keep(first=first.rows(first.COUNT[budget], say))
+            _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 #: Problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
@@ -36,7 +35,11 @@ def make(number: int, seed: int = 1) -> tuple[Any, Any, str]:
     inputs = rng.standard_normal((n, d))
     signs = np.sign(inputs @ rng.standard_normal(d))
     targets = rng.standard_normal((n, 1)) if loss == "square" else signs
-    losses = {"square": gl.Square("mean", half=True), "logistic": gl.Logistic("mean"), "exponential": gl.Exponential("mean")}
+    losses = {
+        "square": gl.Square("mean", half=True),
+        "logistic": gl.Logistic("mean"),
+        "exponential": gl.Exponential("mean"),
+    }
     problem = gl.Problem(gl.Dense((d, h, 1), activation), losses[loss], gl.Data(inputs, targets))
     start = (rng.standard_normal((h, d)) * 0.5, rng.standard_normal((1, h)) * 0.5)
     return problem, start, f"{activation} {d}-{h}-1, {loss}, {n} examples"
@@ -67,7 +70,13 @@ def _gradlab(number: int) -> dict[str, Any]:
 def _peer(compiling: float, solves: list[tuple[str, float, float, Any]]) -> dict[str, Any]:
     """compiling : CPU seconds; solves : (method, tolerance, CPU seconds, weights)."""
     rows = [
-        {"method": method, "tolerance": tolerance, "warm": took, "first": compiling + took, "weights": list(map(float, weights))}
+        {
+            "method": method,
+            "tolerance": tolerance,
+            "warm": took,
+            "first": compiling + took,
+            "weights": list(map(float, weights)),
+        }
         for method, tolerance, took, weights in solves
     ]
     return {"solves": rows}
@@ -93,7 +102,9 @@ def _scipy(number: int) -> dict[str, Any]:
         def right(t: float, v: Any) -> Any:
             return np.asarray(field(v))
 
-        return solve_ivp(right, (0.0, T), flat, method=method, rtol=tolerance, atol=1e-3 * tolerance, **options).y[:, -1]
+        return solve_ivp(
+            right, (0.0, T), flat, method=method, rtol=tolerance, atol=1e-3 * tolerance, **options
+        ).y[:, -1]
 
     made = [("DOP853", tolerance, *_clocked(lambda t=tolerance: solve("DOP853", t))) for tolerance in DECADES]
     found = _peer(compiling, made)
@@ -105,9 +116,15 @@ def _scipy(number: int) -> dict[str, Any]:
 
     more, jacobian = _clocked(build_jacobian)
     options = {"jac": lambda t, v: np.asarray(jacobian(v))}
-    stiff = [("BDF", tolerance, *_clocked(lambda t=tolerance: solve("BDF", t, **options))) for tolerance in DECADES]
+    stiff = [
+        ("BDF", tolerance, *_clocked(lambda t=tolerance: solve("BDF", t, **options))) for tolerance in DECADES
+    ]
     found["solves"] += _peer(compiling + more, stiff)["solves"]
-    tight = solve("DOP853", 3e-14) if min(row[2] for row in made) < min(row[2] for row in stiff) * 20 else solve("BDF", 3e-14, **options)
+    tight = (
+        solve("DOP853", 3e-14)
+        if min(row[2] for row in made) < min(row[2] for row in stiff) * 20
+        else solve("BDF", 3e-14, **options)
+    )
     return found | {"truth": tight.tolist()}
 
 
@@ -124,7 +141,12 @@ def _diffrax(number: int) -> dict[str, Any]:
     @jax.jit
     def solve(y: Any, tolerance: Any) -> Any:
         control = diffrax.PIDController(rtol=tolerance, atol=1e-3 * tolerance)
-        options = {"stepsize_controller": control, "max_steps": 100_000, "adjoint": diffrax.ForwardMode(), "throw": False}
+        options = {
+            "stepsize_controller": control,
+            "max_steps": 100_000,
+            "adjoint": diffrax.ForwardMode(),
+            "throw": False,
+        }
         return diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, T, None, y, **options).ys
 
     def end(tolerance: float) -> Any:
@@ -138,7 +160,9 @@ def _diffrax(number: int) -> dict[str, Any]:
 
 def _alone(number: int, who: str) -> dict[str, Any]:
     """One solver on one problem in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")
+    }
     command = [sys.executable, "-m", "benchmarks.first", str(number), who]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -174,19 +198,34 @@ def table(made: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]
     """Head and body; the last row is the geometric mean of the ratios."""
     import numpy as np
 
-    head = ("problem", "error", "gradlab, s", "SciPy, s", "diffrax, s", "to SciPy", "to diffrax", "warm, ms", "warm to diffrax")
+    head = (
+        "problem",
+        "error",
+        "gradlab, s",
+        "SciPy, s",
+        "diffrax, s",
+        "to SciPy",
+        "to diffrax",
+        "warm, ms",
+        "warm to diffrax",
+    )
     body, ratios = [], []
     for row in made:
-        ratio = [row["gradlab"] / row["scipy"], row["gradlab"] / row["diffrax"], row["gradlab warm"] / row["diffrax warm"]]
+        ratio = [
+            row["gradlab"] / row["scipy"],
+            row["gradlab"] / row["diffrax"],
+            row["gradlab warm"] / row["diffrax warm"],
+        ]
         ratios.append(ratio)
         warm = f"{1e3 * row['gradlab warm']:.1f}"
         times = [f"{row[who]:.2f}" for who in ("gradlab", "scipy", "diffrax")]
-        body.append(
-            [f"{row['problem']} ({row['used'].split(';')[-1].split(' (')[0].strip()}; {row['scipy method']})", f"{row['error']:.0e}",
-             *times, f"{ratio[0]:.2f}", f"{ratio[1]:.2f}", warm, f"{ratio[2]:.1f}"]
-        )  # fmt: skip
+        used = row["used"].split(";")[-1].split(" (")[0].split()[-1]
+        name, error = f"{row['problem']} ({used}; {row['scipy method']})", f"{row['error']:.0e}"
+        body.append([name, error, *times, f"{ratio[0]:.2f}", f"{ratio[1]:.2f}", warm, f"{ratio[2]:.1f}"])
     means = np.exp(np.mean(np.log(ratios), axis=0)) if ratios else np.ones(3)
-    body.append(["geometric mean", "", "", "", "", *(f"{mean:.2f}" for mean in means[:2]), "", f"{means[2]:.1f}"])
+    body.append(
+        ["geometric mean", "", "", "", "", *(f"{mean:.2f}" for mean in means[:2]), "", f"{means[2]:.1f}"]
+    )
     return head, body
 
 
@@ -198,7 +237,7 @@ CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, 
 without a compilation cache (`python -m benchmarks --part first --budget full --docs docs/benchmarks`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve by DOP853, or by BDF
 with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve by Dopri8; both at the
-loosest tolerance at which they are as accurate. *Warm*: the same call again in the same process.
+cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same process. {len(made)} problems.
 
 """
     return says + markdown(*table(made))
@@ -216,4 +255,6 @@ if __name__ == "__main__":
     import xarray  # noqa: F401
 
     jax.block_until_ready(jax.numpy.zeros(3) + 1)
-    print(json.dumps({"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[2]](int(sys.argv[1]))))
+    print(
+        json.dumps({"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[2]](int(sys.argv[1])))
+    )

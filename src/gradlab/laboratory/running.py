@@ -29,7 +29,7 @@ from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
-from gradlab.problem.precision import float64, single
+from gradlab.problem.precision import float64, put, single
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
 
@@ -144,7 +144,7 @@ def run(
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
-    return _finish(dataset, drive, elapsed, seed, _in_single(flow.observed.data, weights))
+    return _finish(dataset, drive, state, elapsed, seed, _in_single(flow.observed.data, weights))
 
 
 def _in_single(data: Any, weights: Any) -> list[str]:
@@ -154,7 +154,7 @@ def _in_single(data: Any, weights: Any) -> list[str]:
 
 
 def _finish(
-    dataset: xr.Dataset, drive: Drive, seconds: float, seed: int | None, in_single: list[str]
+    dataset: xr.Dataset, drive: Drive, begun: State, seconds: float, seed: int | None, in_single: list[str]
 ) -> xr.Dataset:
     last = np.atleast_1d(dataset["status"].values[-1])
     words = ["reached the last record" if code == stops.RUNNING else RESULTS[int(code)] for code in last]
@@ -164,6 +164,7 @@ def _finish(
         "clock": type(drive.clock).__name__,
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
+        "compiled": _compiled(drive, begun, dataset["evaluations"].values),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -172,6 +173,15 @@ def _finish(
         # the solve is in float64; what it starts from is known to 6e-8
         provenance["single_precision"] = in_single
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
+
+
+def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:
+    """How the run's programs were compiled, in words; they are changed for others between two records."""
+    if drive.solver.hosted:
+        return "on the host"
+    ended = replace(begun, evaluations=put(evaluations[-1]))
+    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, ended)]
+    return words[0] if words[0] == words[1] else "quickly, then fully"
 
 
 @float64
