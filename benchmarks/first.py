@@ -120,12 +120,7 @@ def _scipy(number: int) -> dict[str, Any]:
         ("BDF", tolerance, *_clocked(lambda t=tolerance: solve("BDF", t, **options))) for tolerance in DECADES
     ]
     found["solves"] += _peer(compiling + more, stiff)["solves"]
-    tight = (
-        solve("DOP853", 3e-14)
-        if min(row[2] for row in made) < min(row[2] for row in stiff) * 20
-        else solve("BDF", 3e-14, **options)
-    )
-    return found | {"truth": tight.tolist()}
+    return found | {"truth": solve("DOP853", 3e-14).tolist()}
 
 
 def _diffrax(number: int) -> dict[str, Any]:
@@ -235,8 +230,8 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
 
 CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, each solver in a process of its own
 without a compilation cache (`python -m benchmarks --part first --budget full --docs docs/benchmarks`). gradlab:
-`run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve by DOP853, or by BDF
-with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve by Dopri8; both at the
+`run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
+by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve by Dopri8; both at the
 cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same process. {len(made)} problems.
 
 """
