@@ -23,6 +23,7 @@ from benchmarks import (  # noqa: E402
     coverage,
     descent,
     first,
+    grid,
     inertia,
     measure,
     problems,
@@ -37,7 +38,18 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "first")
+PARTS = (
+    "peers",
+    "random",
+    "descent",
+    "scaling",
+    "overhead",
+    "spectra",
+    "coverage",
+    "inertia",
+    "auto",
+    "first",
+)
 
 
 class Budget(StrEnum):
@@ -263,7 +275,7 @@ def _run(
     console: Console,
 ) -> None:
     parts = part or list(PARTS)
-    methods = [] if set(parts) <= {"coverage", "first"} else _named(only, budget == "quick")
+    methods = [] if set(parts) <= {"coverage", "auto", "first"} else _named(only, budget == "quick")
     if wrong := [one for one in parts if one not in PARTS]:
         raise typer.BadParameter(f"there is no part {wrong[0]!r}; known are {', '.join(PARTS)}")
     chosen = problem or [n for n, one in problems.PROBLEMS.items() if one.quick or budget == "full"]
@@ -309,6 +321,12 @@ def _run(
                 results.found["inertia"],
                 "Equilibria of exactly known inertia: words decided and not",
             )
+        if "auto" in parts:
+            results.keep(auto=grid.found(quick, say))
+            _dicts(
+                console, results.found["auto"], "auto beside the methods alone: evaluations, a Jacobian 2P"
+            )
+            _dicts(console, grid.summary(results.found["auto"]), "auto over the cheapest of them")
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
         if "first" in parts:

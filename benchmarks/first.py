@@ -231,8 +231,9 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
 CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, each solver in a process of its own
 without a compilation cache (`python -m benchmarks --part first --budget full --docs docs/benchmarks`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
-by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve by Dopri8; both at the
-cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same process. {len(made)} problems.
+by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
+by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same
+process. {len(made)} problems.
 
 """
     return says + markdown(*table(made))

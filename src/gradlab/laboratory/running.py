@@ -18,6 +18,7 @@ from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, start
+from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import RESULTS, Stop
@@ -141,6 +142,9 @@ def run(
     refine = not flow.discrete if refine is None else refine
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
+    if not isinstance(flow, Kicked):
+        # Between kicks a solver begins anew.
+        drive = replace(drive, solver=strong(drive.solver.until(moments[-1])))
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun

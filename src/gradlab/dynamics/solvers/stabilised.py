@@ -53,8 +53,8 @@ def refresh(
     field: Callable[[Any], Any],
     y: Any,
     spectrum: Spectrum,
-    cold: int = COLD,
-    warm: int = WARM,
+    cold: Any = COLD,
+    warm: Any = WARM,
     seed: Any = None,
 ) -> tuple[Spectrum, Int[Array, ""]]:
     """The estimate a step later, and the Hessian-vector products it took (each counts two evaluations).
