@@ -22,7 +22,9 @@ from rich.table import Table  # noqa: E402
 from benchmarks import (  # noqa: E402
     coverage,
     descent,
+    first,
     fuzz,
+    grid,
     inertia,
     measure,
     pde,
@@ -38,9 +40,22 @@ from benchmarks.references import reference  # noqa: E402
 from benchmarks.results import Results, benches, join  # noqa: E402
 from benchmarks.task import Limit  # noqa: E402
 
-PARTS = ("peers", "random", "descent", "scaling", "overhead", "spectra", "coverage", "inertia", "fuzz", "pde")
-#: Parts that no method takes part in.
-ALONE = {"coverage", "inertia", "fuzz", "pde"}
+PARTS = (
+    "peers",
+    "random",
+    "descent",
+    "scaling",
+    "overhead",
+    "spectra",
+    "coverage",
+    "inertia",
+    "fuzz",
+    "pde",
+    "auto",
+    "first",
+)
+#: Parts that no method of one's choice takes part in.
+ALONE = {"coverage", "inertia", "fuzz", "pde", "auto", "first"}
 
 
 class Budget(StrEnum):
@@ -206,6 +221,8 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
     if rows := found.get("pde"):
         page = pde.markdown(rows, found["budget"] == "quick")
         (folder / "pde.md").write_text(page, encoding="utf-8")
+    if rows := found.get("first"):
+        (folder / "first.md").write_text(first.page(rows, table.markdown), encoding="utf-8")
     if len(parts) > 1:
         (folder / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -306,28 +323,36 @@ def _run(
             _print(console, *spectra.table(results.found["spectra"]), "Hessian spectra")
             known = [row for row in results.found["spectra"] if "matrix" in row]
             _dicts(console, known, "Matrices with known spectra")
-        if "inertia" in parts:
-            results.keep(inertia=inertia.rows(budget, say))
-            _dicts(
-                console,
-                results.found["inertia"],
-                "Equilibria of exactly known inertia: words decided and not",
-            )
-        if "pde" in parts:
-            results.keep(pde=pde.rows(quick, say))
-            _print(console, *pde.table(results.found["pde"]), "Parabolic equations")
+        _alone(set(parts), budget, results, console, say)
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
-        if "fuzz" in parts:
-            results.keep(fuzz=fuzz.rows(2_000 if quick else 20_000, say))
-            _dicts(
-                console,
-                results.found["fuzz"],
-                "Damaged and hostile files: read, refused in a sentence, faults",
-            )
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")
+
+
+def _alone(parts: set[str], budget: str, results: Results, console: Console, say: Any) -> None:
+    """The parts that compare no methods of one's choice."""
+    quick = budget == "quick"
+    if "inertia" in parts:
+        results.keep(inertia=inertia.rows(budget, say))
+        title = "Equilibria of exactly known inertia: words decided and not"
+        _dicts(console, results.found["inertia"], title)
+    if "auto" in parts:
+        results.keep(auto=grid.found(quick, say))
+        _dicts(console, results.found["auto"], "auto beside the methods alone: evaluations, a Jacobian 2P")
+        _dicts(console, grid.summary(results.found["auto"]), "auto over the cheapest of them")
+    if "pde" in parts:
+        results.keep(pde=pde.rows(quick, say))
+        _print(console, *pde.table(results.found["pde"]), "Parabolic equations")
+    if "fuzz" in parts:
+        results.keep(fuzz=fuzz.rows(2_000 if quick else 20_000, say))
+        _dicts(
+            console, results.found["fuzz"], "Damaged and hostile files: read, refused in a sentence, faults"
+        )
+    if "first" in parts:
+        results.keep(first=first.rows(first.COUNT[budget], say))
+        _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
 
 
 def _scales(console: Console, scales: list[dict[str, Any]]) -> None:

@@ -93,6 +93,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.dynamics.solvers.fixed": ("Fixed",),
             "gradlab.dynamics.solvers.iteration": ("Descent",),
             "gradlab.dynamics.solvers.auto": ("Auto",),
+            "gradlab.dynamics.solvers.policy": ("Policy",),
             "gradlab.dynamics.solvers.exact": ("Exact",),
             "gradlab.dynamics.solvers.softening": ("Softening",),
             "gradlab.dynamics.solvers.multistep": ("MRKC3", "MRKC5"),

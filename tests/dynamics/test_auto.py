@@ -14,24 +14,16 @@ import scipy.integrate
 import gradlab
 from gradlab import Dense, Gaussian, GradientFlow, Problem
 from gradlab.dynamics.charts import NormalisedFlow
-from gradlab.dynamics.solvers.auto import (
-    CHANGE,
-    CHANGES,
-    DENSE,
-    DENSE_BESIDE,
-    DENSE_TIGHT,
-    ENTER,
-    HIGHER,
-    LEAVE,
-    LIMITS,
-    NEAR,
-    Auto,
-    Journal,
-    _wish,
-    remaining,
-)
+from gradlab.dynamics.clocks import Clock, LogTime, Time
+from gradlab.dynamics.solvers.auto import CHANGES, LIMITS, Auto, Journal, _wish, foreseen, remaining
 from gradlab.dynamics.solvers.methods import METHODS
+from gradlab.dynamics.solvers.policy import Policy
 from gradlab.dynamics.state import start
+
+POLICY = Policy()
+ENTER, NEAR, LEAVE = (float(part) for part in (POLICY.enter, POLICY.near, POLICY.leave))
+CHANGE, HIGHER = float(POLICY.change), float(POLICY.gain_higher) / NEAR
+DENSE, BESIDE, TIGHT = (int(size) for size in (POLICY.dense, POLICY.dense_beside, POLICY.dense_tight))
 
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
@@ -114,7 +106,7 @@ def test_the_wish_follows_the_stiffness_with_hysteresis_and_stops_after_as_many_
     assert int(memory.changes) == CHANGES
 
 
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("power", [-2.0, 0.0, 0.5, 1.0])
 def test_the_steps_that_remain_are_the_integral_of_the_inverse_step(power: float) -> None:
     problem, weights = linear(1.0)
     solver = Auto(1e-5, 1e-8, explicit="tsit5", stiff="mrkc3")
@@ -123,7 +115,9 @@ def test_the_steps_that_remain_are_the_integral_of_the_inverse_step(power: float
     memory = replace(state.memory, clock=jnp.asarray(2.0), step=jnp.asarray(step(2.0)))
     here = replace(state, tau=jnp.asarray(5.0), h=jnp.asarray(step(5.0)))
     exact, _ = scipy.integrate.quad(lambda tau: 1.0 / step(tau), 5.0, 80.0)
-    assert float(remaining(memory, here, jnp.asarray(80.0))) == pytest.approx(exact, rel=1e-4)
+    assert float(remaining(memory, POLICY.steepest, here, jnp.asarray(80.0))) == pytest.approx(
+        exact, rel=1e-4
+    )
 
 
 def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
@@ -131,10 +125,10 @@ def test_the_two_methods_follow_from_tolerance_size_and_symmetry() -> None:
         auto = Auto(tolerance).resolve(size, symmetric, ensemble)
         return auto.explicit, auto.stiff
 
-    assert names(1e-9, DENSE_TIGHT) == ("dopri8", "bdf")
-    assert names(1e-9, DENSE_TIGHT + 1) == ("dopri8", "mrkc5")
-    assert names(1e-5, DENSE_BESIDE) == ("tsit5", "bdf")
-    assert names(1e-5, DENSE_BESIDE + 1) == ("tsit5", "mrkc3")
+    assert names(1e-9, TIGHT) == ("dopri8", "bdf")
+    assert names(1e-9, TIGHT + 1) == ("dopri8", "mrkc5")
+    assert names(1e-5, BESIDE) == ("tsit5", "bdf")
+    assert names(1e-5, BESIDE + 1) == ("tsit5", "mrkc3")
     assert names(1e-4, 10**5) == ("tsit5", "mrkc3")
     assert names(1e-3, 10**5) == ("tsit5", "mrkc3")
     assert names(1e-2, 10**5) == ("bosh3", "mrkc3")
@@ -164,9 +158,6 @@ def test_a_small_stiff_flow_whose_curvature_stays_begins_on_bdf() -> None:
         GradientFlow(problem), weights, [0.01], solver=Auto(1e-4), refine=False, observables=()
     )
     assert int(short["changes"]) == 0
-    assert Auto(1e-4).resolve(35, True, False, residual=True).looks
-    assert not Auto(1e-4).resolve(35, True, False, residual=False).looks
-    assert not Auto(1e-4).resolve(DENSE_BESIDE + 1, True, False, residual=True).looks
 
 
 def test_nothing_is_measured_while_the_step_still_grows() -> None:
@@ -207,3 +198,37 @@ def test_an_unsymmetric_large_flow_stays_explicit() -> None:
     )  # fmt: skip
     assert int(run["changes"]) == 0
     assert float(run["stiffness"][-1]) > 0.0
+
+
+def test_a_radius_that_grows_in_log_loss_time_is_seen_and_the_run_costs_as_much_as_on_bdf() -> None:
+    data = gradlab.data.separable(jax.random.key(0), N=20, d=3, margin=0.5)
+    problem = Problem(Dense((3, 4, 1), "identity"), gradlab.Exponential("sum"), data)
+    weights = problem.network.init(jax.random.key(1), Gaussian(0.3))
+
+    def cost(solver: str) -> int:
+        run = gradlab.run(
+            GradientFlow(problem), weights, [8.0], clock=gradlab.LogLoss(), solver=solver, refine=False,
+            observables=(),
+        )  # fmt: skip
+        return int(run["evaluations"][-1]) + 2 * problem.size * int(run["jacobians"][-1])
+
+    assert cost("auto") < 1.5 * cost("bdf")
+
+
+@pytest.mark.parametrize(("clock", "reached"), [(Time(), 100.0), (LogTime(), np.expm1(5.0))])
+def test_curvature_that_stays_is_foreseen_in_physical_time(clock: Clock, reached: float) -> None:
+    problem, weights = linear(1.0)
+    solver = Auto(1e-9).suits(GradientFlow(problem), clock)
+    state, end = start(GradientFlow(problem), solver, weights), jnp.asarray(clock.at(np.log1p(reached)))
+    got = float(foreseen(clock, solver, state, end, 3.0))
+    assert got == pytest.approx(13 * 3.0 * reached / LIMITS["dopri8"], rel=1e-9)
+
+
+def test_a_run_of_many_records_is_foreseen_to_its_last() -> None:
+    problem, weights = linear(6.0)
+    records = np.linspace(0.1, 30.0, 40)
+    run = gradlab.run(
+        GradientFlow(problem), weights, records, solver=Auto(1e-4), refine=False, observables=()
+    )
+    assert run["change_stiff"][0]
+    assert float(run["change_clock"][0]) == 0.0

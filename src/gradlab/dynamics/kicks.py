@@ -56,6 +56,10 @@ class Kicked(Flow):
         return self.flow.discrete
 
     @property
+    def symmetric(self) -> bool:  # type: ignore[override]
+        return self.flow.symmetric
+
+    @property
     def chart_is_identity(self) -> bool:  # type: ignore[override]
         return self.flow.chart_is_identity
 

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import energy, stops, tree
@@ -16,6 +17,7 @@ from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.stabilised import Spectrum, unknown
 from gradlab.dynamics.stops import Stop
+from gradlab.problem.precision import put
 
 #: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
 #: it enters the bits of a trajectory. (Iterations do not depend on it.)
@@ -62,14 +64,13 @@ class State(eqx.Module):
 
 def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
     """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside."""
-    zero, none = jnp.zeros(()), jnp.zeros((), dtype=jnp.int64)
-    y = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.float64), flow.encode(weights))
+    # Arrays are put and not computed: only ``encode`` and the balance are compiled.
+    zero, none = put(0.0), put(np.int64(0))
+    y = jax.tree.map(lambda leaf: put(leaf, jnp.float64), flow.encode(weights))
     booked = solver.balanced(flow, y)
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
-    return State(
-        jnp.asarray(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked
-    )
+    return State(put(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked)
 
 
 def _blind(memory: Any, parts: int) -> Any:

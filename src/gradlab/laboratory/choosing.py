@@ -14,11 +14,12 @@ from gradlab.dynamics.filippov.solver import Filippov, serves
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.homogeneous import HomogeneousFlow
 from gradlab.dynamics.kicks import Kicked
-from gradlab.dynamics.solvers.auto import DENSE, Auto
+from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.exact import Exact, overflow, quadratic
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.policy import Policy
 from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
@@ -83,7 +84,9 @@ def named(name: str, tolerance: Any = None) -> Solver:
 
 def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
     """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
-    kinked = type(flow) is GradientFlow and not flow.problem.loss.smooth and flow.problem.size < DENSE
+    kinked = (
+        type(flow) is GradientFlow and not flow.problem.loss.smooth and flow.problem.size < Policy().dense
+    )
     if kinked and Softening().refuse(flow, clock, ensemble) is None:
         return flow, Softening()
     if isinstance(picked, Fixed) and serves(flow, clock, ensemble):
@@ -99,7 +102,7 @@ def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool
     if ensemble:
         return flow, picked
     problem = flow.problem
-    if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < DENSE:
+    if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < Policy().dense:
         # Stiff from the start, and exponents of the size of log t: the margin needs all the digits there are.
         return HomogeneousFlow(problem), Adaptive("bdf", EXTREME, 1e-3 * EXTREME)
     inputs = np.shape(problem.data.inputs)

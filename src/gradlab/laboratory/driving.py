@@ -471,9 +471,15 @@ def _still(drive: Drive, before: State, after: State) -> State:
 
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
-    flatten = _flat_one if drive.members is None else _flat_members
-    quickly, constants = drive.quickly(states[0]), drive.constants("flow")
-    vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
+    if drive.flow.chart_is_identity and drive.members is None:
+        vectors = [
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(drive.flow.decode(s.y))])
+            for s in states
+        ]
+    else:
+        flatten = _flat_one if drive.members is None else _flat_members
+        quickly, constants = drive.quickly(states[0]), drive.constants("flow")
+        vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
     finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
     for name, (dims, values) in drive.solver.finals(states[0].memory).items():
         finals[name] = ((*lead, *dims), np.asarray(values))

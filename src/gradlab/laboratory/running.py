@@ -18,6 +18,7 @@ from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, start
+from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.iteration import Descent
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
@@ -31,7 +32,7 @@ from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.guard import Findings, refuse_start
-from gradlab.problem.precision import float64, single
+from gradlab.problem.precision import float64, put, single
 from gradlab.problem.problem import Problem
 from gradlab.store.identity import environment
 
@@ -59,8 +60,11 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
-    begin = _start_one if members is None else _start_members
-    state = begin(True, Constants(flow, picked), weights)
+    if members is None and flow.chart_is_identity and not flow.dissipates:
+        state = start(flow, picked, weights)
+    else:
+        begin = _start_one if members is None else _start_members
+        state = begin(True, Constants(flow, picked), weights)
     return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
 
 
@@ -167,12 +171,21 @@ def run(
     refine = not flow.discrete if refine is None else refine
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
+    if not isinstance(flow, Kicked):
+        # Between kicks a solver begins anew.
+        drive = replace(drive, solver=strong(drive.solver.until(moments[-1])))
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     dataset = drive_all(drive, states, moments, store, name)
     elapsed = time.perf_counter() - begun
     noticed = _findings(flow.observed, weights, members)
     return _finish(
-        _widened(dataset, noticed), drive, elapsed, seed, _in_single(flow.observed.data, weights), noticed
+        _widened(dataset, noticed),
+        drive,
+        state,
+        elapsed,
+        seed,
+        _in_single(flow.observed.data, weights),
+        noticed,
     )
 
 
@@ -199,6 +212,7 @@ def _in_single(data: Any, weights: Any) -> list[str]:
 def _finish(
     dataset: xr.Dataset,
     drive: Drive,
+    begun: State,
     seconds: float,
     seed: int | None,
     in_single: list[str],
@@ -217,6 +231,7 @@ def _finish(
         "clock": type(drive.clock).__name__,
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
+        "compiled": _compiled(drive, begun, dataset["evaluations"].values),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -227,6 +242,15 @@ def _finish(
     if findings.remarks:
         provenance["noticed"] = list(findings.remarks)
     return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
+
+
+def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:
+    """How the run's programs were compiled, in words; they are changed for others between two records."""
+    if drive.solver.hosted:
+        return "on the host"
+    ended = replace(begun, evaluations=put(evaluations[-1]))
+    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, ended)]
+    return words[0] if words[0] == words[1] else "quickly, then fully"
 
 
 @float64

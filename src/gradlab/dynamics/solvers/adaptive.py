@@ -61,15 +61,20 @@ class _Method:
             inner = self.stepper.init(self.terms, state.tau, end, pair, self.args, memory)
             return inner, inner.slope
         if self.table is not None:
-            flat, unravel = ravel_pytree(rhs(state.tau, pair, self.args))
-            return flat, unravel(flat)
+            vector, self.unravel = ravel_pytree(pair)
+            # Traced once for all its uses.
+            self.field = jax.jit(lambda tau, at: ravel_pytree(rhs(tau, self.unravel(at), self.args))[0])
+            flat = self.field(state.tau, vector)
+            return flat, self.unravel(flat)
         inner = self.stepper.init(self.terms, state.tau, end, pair, self.args)
         return inner, rhs(state.tau, pair, self.args)
 
     def step(self, tau: Any, after: Any, pair: Any, inner: Any) -> tuple[Any, Any, Any, Any]:
         """(pair, error, inner state, evaluations) of one attempt."""
         if self.table is not None:
-            return *stepped(self.table, tau, after - tau, pair, inner, self.args), self.each
+            vector = ravel_pytree(pair)[0]
+            new, error, slope = stepped(self.table, self.field, tau, after - tau, vector, inner)
+            return self.unravel(new), self.unravel(error), slope, self.each
         new, error, _, inner_after, _ = self.stepper.step(
             self.terms, tau, after, pair, self.args, inner, made_jump=False
         )

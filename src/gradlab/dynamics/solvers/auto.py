@@ -1,4 +1,4 @@
-"""The choice by default: begin explicit (plainly stiff small nets: on BDF), measure, change where it pays, say so.
+"""The choice by default: begin explicit (small nets where it pays: on BDF), measure, change where it pays, say so.
 
 A call makes a few attempted steps. Then the planned step h and the spectral radius ρ of the field tell what limits it:
 an explicit pair whose h ρ has come to the end of its stability interval is held there by stability and not by
@@ -19,45 +19,21 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
+from gradlab.dynamics.solvers.policy import Policy
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
-from gradlab.problem.precision import number
+from gradlab.problem.precision import number, put
 
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
 LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
-#: Changed over at h ρ > ENTER · limit, back at h ρ < LEAVE · limit of the explicit pair. From NEAR · limit on a
-#: change is tried where EQUAL times its price is at stake: accuracy limits the step now, stability will; HIGHER times
-#: for a pair of higher order than the stabilised method, which steps further until stability limits it.
-#: BDF makes shorter steps where accuracy limits both, and begins with very short ones.
-ENTER, NEAR, LEAVE, LEAVE_BDF = 0.9, 0.5, 0.3, 0.1
-EQUAL, HIGHER = 4.0, 8.0
-#: Hessian-vector products where stiffness is asked for: at the end of an explicit call from the second on. A step
-#: that has grown GROWN times since the call before is not held back by stability, nor one that is FAR from the limit
-#: by the spectral radius last seen, and none are spent.
-PRODUCTS, GROWN, FAR = 2, 2.0, 0.17
-#: Evaluations of an early explicit call, the same where BDF may take over, and of a later one (three times EARLY on);
-#: attempts of one with the other method.
-EARLY, EARLY_BDF, EXPLICIT, STIFF = 72, 36, 216, 100
-#: Evaluations that a change costs: to a stabilised method; to BDF, which begins at order one and makes many small
-#: steps, beside six Jacobians.
-CHANGE, CHANGE_TO_BDF, JACOBIANS = 60, 120, 6
-#: Where curvature does not fall with the loss, BDF begins at once if stability alone would cost an explicit pair BEGIN
-#: times the price of a change, judged by as many products at the start.
-BEGIN = 2.0
-#: The explicit pair's tolerance as a part of the one asked for. Where a fast start is followed by a stiff stretch, the
-#: start takes few steps, its errors grow on the way, and making them small costs little.
-SHARE, FINE = 0.1, 1e-6
 #: Changes remembered; after as many the method stays.
 CHANGES = 8
-#: The most unknowns for which a dense Jacobian (``jacobian_price``) is worth its price: where there is no
-#: stabilised method; beside one; beside one that round-off holds back (tolerance below TIGHT; 400 weights and log t).
-DENSE, DENSE_BESIDE, DENSE_TIGHT, TIGHT = 1000, 150, 401, 1e-7
 
 
 class Journal(eqx.Module):
@@ -93,6 +69,8 @@ class Auto(Solver):
     least : as for ``Adaptive``; 0 is the method's own, as the coarser of two.
     explicit, stiff : names of the two methods; the defaults follow from tolerance, size and symmetry when a run
         begins (``resolve``). ``stiff=""`` : explicit throughout.
+    horizon : the clock value at which the run ends, if that is known; 0, unknown, unless ``run`` says it.
+    policy : the numbers it decides by.
 
     Examples
     --------
@@ -107,34 +85,40 @@ class Auto(Solver):
     stiff: str = eqx.field(static=True, default="")
     #: Which of the two the next call uses.
     changed: bool = eqx.field(static=True, default=False)
-    #: Whether the run begins with a look at the stiffness.
-    looks: bool = eqx.field(static=True, default=False)
+    #: Whether curvature stays, in physical time or in a clock without it, when the loss has fallen; whether it falls in
+    #: the run's clock.
+    lasting: bool = eqx.field(static=True, default=False)
+    fading: bool = eqx.field(static=True, default=False)
     slack: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
+    horizon: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
+    policy: Policy = eqx.field(default_factory=Policy)
 
-    def resolve(self, size: int, symmetric: bool, ensemble: bool, residual: bool = False) -> Auto:
+    def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
 
         Explicit: order eight below 3e-9, five below 3e-3, three above. Stiff: for symmetric fields the stabilised
         multistep method of order three (tolerance 1e-7 and above) or five, and BDF with a dense Jacobian where the
-        unknowns are few enough; for others BDF up to DENSE unknowns. Not BDF in an ensemble, where every member would
-        pay for a Jacobian at every step, if there is a choice. residual : whether the loss is one of residuals, whose
-        curvature stays when the loss has fallen; a run with BDF as its stiff method may then begin on it.
+        unknowns are few enough; for others BDF up to ``policy.dense`` unknowns. Not BDF in an ensemble, where every
+        member would pay for a Jacobian at every step, if there is a choice.
         """
         if self.explicit:
             return self
-        tolerance = float(np.min(np.asarray(self.tolerance)))
+        policy, tolerance = self.policy, float(np.min(np.asarray(self.tolerance)))
         explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 3e-3 else "bosh3"
         stabilised = ("mrkc3" if tolerance >= 1e-7 else "mrkc5") if symmetric else ""
-        beside = 0 if ensemble else DENSE_TIGHT if tolerance < TIGHT else DENSE_BESIDE
-        dense = size <= (beside if symmetric else DENSE)
+        beside = policy.dense_tight if tolerance < policy.tight else policy.dense_beside
+        dense = size <= (policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
-        return replace(self, explicit=explicit, stiff=stiff, looks=stiff == "bdf" and residual)
+        return replace(self, explicit=explicit, stiff=stiff)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
-        problem = flow.observed
-        symmetric, residual = flow.symmetric and clock.symmetric, problem.loss.kind == "residual"
-        return self.resolve(problem.size + 1, symmetric, ensemble, residual)
+        problem, symmetric = flow.observed, flow.symmetric and clock.symmetric
+        lasting = problem.loss.kind == "residual" or clock.known(0.0) is None
+        chosen = self.resolve(problem.size + 1, symmetric, ensemble)
+        fading = not lasting and isinstance(clock, Time)
+        begin = number(self.policy.begin_fading) if fading else self.policy.begin
+        return replace(chosen, lasting=lasting, fading=fading, policy=replace(self.policy, begin=begin))
 
     @property
     def name(self) -> str:
@@ -164,6 +148,9 @@ class Auto(Solver):
             return same, jnp.asarray(False)
 
         return jax.lax.while_loop(go_on, call, (state, jnp.asarray(True)))[0]
+
+    def until(self, end: float) -> Auto:
+        return replace(self, horizon=number(end))
 
     def seen(self, state: State) -> dict[str, Array]:
         return {"stiff": jnp.asarray(self.changed), "stiffness": state.memory.stiffness}
@@ -208,22 +195,24 @@ class Auto(Solver):
         return memory.wish == self.changed
 
     def memory(self, pair: Any) -> Journal:
-        none = jnp.zeros(CHANGES)
-        implicit = self._adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
+        none = put(np.zeros(CHANGES))
+        implicit = Adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
         stepper = method(self.stiff) if self.stiff in STABILISED else None
         past = stepper.memory(pair).past if isinstance(stepper, Multistep) else ()
-        no, zero = jnp.asarray(False), jnp.zeros(())
+        no, zero = put(False), put(0.0)
+        unchanged = put(np.zeros(CHANGES, bool))
         return Journal(
-            unknown(pair), past, implicit, no, zero, zero, zero, jnp.zeros((), int), none, none > 0.0, none
+            unknown(pair), past, implicit, no, zero, zero, zero, put(np.int64(0)), none, unchanged, none
         )
 
     def scratch(self, pair: Any) -> Any:
-        return self._adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
+        return Adaptive("bdf").scratch(pair) if self.stiff == "bdf" else ()
 
     def _adaptive(self, name: str) -> Adaptive:
         tolerance = self.tolerance
         if name != self.stiff:
-            tolerance = jnp.minimum(tolerance, jnp.maximum(SHARE * tolerance, FINE))
+            floor, share = self.policy.fine, self.policy.share
+            tolerance = jnp.minimum(tolerance, jnp.maximum(share * tolerance, floor))
         absolute = self.absolute * tolerance / self.tolerance
         least = jnp.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
         return Adaptive(name, self.slack * tolerance, self.slack * absolute, least)
@@ -239,22 +228,25 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     else:
         memory = journal.implicit if solver.name == "bdf" else ()
     moves = end > state.tau
-    looking = solver.looks & moves & (state.steps == 0) & (journal.spectrum.age < 0)
-    most = STIFF if solver.changed else _attempts(solver, state, looking)
+    looking = moves & (solver.stiff == "bdf") & (state.steps == 0) & (journal.spectrum.age < 0)
+    policy = solver.policy
+    most = policy.stiff if solver.changed else _attempts(solver, state, looking)
     moved = inner.attempts(flow, clock, stop, replace(state, memory=memory), end, most)
     measured: Any = True
     if solver.name in STABILISED:
         spectrum, products = moved.memory.spectrum if multistep else moved.memory, jnp.zeros((), int)
     else:
-        held = moves & (journal.step > 0.0) & (moved.h < GROWN * journal.step)
+        held = moves & (journal.step > 0.0) & (moved.h < policy.grown * journal.step)
         known = journal.spectrum.age >= 0
-        far = known & (moved.h * journal.spectrum.radius < FAR * LIMITS.get(solver.explicit, 3.0))
-        measured = looking | (held & ~far) | solver.changed
+        far = known & (moved.h * journal.spectrum.radius < policy.far * LIMITS.get(solver.explicit, 3.0))
+        # The radius was seen some time ago: where it grows, in logarithmic clocks, the step falls with it.
+        falls = (state.evaluations >= 3 * policy.early) & (moved.h < journal.step)
+        measured = looking | (held & (~far | falls)) | solver.changed
         due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
         pair = moved.pair
         spectrum, products = refresh(
-            lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, PRODUCTS, PRODUCTS
+            lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, policy.products, policy.products
         )
         spectrum = eqx.tree_at(
             lambda s: s.age, spectrum, jnp.where(measured, spectrum.age, journal.spectrum.age)
@@ -265,81 +257,115 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         # What lies before a stretch made by the other method is no longer the latest past.
         latest = moved.memory if multistep else Memory(spectrum, journal.past).forgotten()
         journal = replace(journal, past=latest.past)
-    journal = _wish(replace(journal, spectrum=spectrum), solver, moved, end, measured, looking)
+    journal = replace(journal, spectrum=spectrum)
+    stake = foreseen(clock, solver, moved, end, spectrum.radius)
+    journal = _wish(journal, solver, moved, end, measured, looking, stake)
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
 def _attempts(solver: Auto, state: State, looking: Any) -> Int[Array, ""]:
     """Of an explicit call: none where the run only looks."""
-    each = cost(method(solver.explicit), solver.explicit)
-    early = EARLY_BDF if solver.stiff == "bdf" else EARLY
-    few = jnp.where(state.evaluations < 3 * EARLY, early // each, EXPLICIT // each)
+    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    early = policy.early_bdf if solver.stiff == "bdf" else policy.early
+    few = jnp.where(state.evaluations < 3 * policy.early, early // each, policy.late // each)
     return jnp.where(looking, 0, few)
 
 
-def remaining(journal: Journal, state: State, end: Any) -> Float[Array, ""]:
-    """Explicit steps still to come: ∫ dτ/h(τ), h growing as the power of τ in [0, 1] by which it grew of late.
-
-    To the end of this stretch, and at least to twice the present time: a run may go on after it.
-    """
+def remaining(journal: Journal, steepest: Any, state: State, until: Any) -> Float[Array, ""]:
+    """Explicit steps still to come: ∫ dτ/h(τ), h changing as the power of τ, from ``steepest`` to 1, as of late."""
     tau, h = state.tau, state.h
-    span = jnp.maximum(end - tau, tau)
     known = (journal.step > 0.0) & (tau > journal.clock) & (journal.clock > 0.0)
     growth = jnp.log(h / jnp.where(known, journal.step, h))
     power = growth / jnp.log(jnp.where(known, tau / jnp.where(known, journal.clock, 1.0), 2.0))
     # 1 − power, kept off zero, where the integral is a logarithm.
-    rest = jnp.clip(1.0 - jnp.where(known, power, 0.0), 1e-6, 1.0)
-    return tau / h * jnp.expm1(rest * jnp.log1p(span / tau)) / rest
+    rest = jnp.clip(1.0 - jnp.where(known, power, 0.0), 1e-6, 1.0 - steepest)
+    return tau / h * jnp.expm1(rest * jnp.log1p((until - tau) / tau)) / rest
 
 
-def _price(solver: Auto, state: State) -> float:
+def _until(solver: Auto, state: State, end: Any) -> Any:
+    """Where the run ends; unless that is known, the end of this stretch, and at least twice the present time."""
+    return jnp.where(
+        solver.horizon > 0.0, jnp.maximum(solver.horizon, end), jnp.maximum(end, 2.0 * state.tau)
+    )
+
+
+def _price(solver: Auto, state: State) -> Any:
     """Evaluations that a change to the stiff method costs."""
     size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
-    return CHANGE_TO_BDF + JACOBIANS * jacobian_price(size) if solver.stiff == "bdf" else CHANGE
+    return solver.policy.price(solver.stiff, size, solver.tolerance, solver.fading)
 
 
 def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: Any) -> Bool[Array, ""]:
     """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
-    price = _price(solver, state)
+    policy, price = solver.policy, _price(solver, state)
     limit = LIMITS.get(solver.explicit, 3.0)
     each = cost(method(solver.explicit), solver.explicit)
-    stake = each * remaining(journal, state, end)
-    held = (stiffness > ENTER * limit) & (stake > price)
-    enough = EQUAL if solver.explicit == "bosh3" or solver.stiff == "bdf" else HIGHER
-    soon = (stiffness > NEAR * limit) & (stake > enough * price)
+    stake = each * remaining(journal, policy.steepest, state, _until(solver, state, end))
+    held = (stiffness > policy.enter * limit) & (stake > price)
+    near = policy.near_bdf if solver.stiff == "bdf" else policy.near
+    least = policy.gain if solver.explicit == "bosh3" or solver.stiff == "bdf" else policy.gain_higher
+    soon = (stiffness > near * limit) & (stake * stiffness / limit > least * price)
     return (journal.step > 0.0) & (held | soon)
 
 
-def _begins(journal: Journal, solver: Auto, state: State, end: Any) -> Bool[Array, ""]:
-    """Whether stability alone would cost the explicit pair BEGIN times a change to BDF."""
-    each = cost(method(solver.explicit), solver.explicit)
-    steps = (end - state.tau) * journal.spectrum.radius / LIMITS.get(solver.explicit, 3.0)
-    return each * steps > BEGIN * _price(solver, state)
+def _ahead(clock: Clock, tau: Any, until: Any) -> Float[Array, ""]:
+    """How far it is in physical time, in the present unit of the clock; in the clock itself where it alone is known."""
+    if clock.known(tau) is None:
+        return until - tau
+
+    def time(tau: Any) -> Any:
+        known: Any = clock.known(tau)
+        return jnp.expm1(known)
+
+    now, pace = jax.value_and_grad(time)(tau)
+    return (time(until) - now) / pace
 
 
-def jacobian_price(size: int) -> float:
-    """A dense Jacobian in gradients; its columns are forward derivatives of the gradient.
+def foreseen(clock: Clock, solver: Auto, state: State, end: Any, radius: Any) -> Float[Array, ""]:
+    """The explicit pair's evaluations by what is known before its first step: the spectral radius ρ, and that step.
 
-    Many at once take 0.2 to 0.9 gradients each up to 300 unknowns (the median of forty nets 0.45), 0.9 at 400, and
-    1.3 to 3 where they do not fit the cache.
+    Where curvature stays, stability asks for ρ Δ/limit steps, Δ as in :func:`_ahead`. Where it falls like 1/t, accuracy
+    asks for so many whenever time has grown by e. In clocks that do not follow from time the rate of change stays
+    as well: accuracy asks for steps ``lengthened`` times the first, unless that ends on a record.
     """
-    return 0.45 * size * (1.0 + size / 500.0)
+    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    until = _until(solver, state, end)
+    ahead = radius * _ahead(clock, state.tau, until)
+    if not solver.lasting:
+        return each * policy.fold * (1e-9 / solver.tolerance) ** 0.125 * jnp.log1p(ahead)
+    steps = ahead / LIMITS.get(solver.explicit, 3.0)
+    if clock.known(state.tau) is None:
+        paced = (until - state.tau) / (policy.lengthened * state.h)
+        steps = jnp.maximum(steps, jnp.where(state.h < end - state.tau, paced, 0.0))
+    return each * steps
 
 
 def _wish(
-    journal: Journal, solver: Auto, state: State, end: Any, measured: Any = True, looking: Any = False
+    journal: Journal,
+    solver: Auto,
+    state: State,
+    end: Any,
+    measured: Any = True,
+    looking: Any = False,
+    stake: Any = 0.0,
 ) -> Journal:
+    """With the wish for the next call. stake : what is :func:`foreseen`; a look at the start begins with BDF for it."""
     # Not a number where nothing was measured: every comparison with it says no.
     stiffness = jnp.where(measured, state.h * journal.spectrum.radius, jnp.nan)
-    limit = LIMITS.get(solver.explicit, 3.0)
+    limit, policy = LIMITS.get(solver.explicit, 3.0), solver.policy
     # A look makes no steps, and says nothing of how they grow.
     step = jnp.where(looking, 0.0, state.h)
     seen = replace(journal, stiffness=stiffness, clock=state.tau, step=step)
     if not solver.stiff:
         return seen
-    leave = LEAVE_BDF if solver.stiff == "bdf" else LEAVE
-    worth = _worth(journal, solver, state, end, stiffness) | (looking & _begins(journal, solver, state, end))
-    wish = stiffness > leave * limit if solver.changed else worth
+    price = _price(solver, state)
+    if solver.changed and solver.stiff == "bdf":
+        wish = (stiffness > policy.leave_bdf * limit) | (stake > price)
+    elif solver.changed:
+        wish = stiffness > policy.leave * limit
+    else:
+        begins = looking & (stake > policy.begin * price)
+        wish = _worth(journal, solver, state, end, stiffness) | begins
     wish = jnp.where(journal.changes < CHANGES, wish, journal.wish)
     differs = wish != journal.wish
     place = jnp.where(differs, journal.changes, CHANGES)

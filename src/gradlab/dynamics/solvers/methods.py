@@ -23,7 +23,7 @@ from gradlab.dynamics.solvers.rock4 import ROCK4
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State
 from gradlab.dynamics.stops import Stop
-from gradlab.problem.precision import number
+from gradlab.problem.precision import number, put
 
 #: The methods by name: diffrax's, and the stabilised ones for fields with a symmetric Jacobian.
 METHODS: dict[str, Any] = {
@@ -145,8 +145,8 @@ class Adaptive(Solver):
         """What stabilised methods know of the spectrum and the past; BDF's differences."""
         if self.name == "bdf":
             size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
-            none = jnp.zeros((), dtype=jnp.int64)
-            return bdf.Memory(jnp.zeros((differences.ROWS, size)), none + 1, none, jnp.zeros(()))
+            one, none = put(np.int64(1)), put(np.int64(0))
+            return bdf.Memory(put(np.zeros((differences.ROWS, size))), one, none, put(0.0))
         return METHODS[self.name]().memory(pair) if self.name in STABILISED else ()
 
     def scratch(self, pair: Any) -> Any:

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
 from gradlab.dynamics.tree import like, wide
+from gradlab.problem.precision import put
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -68,9 +68,14 @@ def forget(past: Past, when: Any) -> Past:
 
 def none(y: Any, degree: int) -> Past:
     """No past."""
-    values = jax.tree.map(lambda leaf: jnp.zeros((degree, *jnp.shape(leaf)), jnp.result_type(leaf)), y)
-    none, no = jnp.zeros((), dtype=int), jnp.asarray(False)
-    return Past(values, jnp.zeros(degree), none, none, no, tree.scale(0.0, y), jnp.zeros(()), no)
+
+    def zeros(leaf: Any, *lead: int) -> Array:
+        return put(np.zeros((*lead, *jnp.shape(leaf))), jnp.result_type(leaf))
+
+    values, nowhere = jax.tree.map(lambda leaf: zeros(leaf, degree), y), jax.tree.map(zeros, y)
+    none, no = put(0, int), put(False)
+    kind = jnp.result_type(float)
+    return Past(values, put(np.zeros(degree), kind), none, none, no, nowhere, put(0.0, kind), no)
 
 
 def note(past: Past, t: Any, y: Any) -> Past:

@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
+
+from gradlab.problem.precision import put
 
 #: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): with pairs, 8 iterations and SLOW = 0.7 cost
 #: about a tenth less than 4 and 0.3 (thirteen small nets, errors 1e-4 and 1e-6, Jacobians at their price).
@@ -98,13 +101,9 @@ class Scratch(eqx.Module):
 
 def blank(size: int) -> Scratch:
     """Nothing kept yet, for ``size`` unknowns."""
-    square = jnp.zeros((size, size), dtype=jnp.float64)
-    one = jnp.ones((), dtype=jnp.float64)
-    none = jnp.zeros((PAIRS, size), dtype=jnp.float64)
+    square, one, none = put(np.zeros((size, size))), put(1.0), put(np.zeros((PAIRS, size)))
     pairs = CorrectionPairs(none, none, one)
-    return Scratch(
-        square, square, jnp.zeros(size, dtype=jnp.int32), one, one, jnp.zeros((), dtype=bool), pairs
-    )
+    return Scratch(square, square, put(np.zeros(size, np.int32)), one, one, put(False), pairs)
 
 
 def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Scratch, Array, Array]:

@@ -8,10 +8,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-
-from gradlab.dynamics.state import rhs
 
 
 class Tableau(NamedTuple):
@@ -43,13 +40,12 @@ def tableau(stepper: Any) -> Tableau | None:
 
 
 def stepped(
-    table: Tableau, tau: Any, h: Any, pair: Any, slope: Float[Array, " P"], args: Any
-) -> tuple[Any, Any, Float[Array, " P"]]:
-    """(pair at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the pair, flat.
+    table: Tableau, field: Any, tau: Any, h: Any, vector: Float[Array, " P"], slope: Float[Array, " P"]
+) -> tuple[Float[Array, " P"], Float[Array, " P"], Float[Array, " P"]]:
+    """(point at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the point before.
 
     Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more.
     """
-    vector, unravel = ravel_pytree(pair)
     a, c = jnp.asarray(table.a), jnp.asarray(table.c)
     stages = len(table.c)
 
@@ -57,13 +53,8 @@ def stepped(
         slopes, _ = carry
         # Stages that are not made yet have weight 0 and are 0.
         point = vector + h * (a[i] @ slopes)
-        return slopes.at[i].set(flat_slope(tau + c[i] * h, unravel(point), args)), point
+        return slopes.at[i].set(field(tau + c[i] * h, point)), point
 
     begun = jnp.zeros((stages, vector.size)).at[0].set(slope)
     slopes, after = jax.lax.fori_loop(1, stages, stage, (begun, vector))
-    return unravel(after), unravel(h * (jnp.asarray(table.error) @ slopes)), slopes[-1]
-
-
-def flat_slope(tau: Any, pair: Any, args: Any) -> Float[Array, " P"]:
-    """The field at a pair, as one vector."""
-    return ravel_pytree(rhs(tau, pair, args))[0]
+    return after, h * (jnp.asarray(table.error) @ slopes), slopes[-1]

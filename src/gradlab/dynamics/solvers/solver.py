@@ -39,6 +39,10 @@ class Solver(eqx.Module):
         """The solver with what a run decides filled in; ValueError where it cannot serve."""
         return self
 
+    def until(self, end: float) -> Solver:
+        """The solver, told the clock value at which the run ends."""
+        return self
+
     def memory(self, pair: Any) -> Any:
         """What the method keeps from step to step beside the pair (y, u): small, stored with the run."""
         return ()

@@ -10,12 +10,14 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.counting import Estimate
 from gradlab.dynamics.solvers.loops import loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
+from gradlab.problem.precision import put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
 COLD, WARM, EVERY = 6, 2, 10
@@ -41,13 +43,14 @@ class Spectrum(eqx.Module):
 
 def unknown(y: Any) -> Spectrum:
     """Nothing known yet: a fixed vector with components along everything generic."""
-    vector = jax.tree.map(
-        lambda leaf: tree.like(jnp.cos(1.0 + jnp.arange(jnp.size(leaf), dtype=float)), leaf).reshape(
-            jnp.shape(leaf)
-        ),
-        y,
+    leaves, structure = jax.tree.flatten(y)
+    waves = [np.cos(1.0 + np.arange(jnp.size(leaf))).reshape(jnp.shape(leaf)) for leaf in leaves]
+    size = np.sqrt(sum(np.sum(wave**2) for wave in waves)) or 1.0
+    kinds = map(jnp.result_type, leaves)
+    vector = jax.tree.unflatten(
+        structure, [put(wave / size, kind) for wave, kind in zip(waves, kinds, strict=True)]
     )
-    return Spectrum(_unit(vector), jnp.zeros(()), jnp.asarray(-1, dtype=int))
+    return Spectrum(vector, put(0.0, jnp.result_type(float)), put(-1, int))
 
 
 class Kind(eqx.Module):
@@ -70,8 +73,8 @@ def refresh(
     field: Callable[[Any], Any],
     y: Any,
     spectrum: Spectrum,
-    cold: int = COLD,
-    warm: int = WARM,
+    cold: Any = COLD,
+    warm: Any = WARM,
     seed: Any = None,
 ) -> tuple[Spectrum, Int[Array, ""]]:
     """The estimate a step later, and the Hessian-vector products it took (each counts two evaluations).
