@@ -68,7 +68,7 @@ def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> F
 
 
 def balance(flow: Flow, y: Any, energy: Energy, steps: Any) -> dict[str, Array]:
-    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what of it steps and rounding may account for."""
+    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for."""
     now = flow.potential(y)
     size = jnp.abs(energy.first) + jnp.abs(now) + jnp.abs(energy.spent)
     rounding = ROUNDED * EPS * (size * jnp.sqrt(1.0 + steps) + energy.grain + _grain(flow, y))

@@ -27,6 +27,7 @@ from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.balance import with_bar
+from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken
@@ -365,6 +366,7 @@ def _record(
     known = drive.clock.known(0.0) is not None or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
+    errors = with_rounding(drive, fine, row, errors)
     return [fine, coarse], with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
 
 
@@ -429,6 +431,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
         error = last.get("weights_error", np.where(steps[..., None] > 0, error, 0.0))
+        if "weights_error" not in last:
+            error = of_weights(drive, states[0], last, error)
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals

@@ -16,8 +16,9 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import IMPLICIT, Adaptive, cost, method
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, along, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import with_look
 
 # Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
 # their stability limit, the second for stabilised ones; both reject almost never.
@@ -136,6 +137,7 @@ def adaptive(
             status=code,
         )
         inner = method.settle(keep, inner, inner_after)
+        state = with_look(state, along(flow, clock, state))
         return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, LogTime, Time
-from gradlab.dynamics.energy import EPS, ROUNDED, Energy
 from gradlab.dynamics.descent import Constant, GradientDescent
+from gradlab.dynamics.energy import EPS, ROUNDED, Energy
 from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.methods import Solver
 from gradlab.dynamics.state import State, bracket, margin, watch

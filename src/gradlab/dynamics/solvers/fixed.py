@@ -13,8 +13,9 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import Fixed, cost, method
-from gradlab.dynamics.state import ATTEMPTS, State, bracket, landed, margin, rhs, watch
+from gradlab.dynamics.state import ATTEMPTS, State, along, bracket, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import with_look
 
 
 def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end: Any) -> State:
@@ -60,7 +61,7 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
             evaluations=evaluations,
             status=code,
         )
-        return moved, attempts + 1, event
+        return with_look(moved, along(flow, clock, moved)), attempts + 1, event
 
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     final, *_ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int), event))

@@ -15,8 +15,9 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.dynamics.state import State, bracket, error_ratio, explain, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, along, bracket, error_ratio, explain, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import IMPLICIT, with_look
 
 #: A change of the weights from outside, as a part of the tolerance, after which the differences are still good.
 NEGLIGIBLE = 0.01
@@ -139,6 +140,7 @@ def implicit(
             memory=memory,
             scratch=outcome.scratch,
         )
+        state = with_look(state, along(flow, clock, state), IMPLICIT)
         return state, vector, attempts + 1, event
 
     running = (state.status == stops.RUNNING) & (state.tau < end)
