@@ -21,6 +21,7 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State, log_time, start
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import Tangent, relative
 
 __all__ = ["ATTEMPTS", "State", "advance", "log_time", "observe", "start"]
 
@@ -61,6 +62,10 @@ def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, A
     seen |= {f"chart_{name}": value for name, value in flow.chart(state.y).items()}
     if isinstance(state.energy, Energy):
         seen |= balance(flow, state.y, state.energy, state.steps)
-    counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
+    looks: Any = 0
+    if isinstance(state.tangent, Tangent):
+        seen |= {"rounding": relative(state.tangent, state.y, state.tau)}
+        looks = state.tangent.spent
+    counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations + looks}
     counts["jacobians"] = state.jacobians
     return seen | {"tau": state.tau, "t": t, "log_t": log_time(state.u)} | counts

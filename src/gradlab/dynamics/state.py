@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,8 @@ class State(eqx.Module):
     h : the next step size, 0 where it is still to be chosen. steps, rejected, evaluations : counts
     (evaluations: full gradients, a Hessian-vector product as two; jacobians: dense ones). status : index into
     stops.RESULTS. memory : what the solver keeps beside, small and stored with the run. scratch : what it keeps
-    but can compute again; dropped at segment borders. energy : the balance of L, an ``Energy``, or nothing. An
-    ensemble's state carries a leading member axis.
+    but can compute again; dropped at segment borders. energy : the balance of L, an ``Energy``, or nothing.
+    tangent : what becomes of rounding, a ``Tangent``, or nothing. An ensemble's state carries a leading member axis.
     """
 
     tau: Float[Array, "..."]
@@ -47,6 +48,7 @@ class State(eqx.Module):
     memory: Any = ()
     scratch: Any = ()
     energy: Any = ()
+    tangent: Any = ()
 
     @property
     def pair(self) -> tuple[Any, ...]:
@@ -104,6 +106,15 @@ def rhs(tau: Any, state: tuple[Any, ...], args: tuple[Flow, Clock]) -> tuple[Any
     pace = jnp.exp(-log_rate - u) if known is None else jnp.zeros(())
     moves = (tree.scale(jnp.exp(log_scale - log_rate), direction), pace)
     return (*moves, energy.rate(flow, y, direction, log_scale, log_rate)) if spent else moves
+
+
+def along(flow: Flow, clock: Clock, state: State) -> Callable[[Any], Any]:
+    """v ↦ J v, J the Jacobian of dy/dτ at a state, by a forward derivative of the field."""
+
+    def slope(y: Any) -> Any:
+        return rhs(state.tau, (y, state.u), (flow, clock))[0]
+
+    return lambda vector: jax.jvp(slope, (state.y,), (vector,))[1]
 
 
 def landed(clock: Clock, tau: Any, pair: tuple[Any, ...]) -> tuple[Any, ...]:

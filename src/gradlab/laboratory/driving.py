@@ -22,10 +22,12 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import Tangent
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
+from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.ending import LOST, Pace
-from gradlab.laboratory.keeping import Store, check_kept, pack, strong, unpack
+from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
@@ -277,23 +279,6 @@ class Drive:
         return eqx.tree_at(lambda s: (s.y, s.h), state, (y, choose(jnp.zeros_like(state.h), state.h)))
 
 
-def frame(rows: list[dict[str, Any]], drive: Drive) -> xr.Dataset:
-    """Records as a Dataset with named dims."""
-    inner = {item.name: item.dims for item in drive.observables}
-    lead = ("record",) if drive.members is None else ("record", "member")
-    variables: dict[str, Any] = {}
-    for name in rows[0]:
-        values = np.stack([np.asarray(row[name]) for row in rows])
-        base = name
-        for end in ("_error", COARSE):
-            base = one if base not in inner and (one := name.removesuffix(end)) in inner else base
-        dims = inner.get(base)
-        if dims is None:
-            dims = () if values.ndim == len(lead) else ("layer",)
-        variables[name] = ((*lead, *dims), values)
-    return xr.Dataset(variables)
-
-
 def segment_length(records: int) -> int:
     """Records a segment: sixteen segments a run. Part of a run's identity, since solvers restart there."""
     return max(1, -(-records // 16))
@@ -316,15 +301,16 @@ def drive_all(
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        until = min(index + BLOCK, done + length, len(moments)) if drive.blocked else index + 1
-        make = _records if drive.blocked else _record
+        together = drive.blocked and not isinstance(states[0].tangent, Tangent)
+        until = min(index + BLOCK, done + length, len(moments)) if together else index + 1
+        make = _records if together else _record
         states, seen = make(drive, states, index, moments[:until], name, before, float(len(moments)))
         rows += seen
         before = [*before, *seen][-2:]
         index += len(seen)
         report_progress(name, float(index), float(len(moments)))
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
-            part = frame(rows, drive).assign(_finals(drive, states, rows[-1]))
+            part = frame(rows, drive.observables, drive.members).assign(_finals(drive, states, rows[-1]))
             if store is not None:
                 store.append(part, pack(states), time.perf_counter() - clocked)
             parts.append(part)
@@ -377,6 +363,7 @@ def _record(
     known = drive.clock.follows or drive.flow.discrete
     rows = [*before, row]
     errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
+    errors = with_rounding(drive, fine, row, errors)
     row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
@@ -488,6 +475,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
         error = unknown(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
         error = last.get("weights_error", error)
+        if "weights_error" not in last:
+            error = of_weights(drive, states[0], last, error)
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals

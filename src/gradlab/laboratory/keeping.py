@@ -13,6 +13,7 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.state import State
+from gradlab.laboratory.second import COARSE
 from gradlab.observe.observables import Observable
 from gradlab.problem.precision import put
 
@@ -80,3 +81,20 @@ def check_kept(
     expected = {key: value.shape for key, value in pack(like).items()}
     if packed is not None and {key: np.shape(value) for key, value in packed.items()} != expected:
         raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
+
+
+def frame(rows: list[dict[str, Any]], observables: Sequence[Observable], members: int | None) -> xr.Dataset:
+    """Records as a Dataset with named dims."""
+    inner = {item.name: item.dims for item in observables}
+    lead = ("record",) if members is None else ("record", "member")
+    variables: dict[str, Any] = {}
+    for name in rows[0]:
+        values = np.stack([np.asarray(row[name]) for row in rows])
+        base = name
+        for end in ("_error", COARSE):
+            base = one if base not in inner and (one := name.removesuffix(end)) in inner else base
+        dims = inner.get(base)
+        if dims is None:
+            dims = () if values.ndim == len(lead) else ("layer",)
+        variables[name] = ((*lead, *dims), values)
+    return xr.Dataset(variables)

@@ -17,8 +17,9 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.state import State, bracket, error_ratio, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, along, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import with_look
 
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
@@ -151,6 +152,7 @@ def adaptive(
             status=code,
         )
         inner = method.settle(keep, inner, inner_after)
+        state = with_look(state, along(flow, clock, state))
         return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)

@@ -16,8 +16,9 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.methods import cost, method
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import ATTEMPTS, State, bracket, landed, margin, rhs, watch
+from gradlab.dynamics.state import ATTEMPTS, State, along, bracket, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import with_look
 from gradlab.problem.precision import number
 
 
@@ -98,7 +99,7 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
             evaluations=evaluations,
             status=code,
         )
-        return moved, attempts + 1, event
+        return with_look(moved, along(flow, clock, moved)), attempts + 1, event
 
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     final, *_ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int), event))

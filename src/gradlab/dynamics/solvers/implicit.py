@@ -14,8 +14,9 @@ from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
-from gradlab.dynamics.state import State, bracket, error_ratio, landed, margin, rhs, watch
+from gradlab.dynamics.state import State, along, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import IMPLICIT, with_look
 
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
@@ -142,6 +143,7 @@ def implicit(
             memory=memory,
             scratch=outcome.scratch,
         )
+        state = with_look(state, along(flow, clock, state), IMPLICIT)
         return state, vector, attempts + 1, event
 
     running = (state.status == stops.RUNNING) & (state.tau < end)

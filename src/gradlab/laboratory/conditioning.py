@@ -1,0 +1,136 @@
+"""What rounding has made of an orbit, in every bar: by the tangent that its solve carries along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from gradlab.dynamics import tangent, tree
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import State, observe
+from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.fixed import Fixed
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.tangent import Tangent
+from gradlab.laboratory.programs import Constants, Program
+
+#: Weights times examples up to which rounding is followed unasked.
+SMALL = 20_000
+#: Bars take SPREAD δ, since the one tangent may lie badly; from a ‖δ‖/‖y‖ of SEEN on, below which rounding as bars have
+#: it anyway is as much.
+SPREAD, SEEN = 10.0, 1e-13
+#: Where rounding has decided, bars reach this multiple of the distance to the orbit as it was kept.
+REACH = 1.25
+#: An orbit has left where it was kept, if it is so far from there, in parts of ‖y‖.
+LEFT = 0.02
+
+
+def followed(flow: Flow, solver: Solver, members: int | None, refine: bool, asked: bool | None) -> bool:
+    """Whether a run follows what becomes of rounding: where it is asked to, and unasked on small smooth problems.
+
+    Raises
+    ------
+    ValueError
+        Where it is asked for and cannot be.
+    """
+    if asked is False:
+        return False
+    reason = _refusal(flow, solver, members)
+    if asked and reason is not None:
+        raise ValueError(f"conditioning is followed along {reason}: leave out conditioning=True")
+    inputs = np.shape(flow.observed.data.inputs)
+    small = refine and flow.observed.network.smooth and flow.observed.size * inputs[0] <= SMALL
+    return bool(asked) or (small and reason is None)
+
+
+def _refusal(flow: Flow, solver: Solver, members: int | None) -> str | None:
+    if not isinstance(solver, Adaptive | Auto | Fixed):
+        return f"the steps of a continuous flow; {type(solver).__name__} makes none"
+    if members is not None:
+        return "one orbit; run the members one by one"
+    if type(flow).settle is not Flow.settle or not flow.dissipates:
+        return f"flows of one smooth field in one chart; {type(flow).__name__} is none"
+    return None
+
+
+def conditioned(states: list[State]) -> list[State]:
+    """The states with a tangent; the second solve, of the same program, looks at nothing."""
+    begun = _begun(True, Constants(), states[0].y, states[0].tau)
+    first, *others = (replace(state, tangent=begun) for state in states)
+    resting = [replace(state, tangent=replace(begun, active=jnp.asarray(False))) for state in others]
+    return [first, *resting]
+
+
+_begun = Program(tangent.begun)
+
+
+@eqx.filter_jit
+def _beside(flow: Flow, observables: Any, state: State) -> tuple[Any, Any, Any]:
+    """Observables at SPREAD δ beside a state, and where it was kept; how far it is from there."""
+    vector, log_size = tangent.size(state.tangent, state.y, state.tau)
+    there = tree.add(state.y, tree.scale(SPREAD * jnp.exp(log_size), vector))
+    kept = state.tangent.kept
+    gone = tree.norm(jax.tree.map(jnp.subtract, state.y, kept)) / tree.norm(state.y)
+    bare = replace(state, tangent=(), energy=())
+    moved, back = (observe(flow, observables, replace(bare, y=y)) for y in (there, kept))
+    return moved, back, gone
+
+
+def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
+    """The bars with what rounding has become, and ``rounding_since``: the t from which it decided, NaN before."""
+    if not isinstance(state.tangent, Tangent):
+        return errors
+    decided = bool(state.tangent.decided)
+    since = np.asarray(np.nan)
+    if decided or float(row["rounding"]) > SEEN:
+        beside, back, gone = _beside(drive.flow, drive.observables, state)
+        for item in drive.observables:
+            ours = np.asarray(row[item.name])
+            if item.stepwise or ours.dtype.kind != "f":
+                continue
+            name = f"{item.name}_error"
+            with np.errstate(invalid="ignore"):
+                errors[name] = errors[name] + np.abs(np.asarray(beside[item.name]) - ours)
+                if decided:
+                    reach = REACH * np.abs(np.asarray(back[item.name]) - ours)
+                    errors[name] = np.fmax(errors[name], reach)
+        if decided and float(gone) > LEFT:
+            since = np.expm1(np.asarray(state.tangent.decided_u))
+    return errors | {"rounding_since": since}
+
+
+@eqx.filter_jit
+def _weights(flow: Flow, state: State) -> tuple[Any, ...]:
+    """Weights at a state, at SPREAD δ beside it, and where it was kept, as vectors."""
+    vector, log_size = tangent.size(state.tangent, state.y, state.tau)
+    there = tree.add(state.y, tree.scale(SPREAD * jnp.exp(log_size), vector))
+    return tuple(flow.observed.ravel(flow.decode(y)) for y in (state.y, there, state.tangent.kept))
+
+
+def of_weights(drive: Any, state: State, last: dict[str, Any], error: np.ndarray) -> np.ndarray:
+    """The bar of final weights with what rounding has become until the last record."""
+    if not isinstance(state.tangent, Tangent):
+        return error
+    decided = bool(state.tangent.decided)
+    if not decided and float(last["rounding"]) <= SEEN:
+        return error
+    here, there, kept = (np.asarray(one) for one in _weights(drive.flow, state))
+    error = error + np.abs(there - here)
+    return np.fmax(error, REACH * np.abs(kept - here)) if decided else error
+
+
+def told(trajectory: xr.Dataset, word: str) -> str:
+    """How the run ended, and from when on rounding decided where it went, if it did."""
+    if "rounding_since" not in trajectory:
+        return word
+    since = float(trajectory["rounding_since"].values[-1])
+    if np.isnan(since):
+        return word
+    return f"{word}; rounding decided from t = {since:.3g}, where this orbit left a saddle"

@@ -1,0 +1,178 @@
+"""The energy balance: held by gradient flows in any chart and clock, broken by whatever is none, and said so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import gradlab as gl
+from gradlab.claims.judging import NOT_MET
+from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS
+from gradlab.laboratory.balance import violated, with_bar
+from gradlab.report import page
+
+WORDS = RESULTS[NOT_A_FLOW]
+random = np.random.default_rng(0)
+X = random.standard_normal((8, 3))
+Y = np.tanh(X @ np.array([[1.0], [2.0], [-1.0]]))
+SIGNS = np.where(X[:, 0] > 0.0, 1.0, -1.0)
+TANH = gl.Problem(gl.Dense((3, 2, 1), "tanh"), gl.Square("mean"), gl.Data(X, Y))
+MARGIN = gl.Problem(gl.Dense((3, 2, 1), "identity"), gl.Exponential(), gl.Data(X, SIGNS))
+LINE = gl.Problem(gl.Dense((3, 1), "identity"), gl.Square("mean"), gl.Data(X, Y))
+TWO = (np.array([[0.3, -0.5, 0.2], [0.4, 0.1, -0.6]]), np.array([[0.7, -0.4]]))
+ONE = (np.array([[0.3, -0.5, 0.2]]),)
+
+
+HONEST: dict[str, tuple[Any, Any, list[float], Any, Any]] = {
+    "plain": (gl.GradientFlow(TANH), TWO, [1.0, 10.0], None, gl.Adaptive("dopri5", 1e-7)),
+    "log loss, implicit": (gl.GradientFlow(MARGIN), TWO, [1.0, 4.0], gl.LogLoss(), gl.Adaptive("bdf", 1e-7)),
+    "log time, stabilised": (
+        gl.GradientFlow(MARGIN),
+        TWO,
+        [1.0, 20.0],
+        gl.LogTime(),
+        gl.Adaptive("mrkc3", 1e-6),
+    ),
+    "polar": (gl.flows.NormalisedFlow(TANH), TWO, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
+    "penalty": (gl.flows.UnitNormPenalty(TANH, 0.1), TWO, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
+    "end to end": (gl.flows.EndToEndFlow(LINE, 3), ONE, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
+    "radial": (gl.flows.HomogeneousFlow(MARGIN), TWO, [1.0, 20.0], gl.LogTime(), gl.Adaptive("bosh3", 1e-5)),
+    "exact": (gl.GradientFlow(LINE), ONE, [1.0, 1e6], None, "auto"),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_what_the_loss_falls_by_is_what_the_field_dissipates(name: str) -> None:
+    flow, start, records, clock, solver = HONEST[name]
+    seen = gl.run(flow, start, records, clock=clock, solver=solver, observables=["loss"])
+    off, bar = np.abs(seen.balance.values[1:]), seen.balance_error.values[1:]
+    assert np.all(off <= bar)
+    assert np.all(bar < 1e-2 * seen.dissipated.values[1:])
+    assert seen.result == "reached the last record"
+
+
+def function(f: Any) -> gl.Problem:
+    network = gl.Function(f, lambda key: {"w": 0.5 * jnp.ones((3, 1))}, input_shape=3, outputs=1)
+    return gl.Problem(network, gl.Square("mean"), gl.Data(X, Y))
+
+
+@jax.custom_jvp
+def almost(z: Any) -> Any:
+    return jnp.tanh(z)
+
+
+@almost.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    slope = 1.0 - jnp.tanh(primals[0]) ** 2
+    return jnp.tanh(primals[0]), 0.99 * slope * tangents[0]
+
+
+def half(w: Any, x: Any) -> Any:
+    return (x.astype(jnp.float16) @ w["w"].astype(jnp.float16)).astype(jnp.float64)
+
+
+LIARS = {
+    "half of it without gradient": lambda w, x: x @ jax.lax.stop_gradient(w["w"]) + x @ w["w"],
+    "a derivative that is one per cent off": lambda w, x: almost(x @ w["w"]),
+    "half precision": half,
+    # drawn anew whenever it is traced
+    "random": lambda w, x: x @ w["w"] + 0.1 * np.random.default_rng().standard_normal((x.shape[0], 1)),
+}
+
+
+@pytest.mark.parametrize("name", LIARS)
+@pytest.mark.parametrize("refine", [True, False])
+def test_what_is_no_gradient_of_its_loss_is_told(name: str, refine: bool) -> None:
+    seen = gl.run(
+        gl.GradientFlow(function(LIARS[name])),
+        {"w": 0.5 * np.ones((3, 1))},
+        [0.5, 2.0],
+        solver=gl.Adaptive("tsit5", 1e-6),
+        stop=gl.Stop(steps=300),
+        refine=refine,
+        observables=["loss"],
+    )
+    assert seen.result.startswith(WORDS)
+    assert violated(seen).any()
+    if refine:
+        assert WORDS in page.render_run(seen, "")
+
+
+class Silent(gl.GradientFlow):
+    """The same flow, and no balance."""
+
+    dissipates = False
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "bdf", "mrkc5"])
+def test_the_balance_changes_no_bit_of_an_orbit(solver: str) -> None:
+    ends = [
+        gl.run(flow(TANH), TWO, [1.0, 20.0], solver=gl.Adaptive(solver, 1e-7), observables=["loss"])
+        for flow in (gl.GradientFlow, Silent)
+    ]
+    assert "balance" in ends[0]
+    assert "balance" not in ends[1]
+    np.testing.assert_array_equal(ends[0].final_weights, ends[1].final_weights)
+    assert int(ends[0].step[-1]) == int(ends[1].step[-1])
+
+
+def test_exact_steps_spend_what_an_ill_conditioned_loss_falls_by() -> None:
+    inputs = X * np.array([1.0, 1e-5, 1e4])
+    problem = gl.Problem(gl.Dense((3, 1)), gl.Square("mean"), gl.Data(inputs, Y), decay=1e-6)
+    seen = gl.run(gl.GradientFlow(problem), ONE, [1e-3, 1.0, 1e9], observables=["loss"])
+    fell = seen.loss.values[0] - seen.loss.values
+    np.testing.assert_allclose(seen.dissipated.values[1:], fell[1:], rtol=1e-6)
+    assert np.all(np.abs(seen.balance.values) <= seen.balance_error.values)
+
+
+def test_kinks_kicks_and_iterations_have_no_balance() -> None:
+    kinked = gl.Problem(gl.Dense((3, 2, 1)), gl.Square("mean"), gl.Data(X, Y))
+    key = jax.random.key(0)
+    for flow, start, records in (
+        (gl.GradientFlow(kinked), TWO, [0.1]),
+        (gl.GradientDescent(TANH, 0.1), TWO, [3]),
+        (gl.flows.Kicked(gl.GradientFlow(LINE), 0.1, every=0.5, key=key), ONE, [1.0]),
+    ):
+        assert "balance" not in gl.run(flow, start, records, observables=["loss"], refine=False)
+
+
+def test_a_bar_takes_doubt_and_distance() -> None:
+    row = with_bar({"balance": 1.0, "balance_doubt": 0.5}, {"balance": 1.2})
+    assert float(row["balance_error"]) == pytest.approx(0.5 + 2.5 * 0.2)
+    assert "balance_doubt" not in row
+    assert with_bar({"loss": 1.0}) == {"loss": 1.0}
+
+
+class Mine(gl.claims.Look):
+    @gl.claims.at_most(1e9)
+    def size(self) -> Any:
+        """Largest weight.
+
+        It is small.
+        """
+        return gl.claims.Number(float(np.abs(self.end).max()), error=1e-9)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "supported"), (1.0, NOT_MET)])
+def test_no_verdict_is_drawn_from_a_run_whose_balance_is_violated(off: float, verdict: str) -> None:
+    names = {"balance": [0.0, off], "balance_error": [1e-9, 1e-9], "dissipated": [0.0, 1.0]}
+    seen = xr.Dataset({name: ("record", values) for name, values in names.items()})
+    seen = seen.assign(weights=(("record", "weight"), [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]))
+    study = gl.claims.study(gl.claims.Claim("mine.size", "Small."), Mine, lambda key: [])
+    cases = [gl.claims.case(LINE, seen, draw=0)]
+    judged = study.judge(study.measure(cases))
+    assert judged.verdict == verdict
+    if off:
+        # beside a sound one it hides nothing
+        sound = gl.claims.case(LINE, seen.assign(balance=("record", [0.0, 0.0])), draw=1)
+        both = study.judge(study.measure([*cases, sound]))
+        assert (judged.part, both.verdict, both.deciding.count) == (
+            "energy_balance",
+            "supported",
+            "holds in 1 of 1 asked (1 outside the hypotheses)",
+        )

@@ -1,0 +1,94 @@
+"""What becomes of rounding: a tangent that grows as it should, bars that hold on saddles, and what a result says."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import gradlab as gl
+from gradlab.dynamics import tangent
+
+random = np.random.default_rng(8)
+X = random.standard_normal((40, 2))
+Y = np.tanh(X @ np.array([[1.5, 0.3], [-0.7, 1.8]]).T) @ np.array([[1.2], [-0.9]])
+STUDENT = gl.Problem(gl.Dense((2, 2, 1), "tanh"), gl.Square("mean"), gl.Data(X, Y))
+EQUAL = (np.array([[0.3, 0.8], [0.3, 0.8]]), np.array([[0.5, 0.5]]))
+TOLD = "rounding decided from t = "
+
+
+def reduced(times: list[float]) -> np.ndarray:
+    """The loss of two neurons that stay equal: a flow of one of them."""
+
+    def rhs(t: float, z: np.ndarray) -> np.ndarray:
+        h = np.tanh(X @ z[:2])
+        r = (2.0 * z[2] * h - Y[:, 0]) / 20.0
+        return -np.r_[(r * z[2] * (1.0 - h * h)) @ X, r @ h]
+
+    start = np.r_[EQUAL[0][0], 0.5]
+    solved = solve_ivp(rhs, (0.0, times[-1]), start, method="Radau", rtol=1e-11, atol=1e-13, t_eval=times)
+    return np.array([np.mean((2.0 * z[2] * np.tanh(X @ z[:2]) - Y[:, 0]) ** 2) for z in solved.y.T])
+
+
+@pytest.mark.parametrize("solver", ["dopri8", "bdf"])
+@pytest.mark.parametrize("times", [[10.0, 100.0, 1000.0], [1000.0]])
+def test_bars_hold_where_rounding_leaves_a_saddle(solver: str, times: list[float]) -> None:
+    seen = gl.run(gl.GradientFlow(STUDENT), EQUAL, times, solver=solver, observables=["loss"])
+    error = np.abs(seen.loss.values[1:] - reduced(times))
+    assert error[-1] > 0.1  # both solves leave
+    assert np.all(error <= seen.loss_error.values[1:] + 1e-9)
+    assert TOLD in seen.result
+    since = float(seen.rounding_since[-1])
+    assert 30.0 < since < 70.0
+
+
+def test_a_start_that_is_not_symmetric_owes_nothing_to_rounding() -> None:
+    start = (np.array([[0.3, 0.8], [0.9, -0.4]]), np.array([[0.5, -0.2]]))
+    runs = [
+        gl.run(
+            gl.GradientFlow(STUDENT), start, [10.0, 100.0], solver="dopri8", observables=["loss"], conditioning=asked
+        )
+        for asked in (None, False)
+    ]  # fmt: skip
+    assert runs[0].result == "reached the last record"
+    assert runs[0].rounding.values.max() < 1e-11
+    np.testing.assert_array_equal(runs[0].final_weights, runs[1].final_weights)
+    np.testing.assert_array_equal(runs[0].loss_error, runs[1].loss_error)
+    assert "rounding" not in runs[1]
+    extra = int(runs[0].evaluations[-1]) / int(runs[1].evaluations[-1]) - 1.0
+    assert 0.0 < extra <= 0.1
+
+
+@pytest.mark.parametrize("offset", [1e-4, 1e-10])
+def test_a_start_beside_a_saddle_is_known_as_well_as_its_offset(offset: float) -> None:
+    """½(ab + 1)² from (1 + ε, 1): the origin is left along a = −b after log(1/ε); rounding is eps/ε of that."""
+    problem = gl.Problem(
+        gl.Dense((1, 1, 1), "identity"), gl.Square("sum", half=True), gl.Data([[1.0]], [[-1.0]])
+    )
+    start = (np.array([[1.0 + offset]]), np.array([[1.0]]))
+    leaves = float(np.log(1.0 / offset))
+    seen = gl.run(
+        gl.GradientFlow(problem), start, [leaves, 2.0 * leaves + 10.0], solver="dopri8", observables=["loss"]
+    )
+    assert TOLD not in seen.result
+    relative = float(seen.rounding[1])
+    assert 1e-2 * 2.2e-16 / offset < relative < 1e2 * 2.2e-16 / offset
+    assert seen.loss.values[-1] < 1e-3
+
+
+def test_the_tangent_grows_by_the_exponential_of_two_rows() -> None:
+    for matrix in ([[0.3, 1.0], [1.0, -2.0]], [[0.1, -3.0], [2.0, 0.2]], [[0.5, 0.0], [0.0, 0.5]]):
+        values, vectors = np.linalg.eig(np.array(matrix))
+        for span in (0.0, 0.7, 5.0):
+            exact = ((vectors * np.exp(values * span)) @ np.linalg.inv(vectors))[:, 0].real
+            c, log_size = tangent._moved(jnp.asarray(matrix), span)
+            np.testing.assert_allclose(np.asarray(c) * np.exp(float(log_size)), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_followed_is_said() -> None:
+    one = gl.Problem(gl.Dense((2, 1)), gl.Exponential(), gl.Data([[1.0, 0.0]], [1]))
+    radial, descent = gl.flows.HomogeneousFlow(one), gl.GradientDescent(STUDENT, 0.1)
+    for flow, start, solver in ((descent, EQUAL, "auto"), (radial, (np.ones((1, 2)),), "bdf")):
+        with pytest.raises(ValueError, match="leave out conditioning=True"):
+            gl.run(flow, start, [1], solver=solver, conditioning=True)
