@@ -152,9 +152,13 @@ class SoftReLU(Activation):
 
     epsilon: Float[Array, "..."]
     slope: float = eqx.field(static=True)
-    name: str = eqx.field(static=True, default="soft_relu")
-    degree: int | None = eqx.field(static=True, default=None)
-    smooth: bool = eqx.field(static=True, default=True)
+    name: str = eqx.field(static=True)
+    degree: int | None = eqx.field(static=True)
+    smooth: bool = eqx.field(static=True)
+
+    def __init__(self, epsilon: Any, slope: float) -> None:
+        self.epsilon, self.slope = epsilon, slope
+        self.name, self.degree, self.smooth = "soft_relu", None, True
 
     def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 0.5 * (1.0 + self.slope) * z + 0.5 * (1.0 - self.slope) * _absolute(z, self.epsilon)
