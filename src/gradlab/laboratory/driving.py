@@ -29,7 +29,7 @@ from gradlab.dynamics.stops import Stop
 from gradlab.laboratory.ending import LOST, Pace
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.progress import report_progress
-from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken, unknown
+from gradlab.laboratory.second import COARSE, FACTOR, Noise, bar, bars, rounding, shaken, unseconded
 from gradlab.observe.observables import Observable, Weights
 
 #: Stops met at a moment inside a step.
@@ -374,7 +374,9 @@ def _record(
     known = drive.clock.known(0.0) is not None or drive.flow.discrete
     rows = [*before, row]
     errors = bars(rows, other, drive.observables, drive.flow.discrete, known)
-    errors = {key: unknown(value, lost) if key.endswith("_error") else value for key, value in errors.items()}
+    errors = {
+        key: unseconded(value, lost) if key.endswith("_error") else value for key, value in errors.items()
+    }
     return [fine, coarse], row | _timed(drive, [fine, coarse], states[0], row, errors)
 
 
@@ -438,7 +440,7 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
-        error = unknown(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
+        error = unseconded(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
         error = last.get("weights_error", error)
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])

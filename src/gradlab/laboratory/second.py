@@ -105,7 +105,7 @@ def bar(ours: Any, theirs: Any, steps: Any, item: Observable, exact: bool = Fals
     return np.where(error > 0.0, error, np.nan)
 
 
-def unknown(error: Any, lost: Any) -> np.ndarray:
+def unseconded(error: Any, lost: Any) -> np.ndarray:
     """The bars, NaN of the members that are lost."""
     error = np.asarray(error)
     where = np.reshape(lost, np.shape(lost) + (1,) * (error.ndim - np.ndim(lost)))
