@@ -29,7 +29,8 @@ class Softening(Adaptive):
 
     Examples
     --------
-    >>>     >>> import gradlab as gl
+    >>> import numpy as np
+    >>> import gradlab as gl
     >>> data = gl.Data(np.ones((3, 1)), np.array([[0.0], [1.0], [5.0]]))
     >>> problem = gl.Problem(gl.Dense((1, 1)), gl.losses.Lp(1), data)
     >>> run = gl.run(gl.GradientFlow(problem), (np.array([[4.0]]),), [2.0, 10.0], solver=gl.solvers.Softening())
