@@ -368,6 +368,23 @@ def test_a_run_makes_a_directory_with_figures_and_a_page(spec: Path) -> None:
         assert kept.dataset().sizes["record"] == 33
 
 
+def test_a_run_that_failed_says_why_and_leaves_with_another_exit_code(spec: Path) -> None:
+    spec.write_text(SPEC.replace("step = 0.05", "step = 1e9").replace('"tanh"', '"identity"'))
+    said = invoke("run", spec, code=errors.FAILED).stdout
+    assert said.startswith("failed: the field is not finite at t = ")
+    assert "take a smaller step" in said
+    assert "Nothing was computed" in invoke("run", spec, code=errors.FAILED).stdout
+
+
+def test_a_run_that_is_piped_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    line = screen.still("digits, t = 3.2", 12.4, 40.0, 120.0)
+    assert line == "digits, t = 3.2: 12.4 of 40 after 2 min, about 4 min more"
+    with screen.Bar(every=0.0) as bar:
+        bar.update("mine, t = 1", 1.0, 2.0)
+        while "mine, t = 1: 1.0 of 2 after 0 min" not in capsys.readouterr().err:
+            pass
+
+
 def test_repeating_a_run_says_so_and_computes_nothing(spec: Path) -> None:
     invoke("run", spec)
     before = contents(directory())

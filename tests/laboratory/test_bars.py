@@ -43,6 +43,8 @@ SOLVERS = {
     "bosh3": gl.Adaptive("bosh3", 1e-1),
     "rkc2": gl.Adaptive("rkc2", 1e-2),
     "fixed": gl.solvers.Fixed("heun", 10.0),
+    "bdf": gl.Adaptive("bdf", 1e-3),
+    "bdf at 1e-7": gl.Adaptive("bdf", 1e-7),
 }
 
 

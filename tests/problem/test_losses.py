@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gradlab.problem.kinked import Hinge, Quantile, Softened
 from gradlab.problem.losses import CrossEntropy, CustomLoss, Exponential, Logistic, Loss, Lp, Square
 
 _MARGINS = [10.0, 19.5, 20.0, 20.5, 100.0, 700.0, 740.0, 1e3, 1e4, 1e5, 1e6]
@@ -283,6 +284,8 @@ DIFFERENTIATED = [
     (Logistic("mean"), 1),
     (CrossEntropy("mean"), 3),
     (CustomLoss(_quartic, reduction="mean"), 2),
+    (Quantile(0.8), 2),
+    (Hinge("mean"), 1),
 ]
 
 
@@ -295,8 +298,27 @@ def _examples(loss: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_list_has_every_loss() -> None:
-    known = {kind for kind in Loss.__subclasses__() if kind.__module__ == Loss.__module__}
+    rooms = (Loss.__module__, Hinge.__module__)
+    known = {kind for kind in Loss.__subclasses__() if kind.__module__ in rooms} - {Softened}
     assert {type(loss) for loss, _ in DIFFERENTIATED} == known
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs"), [(Lp(1), 2), (Lp(1.5), 2), (Quantile(0.3), 2), (Hinge(), 1)], ids=str
+)
+def test_a_softened_loss_is_within_its_scale_of_the_loss_and_smooth_at_the_kink(
+    loss: Any, outputs: int
+) -> None:
+    f, targets = _examples(loss, outputs)
+    f[0] = targets[0]
+    for epsilon in (1e-2, 1e-4):
+        soft = Softened(loss, epsilon)
+        gap = soft.derivative(f, targets, 0) - loss.derivative(f, targets, 0)
+        assert np.all(gap >= 0.0)
+        assert gap.max() <= 2.0 * outputs * epsilon
+        assert soft.smooth
+        assert not loss.smooth
+        assert np.abs(soft.derivative(f, targets, 2)[0]).max() > 0.1 / epsilon**0.5
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])

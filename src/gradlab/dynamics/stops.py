@@ -36,6 +36,7 @@ OVERFLOW, DOMAIN, UNBOUNDED, CRAWL, KINK, NOT_A_FLOW = range(9, len(RESULTS))
 #: What to write instead, by how a solve ended; before it stands where.
 ADVICE = {
     UNDERFLOW: "no step is short enough for the tolerance: loosen it, or give another solver",
+    NOT_FINITE: "it exceeds 1e308, or stops being a number: take a smaller step, or scale the data or the start down",
     OVERFLOW: "the loss or its gradient exceeds 1e308: scale the data or the start down",
     DOMAIN: "its values stop being numbers there: begin elsewhere, or take a network and a loss without such an edge",
     UNBOUNDED: "the clock ends there: give records before it, or the clock LogTime()",

@@ -39,8 +39,8 @@ from gradlab.laboratory.second import (
     bars,
     rounding,
     shaken,
-    unknown,
     unknown_where,
+    unseconded,
 )
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
@@ -473,7 +473,7 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
-        error = unknown(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
+        error = unseconded(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
         error = last.get("weights_error", error)
         if "weights_error" not in last:
             error = of_weights(drive, states[0], last, error)

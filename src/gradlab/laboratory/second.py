@@ -105,8 +105,8 @@ def bar(ours: Any, theirs: Any, steps: Any, item: Observable, exact: bool = Fals
     return np.where(error > 0.0, error, np.nan)
 
 
-def unknown(error: Any, lost: Any) -> np.ndarray:
-    """The bar, NaN of the members that are lost."""
+def unseconded(error: Any, lost: Any) -> np.ndarray:
+    """The bars, NaN of the members that are lost."""
     error = np.asarray(error)
     where = np.reshape(lost, np.shape(lost) + (1,) * (error.ndim - np.ndim(lost)))
     return np.where(where, np.nan, error) if np.any(lost) and error.dtype.kind == "f" else error
@@ -114,7 +114,9 @@ def unknown(error: Any, lost: Any) -> np.ndarray:
 
 def unknown_where(errors: dict[str, Any], lost: Any) -> dict[str, Any]:
     """A record's bars, and what stands among them, with NaN for the bars of the members that are lost."""
-    return {key: unknown(value, lost) if key.endswith("_error") else value for key, value in errors.items()}
+    return {
+        key: unseconded(value, lost) if key.endswith("_error") else value for key, value in errors.items()
+    }
 
 
 def remembered(name: str, error: np.ndarray, rows: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -48,9 +48,7 @@ class Loss(eqx.Module):
         """Whether ℓ is C¹ in the outputs, with a derivative that is Lipschitz near every one."""
         return True
 
-    def softened(
-        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."], epsilon: Any
-    ) -> Float[Array, " N"]:
+    def softened(self, outputs: Array, targets: Array, epsilon: Any) -> Float[Array, " N"]:
         """ℓ_n with |z| at its kinks as √(z² + ε²); as it is where there are none."""
         return self.per_example(outputs, targets)
 
@@ -253,9 +251,7 @@ class Lp(Loss):
     def smooth(self) -> bool:
         return self.p >= 2
 
-    def softened(
-        self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."], epsilon: Any
-    ) -> Float[Array, " N"]:
+    def softened(self, outputs: Array, targets: Array, epsilon: Any) -> Float[Array, " N"]:
         if self.smooth:
             return self.per_example(outputs, targets)
         return jnp.sum(((outputs - targets) ** 2 + epsilon**2) ** (0.5 * self.p), axis=1)

@@ -405,11 +405,11 @@ def _kink_remark(problem: Problem, weights: Any) -> str:
 
 def _rough(problem: Problem, weights: Any) -> str | None:
     """Why the Hessian is not the second derivative of L, or None."""
-    if isinstance(problem.loss, Lp) and problem.loss.p < 2:
+    if not problem.loss.smooth and problem.loss.kind == "residual":
         residual, moves = residuals(problem, weights)
         bound = operations(problem, weights) * EPS * np.sqrt(np.mean(moves**2, axis=0))
         if (np.abs(residual) <= bound).any():
-            return f"a residual is zero, where |r|^{problem.loss.p:g} has no second derivative"
+            return f"a residual is zero, where {type(problem.loss).__name__} has no second derivative"
     return None
 
 

@@ -43,7 +43,9 @@ class Softening(Adaptive):
     """
 
     name: str = eqx.field(static=True, default="bdf")
-    epsilon: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-8)
+    tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-10)
+    absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-15)
+    epsilon: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
 
     def coarser(self) -> Softening:
         """Ten times the ε and the tolerance."""
