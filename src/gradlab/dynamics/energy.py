@@ -39,10 +39,13 @@ class Energy(eqx.Module):
     doubt: Float[Array, "..."]
 
     def after(self, before: Any, after: Any, error: Any) -> Energy:
-        """After an accepted step from (y, u, E) to (y, u, E) with this estimated error; None where there is none."""
+        """After an accepted step from (y, u, E) to (y, u, E) with this estimated error.
+
+        Without an estimate (Euler's method), None, all that the step has added is in doubt.
+        """
         (y0, _, e0), (y1, _, e1) = before, after
         if error is None:
-            return Energy(self.first, self.grain, e1, self.doubt)
+            return Energy(self.first, self.grain, e1, self.doubt + jnp.abs(e1 - e0))
         way, off = tree.norm(jax.tree.map(jnp.subtract, y1, y0)), tree.norm(error[0])
         # E has grown by at least the mean ‖∇L‖ times the way.
         slope = jnp.abs(e1 - e0) / jnp.where(way > 0.0, way, 1.0)
