@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,20 +38,18 @@ class _Unknowns:
         y, u = self.unravel(vector)
         return y, u if self.u is None else self.u
 
-    def slope(self, tau: Any, vector: Any) -> Any:
-        return ravel_pytree(rhs(tau, self.pair(vector), self.args))[0]
+    @functools.cached_property
+    def slope(self) -> Any:
+        """The field as a function of (τ, vector); traced once for all its uses."""
+        return jax.jit(lambda tau, vector: ravel_pytree(rhs(tau, self.pair(vector), self.args))[0])
 
     def jacobian(self, tau: Any, vector: Any) -> Any:
         return jax.jacfwd(self.slope, argnums=1)(tau, vector)
 
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
-        return error_ratio(
-            self.solver.tolerance,
-            self.solver.absolute,
-            self.pair(before),
-            self.pair(after),
-            self.unravel(error),
-        )
+        # As vectors: the norm over all leaves is that of one.
+        ends = [(at[:-1], at[-1] if self.u is None else self.u) for at in (before, after)]
+        return error_ratio(self.solver.tolerance, self.solver.absolute, *ends, (error[:-1], error[-1]))
 
 
 def implicit(
