@@ -484,6 +484,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
 
 def _join(parts: list[xr.Dataset]) -> xr.Dataset:
     """Segments along ``record``; what has no such dim is taken from the last."""
+    if len(parts) == 1:
+        return parts[0]
     timeless = [name for name in parts[-1].data_vars if "record" not in parts[-1][name].dims]
     together = xr.concat(
         [part.drop_vars(timeless, errors="ignore") for part in parts], dim="record", data_vars="all"

@@ -34,7 +34,7 @@ def strong(tree: Any) -> Any:
     def settle(leaf: Any) -> Any:
         if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf
-        return put(np.asarray(leaf))
+        return put(np.asarray(leaf)) if getattr(leaf, "weak_type", True) else leaf
 
     return jax.tree.map(settle, tree)
 

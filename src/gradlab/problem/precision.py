@@ -37,7 +37,7 @@ def number(value: Any) -> jax.Array:
 def put(value: Any, dtype: Any = None) -> jax.Array:
     """The value as a JAX array. (``jnp.asarray`` would compile a program for every new shape of a NumPy array.)"""
     if isinstance(value, jax.Array):
-        return jnp.asarray(value, dtype)
+        return value if dtype is None else jnp.asarray(value, dtype)
     return jax.device_put(np.asarray(value, dtype))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,10 @@ class _Unknowns:
         y, u, *spent = self.unravel(vector)
         return (y, u if self.u is None else self.u, *spent)
 
-    def slope(self, tau: Any, vector: Any) -> Any:
-        return ravel_pytree(rhs(tau, self.pair(vector), self.args))[0]
+    @functools.cached_property
+    def slope(self) -> Any:
+        """The field as a function of (τ, vector); traced once for all its uses."""
+        return jax.jit(lambda tau, vector: ravel_pytree(rhs(tau, self.pair(vector), self.args))[0])
 
     def jacobian(self, tau: Any, vector: Any) -> Any:
         rest = vector[self.size :]
@@ -70,16 +73,10 @@ class _Unknowns:
         return energy.rate(flow, y, moves, log_rate, log_rate)[None]
 
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
-        def whole(vector: Any) -> Any:
-            return jnp.concatenate([vector[: self.size], self.vector[self.size :]])
-
-        return error_ratio(
-            self.solver.tolerance,
-            self.solver.absolute,
-            self.pair(whole(before)),
-            self.pair(whole(after)),
-            self.unravel(whole(error)),
-        )
+        # As vectors, without E: the norm over all leaves is that of one.
+        n = self.size - 1
+        ends = [(at[:n], at[n] if self.u is None else self.u) for at in (before, after)]
+        return error_ratio(self.solver.tolerance, self.solver.absolute, *ends, (error[:n], error[n]))
 
 
 def implicit(
