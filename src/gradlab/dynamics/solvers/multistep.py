@@ -118,8 +118,6 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
     degree = past.times.shape[0]
     # Unknown points are put at places of their own; the differences that contain them are dropped below.
     places = jnp.arange(degree)
-    # In a batch, solves that have ended make steps of length zero, which are dropped: their derivatives must be finite.
-    h = jnp.where(h == 0.0, 1.0, h)
     theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
     theta = jnp.concatenate([jnp.zeros(1), theta])
     used = jnp.where(past.count >= 3, past.count, 0)
@@ -186,7 +184,11 @@ class Multistep(Stabilised):
         return self.stride(field, t, y, h, slope, z, none(y, self.degree))
 
     def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Past) -> Any:
-        return self.bent(field, t, y, h, slope, z, bend(past, t, y, h))
+        return self.bent(field, t, y, h, slope, z, bend(past, t, y, self.length(h)))
+
+    def length(self, h: Any) -> Any:
+        """h to divide by: in a batch, solves that have ended make steps of length zero, of finite derivatives."""
+        return h if self.bare else jnp.where(h == 0.0, 1.0, h)
 
     def recalling(self, past: Past, t0: Any) -> Past:
         return recall(past, t0)
@@ -267,7 +269,7 @@ class MRKC5(Multistep):
             return info
         size = past.times.shape[0]
         points = jax.tree.map(lambda rows: rows[(past.head + jnp.arange(2)) % size], past.values)
-        thetas = (past.times[:2] - t) / jnp.where(h == 0.0, 1.0, h)
+        thetas = (past.times[:2] - t) / self.length(h)
         return {**info, "bend": bends(y0, y1, k0, k1, thetas, points, past.count)}
 
     def stages(self, z: Any) -> Int[Array, ""]:
