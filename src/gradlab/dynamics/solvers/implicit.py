@@ -75,8 +75,8 @@ class _Unknowns:
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
         # As vectors, without E: the norm over all leaves is that of one.
         n = self.size - 1
-        ends = [(at[:n], at[n] if self.u is None else self.u) for at in (before, after)]
-        return error_ratio(self.solver.tolerance, self.solver.absolute, *ends, (error[:n], error[n]))
+        first, last = ((at[:n], at[n] if self.u is None else self.u) for at in (before, after))
+        return error_ratio(self.solver.tolerance, self.solver.absolute, first, last, (error[:n], error[n]))
 
 
 def implicit(
