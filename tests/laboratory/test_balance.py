@@ -42,7 +42,7 @@ HONEST: dict[str, tuple[Any, Any, list[float], Any, Any]] = {
     "penalty": (gl.flows.UnitNormPenalty(TANH, 0.1), TWO, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
     "end to end": (gl.flows.EndToEndFlow(LINE, 3), ONE, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
     "radial": (gl.flows.HomogeneousFlow(MARGIN), TWO, [1.0, 20.0], gl.LogTime(), gl.Adaptive("bosh3", 1e-5)),
-    "equal steps": (gl.GradientFlow(TANH), TWO, [0.1, 0.2], None, gl.solvers.Fixed("heun", 0.02)),
+    "equal steps": (gl.GradientFlow(TANH), TWO, [0.1, 0.2], None, gl.solvers.Fixed("heun", 0.002)),
     "exact": (gl.GradientFlow(LINE), ONE, [1.0, 1e6], None, "auto"),
 }
 
@@ -120,6 +120,13 @@ def test_the_balance_changes_no_bit_of_an_orbit(solver: str) -> None:
     assert "balance" not in ends[1]
     np.testing.assert_array_equal(ends[0].final_weights, ends[1].final_weights)
     assert int(ends[0].step[-1]) == int(ends[1].step[-1])
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e100, 1e153])
+def test_exact_steps_of_any_size_are_balanced(size: float) -> None:
+    problem = gl.Problem(gl.Dense((3, 1)), gl.Square("sum"), gl.Data(X * size, Y))
+    seen = gl.run(gl.GradientFlow(problem), (ONE[0] / size,), [1.0, 100.0], observables=["loss"])
+    assert seen.result == "reached the last record"
 
 
 def test_exact_steps_spend_what_an_ill_conditioned_loss_falls_by() -> None:

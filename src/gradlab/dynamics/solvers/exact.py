@@ -208,10 +208,12 @@ def _dissipated(problem: Problem, weights: Any, log_duration: Any, mirrored: boo
     def spent(h: Any, pull: Any) -> tuple[Any, Any]:
         positive = jnp.where(h > 0.0, h, 1.0)
         x = 2.0 * jnp.exp(jnp.minimum(jnp.log(positive) + log_duration, 700.0))
-        share = jnp.where(h > 0.0, -jnp.expm1(-x) / (2.0 * positive), 0.0)
-        # The square of a pull may overflow where its product with the share does not.
-        scaled = jnp.sqrt(share) * pull
-        return jnp.sum(scaled * scaled), jnp.sum(2.0 * jnp.abs(scaled) * (jnp.sqrt(share) * rounded))
+        # Roots first: squares of a pull may overflow, and 1/h underflow, where their product does neither.
+        root = jnp.where(h > 0.0, jnp.sqrt(-0.5 * jnp.expm1(-x)), 0.0)
+        scaled = root * (pull / jnp.sqrt(positive))
+        return jnp.sum(scaled * scaled), jnp.sum(
+            2.0 * jnp.abs(scaled) * root * (rounded / jnp.sqrt(positive))
+        )
 
     value, error = spent(spectrum.eigenvalues, spectrum.pull - inner * spectrum.eigenvalues)
     if rest is None:
