@@ -28,6 +28,10 @@ def solved(records: Any, **keywords: Any) -> Any:
     )
 
 
+class Stopped(Exception):
+    """Raised in place of a kill."""
+
+
 def compiled(run: Any) -> str:
     return str(json.loads(run.attrs["provenance"])["compiled"])
 
@@ -72,21 +76,16 @@ def test_a_run_that_is_compiled_anew_on_the_way_is_resumed_to_the_same_bits(
 
     identity = Identity({"specification": {"records": records}, "data": "d", **environment()})
 
-    class Stopped(Exception):
-        pass
+    def appended(*arguments: Any) -> Any:
+        append(*arguments)
+        if kept.segments == 5:
+            raise Stopped
 
-    with Run.create(tmp_path, identity) as kept, pytest.raises(Stopped):
-        append, count = kept.append, 0
-
-        def appended(*arguments: Any) -> Any:
-            nonlocal count
-            append(*arguments)
-            count += 1
-            if count == 5:
-                raise Stopped
-
+    with Run.create(tmp_path, identity) as kept:
+        append = kept.append
         monkeypatch.setattr(kept, "append", appended)
-        solved(moments, store=kept)
+        with pytest.raises(Stopped):
+            solved(moments, store=kept)
     with Run.create(tmp_path, identity) as kept:
         assert 0 < kept.segments < 16
         resumed = solved(moments, store=kept)

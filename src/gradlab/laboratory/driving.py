@@ -22,7 +22,7 @@ from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
-from gradlab.laboratory.blocks import BLOCK, blocked, follow, running, through
+from gradlab.laboratory.blocks import BLOCK, blocked, followed, running, through
 from gradlab.laboratory.keeping import Store, check_kept, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
@@ -382,7 +382,7 @@ def _records(
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
     there = np.array([float(row["tau"]) for row in rows])
-    coarse, others = follow(
+    coarse, others = followed(
         drive.second,
         states[1],
         there,
