@@ -18,7 +18,7 @@ from typing import Any
 #: Problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
 COUNT = {"quick": 3, "full": 20}
 T, TOLERANCE, DECADES = 30.0, 1e-9, tuple(10.0**-k for k in range(5, 13))
-ACTIVATIONS = ("tanh", "identity", "softplus")
+ACTIVATIONS = ("tanh", "identity", "smooth_relu")
 LOSSES = ("square", "logistic", "exponential")
 WHO = ("gradlab", "scipy", "diffrax")
 

@@ -24,8 +24,12 @@ def small() -> tuple[gl.GradientFlow, Any]:
 def solved(records: Any, **keywords: Any) -> Any:
     flow, start = small()
     return gl.run(
-        flow, start, records, observables=["loss"], **{"solver": gl.Adaptive("tsit5", 1e-8)} | keywords
+        flow, start, records, observables=["loss"], conditioning=False, **{"solver": gl.Adaptive("tsit5", 1e-8)} | keywords
     )
+
+
+class Stopped(Exception):
+    """Raised in place of a kill."""
 
 
 def compiled(run: Any) -> str:
@@ -72,19 +76,13 @@ def test_a_run_that_is_compiled_anew_on_the_way_is_resumed_to_the_same_bits(
 
     identity = Identity({"specification": {"records": records}, "data": "d", **environment()})
 
-    class Stopped(Exception):
-        pass
+    def appended(*arguments: Any) -> Any:
+        append(*arguments)
+        if kept.segments == 5:
+            raise Stopped
 
     with Run.create(tmp_path, identity) as kept:
-        append, count = kept.append, 0
-
-        def appended(*arguments: Any) -> Any:
-            nonlocal count
-            append(*arguments)
-            count += 1
-            if count == 5:
-                raise Stopped
-
+        append = kept.append
         monkeypatch.setattr(kept, "append", appended)
         with pytest.raises(Stopped):
             solved(moments, store=kept)
