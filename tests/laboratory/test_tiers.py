@@ -24,7 +24,12 @@ def small() -> tuple[gl.GradientFlow, Any]:
 def solved(records: Any, **keywords: Any) -> Any:
     flow, start = small()
     return gl.run(
-        flow, start, records, observables=["loss"], conditioning=False, **{"solver": gl.Adaptive("tsit5", 1e-8)} | keywords
+        flow,
+        start,
+        records,
+        observables=["loss"],
+        conditioning=False,
+        **{"solver": gl.Adaptive("tsit5", 1e-8)} | keywords,
     )
 
 
