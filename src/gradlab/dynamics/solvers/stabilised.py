@@ -94,8 +94,8 @@ def look(
     field: Callable[[Any], Any],
     y: Any,
     spectrum: Spectrum,
-    cold: int = COLD,
-    warm: int = WARM,
+    cold: Any = COLD,
+    warm: Any = WARM,
     seed: Any = None,
     kind: Kind | None = None,
 ) -> tuple[Spectrum, Kind | None, Int[Array, ""]]:
