@@ -48,8 +48,11 @@ class _Unknowns:
 
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
         # As vectors: the norm over all leaves is that of one.
-        ends = [(at[:-1], at[-1] if self.u is None else self.u) for at in (before, after)]
-        return error_ratio(self.solver.tolerance, self.solver.absolute, *ends, (error[:-1], error[-1]))
+        def halves(at: Any) -> tuple[Any, Any]:
+            return at[:-1], at[-1] if self.u is None else self.u
+
+        off, solver = (error[:-1], error[-1]), self.solver
+        return error_ratio(solver.tolerance, solver.absolute, halves(before), halves(after), off)
 
 
 def implicit(
