@@ -258,7 +258,8 @@ def markdown(found: list[dict[str, Any]], quick: bool) -> str:
     """The page."""
     from benchmarks.table import markdown as drawn
 
-    words = "\n".join(f"- {one.name}: {one.words}" for one in equations(quick))
+    names = {row["equation"] for row in found}
+    words = "\n".join(f"- {one.name}: {one.words}" for one in equations(quick) if one.name in names)
     return (
         "# Parabolic equations\n\n"
         "Five-point differences on the periodic unit square; rtol = atol = the tolerance; the same compiled field and "

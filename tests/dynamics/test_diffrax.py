@@ -119,6 +119,16 @@ def test_a_whole_solve_has_gradients_under_the_default_adjoint_and_in_forward_mo
     assert found == pytest.approx(-np.exp(-2.0), rel=1e-2)
 
 
+def test_in_a_batch_a_solve_that_ends_early_has_the_gradient_it_has_alone() -> None:
+    def final(rate, end):
+        term = diffrax.ODETerm(lambda t, y, args: -args * y)
+        return diffrax.diffeqsolve(term, MRKC3(), 0.0, end, 0.1, jnp.ones(2), rate, max_steps=32).ys[0, 0]
+
+    ends = jnp.asarray([0.5, 2.0])
+    slopes = jax.jit(jax.vmap(jax.grad(final), (None, 0)))(jnp.asarray(1.0), ends)
+    np.testing.assert_allclose(slopes, -ends * jnp.exp(-ends), rtol=1e-2)
+
+
 def test_the_loop_has_first_derivatives_in_batches_and_says_that_it_has_no_second() -> None:
     def run(x, count):
         return loop(0, count, lambda i, y: jnp.sin(y) + 0.5 * x * y, x)
