@@ -62,10 +62,9 @@ def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, A
     seen |= {f"chart_{name}": value for name, value in flow.chart(state.y).items()}
     if isinstance(state.energy, Energy):
         seen |= balance(flow, state.y, state.energy, state.steps)
-    looks: Any = 0
     if isinstance(state.tangent, Tangent):
-        seen |= {"rounding": relative(state.tangent, state.y, state.tau)}
-        looks = state.tangent.spent
-    counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations + looks}
+        size = relative(state.tangent, state.y, state.tau)
+        seen |= {"rounding": size, "rounding_evaluations": state.tangent.spent}
+    counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
     counts["jacobians"] = state.jacobians
     return seen | {"tau": state.tau, "t": t, "log_t": log_time(state.u)} | counts

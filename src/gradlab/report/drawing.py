@@ -18,7 +18,7 @@ _NAMES = {hexadecimal: name for name, hexadecimal in figures.COLOURS.items()} | 
 _COUNTS = ("step", "rejected", "evaluations", "jacobians", "events")
 _CLOCKS = frozenset(["t", "log_t", "tau", *_COUNTS, "status", "stiff", "stiffness", "weights"])
 #: Of the run, not of the problem: told with the final values, not drawn.
-_BALANCE = frozenset(["dissipated", "balance", "rounding", "rounding_since"])
+_BALANCE = frozenset(["dissipated", "balance", "rounding", "rounding_since", "rounding_evaluations"])
 
 
 @dataclass(frozen=True)
