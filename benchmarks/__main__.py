@@ -330,7 +330,7 @@ def _run(
         if "coverage" in parts:
             _coverage(quick, limit, only, results, console, say)
         if "first" in parts:
-            results.keep(first=first.rows(first.COUNT[budget], say))
+            results.keep(first=first.rows(first.NUMBERS[budget], say))
             _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
