@@ -351,7 +351,7 @@ def _alone(parts: set[str], budget: str, results: Results, console: Console, say
             console, results.found["fuzz"], "Damaged and hostile files: read, refused in a sentence, faults"
         )
     if "first" in parts:
-        results.keep(first=first.rows(first.COUNT[budget], say))
+        results.keep(first=first.rows(first.NUMBERS[budget], say))
         _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
 
 

@@ -12,11 +12,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-#: Problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
-COUNT = {"quick": 3, "full": 20}
+#: Numbers of the problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
+NUMBERS = {"quick": range(0, 24, 4), "full": range(20)}
 T, TOLERANCE, DECADES = 30.0, 1e-9, tuple(10.0**-k for k in range(5, 13))
 ACTIVATIONS = ("tanh", "identity", "smooth_relu")
 LOSSES = ("square", "logistic", "exponential")
@@ -163,12 +163,12 @@ def _alone(number: int, who: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def rows(count: int, tell: Callable[[str], None] = lambda what: None) -> list[dict[str, Any]]:
+def rows(numbers: Iterable[int], tell: Callable[[str], None] = lambda what: None) -> list[dict[str, Any]]:
     """A row a problem: CPU seconds of the first answer and of a warm one, and the errors."""
     import numpy as np
 
     made = []
-    for number in range(count):
+    for number in numbers:
         found = {}
         for who in WHO:
             tell(f"first answer {number}: {who}")
@@ -229,7 +229,8 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
     says = f"""# The first answer
 
 CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, each solver in a process of its own
-without a compilation cache (`python -m benchmarks --part first --budget full --docs docs/benchmarks`). gradlab:
+without a compilation cache (`python -m benchmarks --part first --docs docs/benchmarks`; twenty problems with
+`--budget full`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
 by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array
 
 import gradlab as gl
+from gradlab.dynamics import tree
 from gradlab.problem.activations import Activation
 from gradlab.problem.losses import Loss
 
@@ -82,6 +83,13 @@ class Margin(Loss):
         return jnp.where(self.kind_of > 0.0, soft, z)
 
 
+def drawn(network: Any, rng: np.random.Generator) -> tuple[Array, ...]:
+    """A start."""
+    return tuple(
+        jnp.asarray(0.6 * rng.standard_normal(leaf.shape)) for leaf in jax.tree.leaves(network.shapes())
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """One combination, at one tolerance."""
@@ -114,9 +122,10 @@ class Row:
         loss, targets = made[self.loss]
         network = gl.Dense((3, 4, outputs), Blend(jnp.asarray(NETS[self.net])))
         problem = gl.Problem(network, loss, gl.Data(inputs, targets))
-        weights = tuple(
-            jnp.asarray(0.6 * rng.standard_normal(leaf.shape)) for leaf in jax.tree.leaves(network.shapes())
-        )
+        weights = drawn(network, rng)
+        # A start whose norm does not grow is at the end of log-norm time.
+        while self.clock == "log-norm" and tree.inner(weights, problem.gradient(weights)) >= 0.0:
+            weights = drawn(network, rng)
         end = ENDS[self.clock][self.loss != "square"] * float(np.exp(rng.uniform(-0.3, 0.3)))
         return FLOWS[self.flow](problem), weights, end
 
