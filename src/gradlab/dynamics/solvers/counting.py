@@ -18,7 +18,7 @@ class Estimate(eqx.Module):
     evaluations: Float[Array, ""]
 
 
-class Count(eqx.Module):
+class Tally(eqx.Module):
     """The inner controller's state, and evaluations so far."""
 
     inner: Any
@@ -37,16 +37,16 @@ class Counting(diffrax.AbstractStepSizeController):
         self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
     ) -> Any:
         end, state = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
-        return end, Count(state, jnp.ones(()))
+        return end, Tally(state, jnp.ones(()))
 
     def adapt_step_size(
         self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, y_error: Any, error_order: Any,
-        controller_state: Count,
+        controller_state: Tally,
     ) -> Any:  # fmt: skip
         *decided, state, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error.error, error_order, controller_state.inner
         )
-        return *decided, Count(state, controller_state.evaluations + y_error.evaluations), result
+        return *decided, Tally(state, controller_state.evaluations + y_error.evaluations), result
 
 
 def counted(solver: Any, controller: diffrax.AbstractStepSizeController) -> tuple[Any, Counting]:
