@@ -133,8 +133,7 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
-    #: The clock value of the last record, and how many there are.
-    last: float = 0.0
+    #: How many records there are.
     records: int = 1
 
     def to(
@@ -173,10 +172,12 @@ class Drive:
         ]
 
     def quickly(self, state: State) -> bool:
-        """Whether programs are compiled quickly from this state on; of iterations, from the start to the end."""
+        """Whether programs are compiled quickly from this state on; iterations never: their rounding is all their error."""
+        if self.flow.discrete:
+            return False
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
         examples = np.shape(self.flow.observed.data.inputs)[0 if self.members is None else 1]
-        evaluations = self.last if self.flow.discrete else float(np.max(np.asarray(state.evaluations)))
+        evaluations = float(np.max(np.asarray(state.evaluations)))
         return quick(float(weights) * float(examples), evaluations)
 
     @functools.cached_property

@@ -171,7 +171,7 @@ def run(
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
     drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
     moments = arguments.moments(records, flow.discrete)
-    drive = replace(drive, last=float(moments[-1]), records=len(moments))
+    drive = replace(drive, records=len(moments))
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
         drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
