@@ -172,7 +172,7 @@ class Drive:
         ]
 
     def quickly(self, state: State) -> bool:
-        """Whether programs are compiled quickly from this state on; iterations never: their rounding is all their error."""
+        """Whether programs are compiled quickly from this state on; iterations never, whose only error is rounding."""
         if self.flow.discrete:
             return False
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
