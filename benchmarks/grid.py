@@ -2,8 +2,8 @@
 
 Nets are tiny (3-4-1; 3-4-2 for cross-entropy), since compiling is what such a grid costs. The activation is a blend of
 z, tanh z and softplus z, and a loss of margins one of the exponential and the logistic, with weights that are data: one
-compiled program serves all nets and both losses. The rows fall into two sets by their place in the list: every third
-was there to choose the numbers of ``Policy`` by, the others are the judges, and were run after that.
+compiled program serves all nets and both losses. Linear nets were there to choose the numbers of
+``Policy`` by (every third row); tanh and softplus nets are the judges.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
+from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put
 
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
@@ -114,10 +115,15 @@ class Auto(Solver):
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
         problem, symmetric = flow.observed, flow.symmetric and clock.symmetric
-        lasting = problem.loss.kind == "residual" or clock.known(0.0) is None
+        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < self.policy.tight
+        # The curvature of |r|^p, p > 2, falls with the residual.
+        residual = loss.kind == "residual" and not (isinstance(loss, Lp) and loss.p > 2.0)
+        lasting = residual or clock.known(0.0) is None
         chosen = self.resolve(problem.size + 1, symmetric, ensemble)
         fading = not lasting and isinstance(clock, Time)
         begin = number(self.policy.begin_fading) if fading else self.policy.begin
+        # Above, BDF is no cheaper in time, and its error bars fall short in log time.
+        begin = begin if lasting or tight else number(np.inf)
         return replace(chosen, lasting=lasting, fading=fading, policy=replace(self.policy, begin=begin))
 
     @property
@@ -241,7 +247,9 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
         far = known & (moved.h * journal.spectrum.radius < policy.far * LIMITS.get(solver.explicit, 3.0))
         # The radius was seen some time ago: where it grows, in logarithmic clocks, the step falls with it.
         falls = (state.evaluations >= 3 * policy.early) & (moved.h < journal.step)
-        measured = looking | (held & (~far | falls)) | solver.changed
+        # On BDF to stay while that is foreseen to pay, and there are calls as many as records.
+        stays = foreseen(clock, solver, moved, end, journal.spectrum.radius) > _price(solver, moved)
+        measured = ~stays if solver.changed else looking | (held & (~far | falls))
         due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
         pair = moved.pair
