@@ -11,12 +11,10 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# Most of what the tests take is XLA compiling: without optimisation by LLVM and without fusion emitters (the options
-# of what the laboratory compiles quickly) it takes half. It rounds otherwise, within every tolerance.
-_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} {_QUICKLY} --xla_cpu_parallel_codegen_split_count=1"
-)
+from gradlab.problem import compiling
+
+# Most of what tests take is XLA compiling; all but what the laboratory asks to be compiled fully takes half, quickly.
+compiling.by_default_quickly()
 
 # Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
 # sentence of our own, a type checker in front would answer instead.)

@@ -60,7 +60,8 @@ def verify(
 
     expected = None if expect is None else _stored(expect)
     out.mkdir(parents=True, exist_ok=True)
-    begin()
+    # The usual run is many small programs, each used a few times.
+    begin(quickly=budget == "quick")
     studies = _studies(what, source)
     at_once = jobs or _cores()
     results = _run(studies, budget=budget, out=out, jobs=at_once, seed=seed)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.problem.compiling import QUICKLY, on_cpu
+from gradlab.problem.compiling import FULLY, QUICKLY, on_cpu
 
 #: The part of the maps that may be in use before programs are let go.
 _SHARE = 0.4
@@ -96,11 +96,13 @@ class Program:
             return function(*key.with_arrays(arrays), *changing)
 
         body.__name__ = getattr(function, "__name__", "program")
-        self._fully = jax.jit(body, static_argnums=0)
-        self._quickly = jax.jit(body, static_argnums=0, compiler_options=QUICKLY)
+        self._quickly, self._fully, self._elsewhere = (
+            jax.jit(body, static_argnums=0, compiler_options=options) for options in (QUICKLY, FULLY, None)
+        )
 
     def __call__(self, quickly: bool, constants: Constants, *changing: Any) -> Any:
-        return (self._quickly if quickly else self._fully)(constants.key, constants.arrays, changing)
+        program = self._quickly if quickly else self._fully if on_cpu() else self._elsewhere
+        return program(constants.key, constants.arrays, changing)
 
 
 def let_go() -> bool:
