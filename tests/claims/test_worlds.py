@@ -27,7 +27,7 @@ def _named(value: Any) -> str:
 
 @pytest.mark.parametrize(("claim", "world"), [pair for pair in PAIRS if not pair[1].noisy], ids=_named)
 def test_a_wrong_world_is_refuted(claim: str, world: World) -> None:
-    assert worlds.fallen(claim, world)
+    assert worlds.falls(claim, world)
 
 
 @pytest.mark.parametrize(("claim", "world"), [pair for pair in PAIRS if pair[1].noisy], ids=_named)

@@ -7,7 +7,8 @@ holds in the true world; noisy ones, whose two solves differ by an honest error,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.claims import catalogue
-from gradlab.claims.cases import Case
+from gradlab.claims.cases import Case, collect
 from gradlab.claims.judging import REFUTED, SUPPORTED, Verdict
 from gradlab.claims.studies import Study
 from gradlab.claims.verification import key
@@ -55,20 +56,40 @@ def true_verdict(claim_id: str) -> Verdict:
     return study.judge(study.measure(cases))
 
 
-def verdict(claim_id: str, world: World) -> Verdict:
-    """The verdict of the few cases in a world."""
+def changed(claim_id: str, world: World) -> tuple[Study, Iterator[Case]]:
+    """The study and its few cases as a world has them."""
     study, cases = few(claim_id)
     if world.look is not None:
         study = replace(study, look=world.look(study.look))
-    if world.case is not None:
-        cases = tuple(world.case(case) for case in cases)
+    return study, (case if world.case is None else world.case(case) for case in cases)
+
+
+def verdict(claim_id: str, world: World) -> Verdict:
+    """The verdict of the few cases in a world."""
+    study, cases = changed(claim_id, world)
     return study.judge(study.measure(cases))
 
 
 def fallen(claim_id: str, world: World) -> list[str]:
     """The parts, of substance or print, that hold in the true world and are refuted in this one."""
+    return _fallen(claim_id, verdict(claim_id, world))
+
+
+def falls(claim_id: str, world: World) -> bool:
+    """Whether a part falls: case by case, since one case that is refuted decides."""
+    study, cases = changed(claim_id, world)
+    seen: list[tuple[str, xr.Dataset]] = []
+    for case in cases:
+        seen.append((case.label, study.observed(case)))
+        # a number without a bar in the first cases may have one in the others
+        with suppress(ValueError):
+            if _fallen(claim_id, study.judge(collect(seen))):
+                return True
+    return bool(_fallen(claim_id, study.judge(collect(seen))))
+
+
+def _fallen(claim_id: str, after: Verdict) -> list[str]:
     before = {part.id: part.verdict for part in true_verdict(claim_id).parts if part.role != "control"}
-    after = verdict(claim_id, world)
     return [part.id for part in after.parts if part.verdict == REFUTED and before.get(part.id) == SUPPORTED]
 
 
