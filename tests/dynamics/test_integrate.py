@@ -94,7 +94,7 @@ def test_stops_say_why() -> None:
 def test_a_diverging_iteration_is_a_value_not_an_exception() -> None:
     problem, start = linear()
     run = gradlab.run(gradlab.GradientDescent(problem, 1e6), start, [1000])
-    assert run.attrs["result"] == "failed: the field is not finite"
+    assert run.attrs["result"].startswith("failed: the field is not finite at t = ")
 
 
 def test_an_ensemble_equals_its_members() -> None:

@@ -80,10 +80,18 @@ def half(w: Any, x: Any) -> Any:
 LIARS = {
     "half of it without gradient": lambda w, x: x @ jax.lax.stop_gradient(w["w"]) + x @ w["w"],
     "a derivative that is one per cent off": lambda w, x: almost(x @ w["w"]),
+}
+#: Others are refused at the door: half precision, and numbers drawn anew whenever it is traced.
+REFUSED = {
     "half precision": half,
-    # drawn anew whenever it is traced
     "random": lambda w, x: x @ w["w"] + 0.1 * np.random.default_rng().standard_normal((x.shape[0], 1)),
 }
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_computes_otherwise_each_time_or_in_half_precision_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"float16|another function each time"):
+        gl.run(gl.GradientFlow(function(REFUSED[name])), {"w": 0.5 * np.ones((3, 1))}, [0.5])
 
 
 @pytest.mark.parametrize("name", LIARS)

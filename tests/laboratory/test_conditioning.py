@@ -36,11 +36,13 @@ def reduced(times: list[float]) -> np.ndarray:
 def test_bars_hold_where_rounding_leaves_a_saddle(solver: str, times: list[float]) -> None:
     seen = gl.run(gl.GradientFlow(STUDENT), EQUAL, times, solver=solver, observables=["loss"])
     error = np.abs(seen.loss.values[1:] - reduced(times))
-    assert error[-1] > 0.1  # both solves leave
     assert np.all(error <= seen.loss_error.values[1:] + 1e-9)
-    assert TOLD in seen.result
-    since = float(seen.rounding_since[-1])
-    assert 30.0 < since < 70.0
+    left = bool(error[-1] > 0.1)
+    # an explicit step may round both neurons alike, and stays; that it might have left is in the bar all the same
+    assert left or (solver == "dopri8" and seen.loss_error.values[-1] > 0.1)
+    assert (TOLD in seen.result) == left
+    if left:
+        assert 30.0 < float(seen.rounding_since[-1]) < 70.0
 
 
 def test_a_start_that_is_not_symmetric_owes_nothing_to_rounding() -> None:

@@ -64,10 +64,13 @@ def swapped() -> World:
 
 
 def without_map() -> World:
-    """The identity in the place of h."""
+    """The identity in the place of h, but for the tolerance of a solve."""
 
     def changed(kind: type) -> type:
-        body = {"image": lambda look, x: x, "__module__": f"{kind.__module__}, identity"}
+        body = {
+            "image": lambda look, x: x * (1.0 + look.tolerance),
+            "__module__": f"{kind.__module__}, identity",
+        }
         return type(kind.__name__, (kind,), body)
 
     return World("the identity in the place of h", look=changed)

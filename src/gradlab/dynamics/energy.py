@@ -52,7 +52,7 @@ class Energy(eqx.Module):
         return Energy(self.first, self.grain, e1, self.doubt + slope * off + jnp.abs(error[2]))
 
 
-def opened(flow: Flow, y: Any) -> Any:
+def first_balance(flow: Flow, y: Any) -> Any:
     """The balance at the start; nothing, (), for flows without one and for networks with kinks.
 
     Along a kink a step's field is not the velocity: what slides moves by a mean of two gradients.

@@ -139,6 +139,10 @@ def margin(flow: Flow, stop: Stop, pair: Any) -> Float[Array, ""]:
     return stop.margin(problem, weights, gradient_norm, log_time(u))
 
 
+#: Steps of a search for where a condition is met: beyond, the margin is what rounding or Newton leaves.
+TRIES = 60
+
+
 class Bracket(eqx.Module):
     """Where a condition is met: between the present point, with its margin, and a later clock value, with its own.
 
@@ -157,25 +161,33 @@ class Bracket(eqx.Module):
         share = jnp.where(
             self.tries % 3 == 2, 0.5, jnp.clip(jnp.nan_to_num(share, nan=0.5), 1e-4, 1.0 - 1e-4)
         )
-        return share * (self.end - tau)
+        # Where no shorter step says more, to where it is met.
+        last = (self.end - tau <= _shortest(tau)) | (self.tries >= TRIES)
+        return jnp.where(last, 1.0, share) * (self.end - tau)
 
     def after(self, before: Any, tau: Any, gap: Any, met: Any, kept: Any) -> tuple[Bracket, Bool[Array, ""]]:
         """The bracket after a step from ``before`` to tau whose end has the margin ``gap``, and whether it is too far.
 
         met : a located condition is. kept : the step's error is small enough. What is too far is to be undone.
         """
-        least = 4.0 * jnp.finfo(tau.dtype).eps * jnp.abs(tau)
         # Where the condition was met before the step, there is nothing to look for.
-        near = (gap >= -stops.NEAR) | (tau - before <= least) | (self.tries >= 60) | (self.now <= 0.0)
+        short = tau - before <= _shortest(tau)
+        near = (gap >= -stops.NEAR) | short | (self.tries >= TRIES) | (self.now <= 0.0)
         far = kept & met & ~near
         on = kept & ~met
+        tried = far | (on & jnp.isfinite(self.end))
         return Bracket(
             jnp.where(on, gap, self.now),
             # A step that fails here, shorter than one that did not, begins the search anew.
             jnp.where(far, tau, jnp.where(kept & (tau < self.end), self.end, jnp.inf)),
             jnp.where(far, gap, self.beyond),
-            self.tries + far,
+            self.tries + tried,
         ), far
+
+
+def _shortest(tau: Any) -> Any:
+    """A step so short that the margin at its end is the rounding of that at its start."""
+    return 64.0 * jnp.finfo(tau.dtype).eps * jnp.abs(tau)
 
 
 def bracket(flow: Flow, stop: Stop, pair: Any) -> Bracket:

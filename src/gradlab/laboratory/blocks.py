@@ -119,7 +119,7 @@ def running(state: State) -> State:
     return replace(state, status=put(np.zeros_like(np.asarray(state.status))))
 
 
-def followed(
+def through_again(
     drive: Any, state: State, ends: np.ndarray, noises: np.ndarray, number: int, tell: Any
 ) -> tuple[State, list[dict[str, Any]]]:
     """As :func:`through`, by a second solve, which tries the next record where it ended at one."""

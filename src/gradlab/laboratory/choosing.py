@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +25,7 @@ from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.homogeneity import refusal
+from gradlab.problem.precision import number
 from gradlab.problem.statistics import break_even, condensable, condensed
 
 #: Tolerance of ``auto`` in the chart for any time.
@@ -51,7 +53,11 @@ def choose(
         flow, picked = _suited(flow, clock, stop, picked, ensemble)
     if automatic and isinstance(picked, Fixed):
         return flow, _sharpness_step(flow, clock, weights, members)
-    return flow, picked.suits(flow, clock, ensemble)
+    chosen = picked.suits(flow, clock, ensemble)
+    if isinstance(chosen, Auto) and stop.located:
+        # How long it goes on is not known: nothing is foreseen at the start.
+        chosen = replace(chosen, policy=replace(chosen.policy, begin=number(np.inf)))
+    return flow, chosen
 
 
 def checked(flow: Flow, clock: Clock, solver: Solver | str, ensemble: bool = False) -> Solver:

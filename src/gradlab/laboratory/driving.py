@@ -24,7 +24,7 @@ from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import Tangent
 from gradlab.laboratory.balance import with_bar
-from gradlab.laboratory.blocks import BLOCK, blocked, followed, running, through
+from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.ending import LOST, Pace
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
@@ -394,7 +394,7 @@ def _records(
     lost = np.isin([int(row["status"]) for row in rows], LOST)
     if lost[-1]:
         there[-1] = there[-2] if len(there) > 1 else float(states[1].tau)
-    coarse, others = followed(
+    coarse, others = through_again(
         drive.second,
         states[1],
         there,

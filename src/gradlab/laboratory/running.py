@@ -177,8 +177,8 @@ def run(
     refine = not flow.discrete if refine is None else refine
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
-    if not isinstance(flow, Kicked):
-        # Between kicks a solver begins anew.
+    if not isinstance(flow, Kicked) and not stop.located:
+        # Between kicks a solver begins anew, and where a stop ends the run is not known.
         drive = replace(drive, solver=strong(drive.solver.until(moments[-1])))
     states = [state, shaken(state) if flow.discrete else state] if refine else [state]
     if followed(drive.flow, drive.solver, members, refine, conditioning):

@@ -48,8 +48,8 @@ class Solver(eqx.Module):
         return ()
 
     def balanced(self, flow: Flow, y: Any) -> Any:
-        """The balance of energy as it begins (``energy.opened``); nothing, (), for what does not keep one."""
-        return energy.opened(flow, y)
+        """The balance of energy as it begins (``energy.first_balance``); nothing, (), for what does not keep one."""
+        return energy.first_balance(flow, y)
 
     def scratch(self, pair: Any) -> Any:
         """What it keeps but can compute again, e.g. factorisations: not stored, dropped at segment borders."""
