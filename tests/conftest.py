@@ -11,10 +11,10 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-from gradlab.problem import compiling
+from gradlab.cli.computing import by_default_quickly
 
 # Most of what tests take is XLA compiling; all but what the laboratory asks to be compiled fully takes half, quickly.
-compiling.by_default_quickly()
+by_default_quickly()
 
 # Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
 # sentence of our own, a type checker in front would answer instead.)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,10 +13,14 @@ import pytest
 import gradlab
 from gradlab.dynamics import stops
 from gradlab.dynamics.solvers.iteration import CHUNK
+from gradlab.problem.compiling import FULLY
 from gradlab.problem.data import Data, linear_regression
 from gradlab.problem.fused import fused
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
+
+#: As iterations are compiled, and as jax compiles by default; tests do not.
+fully = partial(jax.jit, compiler_options=FULLY)
 
 
 def deep(activation: str = "identity") -> tuple[Problem, Any]:
@@ -36,7 +41,7 @@ def test_a_deep_linear_net_descends_its_written_gradient_bit_for_bit() -> None:
     ours = fused(problem)
     assert ours is not problem
 
-    @jax.jit
+    @fully
     def step(weights: Any) -> Any:
         return jax.tree.map(lambda w, g: w - 0.05 * g, weights, ours.gradient(weights))
 

@@ -49,7 +49,13 @@ def kinked(kind: str, inputs: Any, targets: Any) -> tuple[gl.Problem, Any, Any, 
     return problem, targets, -one / N, one / N
 
 
-@pytest.mark.parametrize("kind", ["least absolute deviations", "quantile", "hinge"])
+#: What a softened kink lets go is off by more than in proportion to ε: of 42 numbers two are beyond their bars, by 0.5 %.
+SHORT = pytest.mark.xfail(reason="bars of softened kinks are short where a residual is let go", strict=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["least absolute deviations", pytest.param("quantile", marks=SHORT), "hinge"]
+)
 def test_the_flow_arrives_at_kinks_and_slides_as_the_element_of_least_norm_says(kind: str) -> None:
     times = np.array([0.3, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0])
     for seed in (0, 3):
@@ -60,8 +66,7 @@ def test_the_flow_arrives_at_kinks_and_slides_as_the_element_of_least_norm_says(
         exact = straight_pieces(inputs, b, below, above, first, times)
         error = np.abs(run.weights.values[1:] - exact)
         assert error.max() < 1e-4
-        # what a softened kink lets go is off by more than in proportion to ε: nearly all are inside
-        assert np.mean(error <= run.weights_error.values[1:]) >= 0.95
+        assert np.all(error <= run.weights_error.values[1:])
         losses = [float(problem.potential((row[None],))) for row in exact]
         assert np.all(np.abs(run.loss.values[1:] - losses) <= run.loss_error.values[1:])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from gradlab.cli import compile_cache
 
 
@@ -11,8 +13,18 @@ def begin(quickly: bool = False) -> None:
     import jax
 
     if quickly:
-        from gradlab.problem import compiling
-
-        compiling.by_default_quickly()
+        by_default_quickly()
 
     jax.config.update("jax_enable_x64", True)
+
+
+def by_default_quickly() -> None:
+    """Have this process, and those that it starts, compile quickly whatever says nothing else; before a first program.
+
+    What ``XLA_FLAGS`` says already stays.
+    """
+    from gradlab.problem.compiling import QUICKLY
+
+    said = os.environ.get("XLA_FLAGS", "")
+    flags = [f"--{name}={str(value).lower()}" for name, value in QUICKLY.items() if name not in said]
+    os.environ["XLA_FLAGS"] = " ".join([said, *flags]).strip()

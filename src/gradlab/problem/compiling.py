@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 import jax
@@ -25,16 +24,6 @@ FULLY: dict[str, Any] = {
     "xla_cpu_use_fusion_emitters": True,
     "xla_cpu_parallel_codegen_split_count": 32,
 }
-
-
-def by_default_quickly() -> None:
-    """Have this process, and those that it starts, compile quickly whatever says nothing else; before a first program.
-
-    What ``XLA_FLAGS`` says already stays.
-    """
-    said = os.environ.get("XLA_FLAGS", "")
-    flags = [f"--{name}={str(value).lower()}" for name, value in QUICKLY.items() if name not in said]
-    os.environ["XLA_FLAGS"] = " ".join([said, *flags]).strip()
 
 
 def on_cpu() -> bool:
