@@ -49,7 +49,7 @@ def kinked(kind: str, inputs: Any, targets: Any) -> tuple[gl.Problem, Any, Any, 
     return problem, targets, -one / N, one / N
 
 
-#: What a softened kink lets go is off by more than in proportion to ε: of 42 numbers two are beyond their bars, by 0.5 %.
+#: What a softened kink lets go is off by more than in proportion to ε: 4 of 42 numbers are beyond their bars.
 SHORT = pytest.mark.xfail(reason="bars of softened kinks are short where a residual is let go", strict=True)
 
 
