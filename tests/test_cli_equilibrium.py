@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +73,10 @@ def test_a_specification_is_run_polished_and_explained_and_its_run_is_kept() -> 
 def test_the_command_of_the_readme_explains_the_kernel_that_it_says() -> None:
     root = Path(__file__).resolve().parents[1]
     assert "uv run gradlab equilibrium examples/deep_linear.toml" in (root / "README.md").read_text()
-    # as a user runs it, compiled as XLA does by default: where this run ends hangs on rounding
-    command = [
-        Path(sys.executable).with_name("gradlab"),
-        "equilibrium",
-        root / "examples" / "deep_linear.toml",
-    ]
-    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    said = subprocess.run(command, env=plain, capture_output=True, text=True, check=True).stdout
+    said = invoke("equilibrium", root / "examples" / "deep_linear.toml").stdout
     assert "kernel: 18 = 16 symmetry, 2 deficiency, 0 unexplained" in said
+    # rounding over a curvature that is rounding would be a step along the kernel, of any length
+    assert "need not be the equilibrium" not in said
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from gradlab.analysis.equilibria.rounding import EPS, Rounding, gradient_rounding
 from gradlab.analysis.equilibria.scaling import equilibrated
+from gradlab.analysis.equilibria.shaking import gradient_entries
 from gradlab.observe.spectrum.operators import NOT_FINITE
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -342,6 +343,10 @@ def _scaled(problem: Problem, unravel: Any, point: _Point) -> tuple[_Point, int]
             return point, taken
         d = equilibrated(H, np.zeros_like(H))
         if d.max() < _APART * d.min():
+            return point, taken
+        entries, rounding = gradient_entries(problem, point.weights)
+        # rounding over a curvature that is rounding too would be a step along the kernel, of any length
+        if np.all(np.abs(entries) <= rounding):
             return point, taken
         values, vectors = np.linalg.eigh(H * d[:, None] * d)
         kept = np.abs(values) > 1e2 * len(values) * EPS * np.abs(values).max()

@@ -171,7 +171,7 @@ def _orders(problem: Problem, weights: Any, U: Any, shift: Any) -> Probe:
     try:
         here = np.asarray(_taylor(problem, weights, U))
         moved = np.asarray(_taylor(problem, unravel(flat + shift), U))
-    except NotImplementedError as reason:
+    except NotImplementedError as reason:  # JAX raises it for operations without Taylor rules
         return Probe(None, f"the Hessian is zero, and higher derivatives are not available: {reason}")
     scale = float(np.abs(here).max(initial=0.0))
     errors = operations(problem, weights) * EPS * scale + np.abs(moved - here)

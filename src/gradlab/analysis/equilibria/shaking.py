@@ -19,9 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
-from jaxtyping import Array
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
-from gradlab.analysis.equilibria.rounding import EPS
+from gradlab.analysis.equilibria.rounding import EPS, operations
+from gradlab.problem.problem import Problem
 
 #: The size of a shake.
 SHAKE = 2.0**-36
@@ -122,3 +124,36 @@ def entrywise(
             # scaled first: squares of what moves in units of 1e-160 would be 0
             total = np.hypot(total, (moved - here) / SHAKE)
     return here, EPS * total / np.sqrt(draws)
+
+
+def _flat_hessian(problem: Problem, flat: Any, unravel: Any) -> Array:
+    return jax.jacfwd(jax.grad(lambda v: problem.potential(unravel(v))))(flat)
+
+
+def _flat_gradient(problem: Problem, flat: Any, unravel: Any) -> Array:
+    return jax.grad(lambda v: problem.potential(unravel(v)))(flat)
+
+
+def _hessian(problem: Problem, weights: Any) -> Array:
+    return _flat_hessian(problem, *ravel_pytree(weights))
+
+
+def _gradient(problem: Problem, weights: Any) -> Array:
+    return _flat_gradient(problem, *ravel_pytree(weights))
+
+
+def gradient_entries(
+    problem: Problem, weights: Any
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+    """∇L and a bound of the rounding of each of its entries."""
+    gradient, moves = entrywise(_gradient, problem, weights)
+    return gradient, operations(problem, weights) * moves
+
+
+def hessian_entries(
+    problem: Problem, weights: Any
+) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
+    """∇²L and a bound of the rounding of each of its entries."""
+    H, moves = entrywise(_hessian, problem, weights)
+    moves = np.maximum(moves, moves.T)
+    return 0.5 * (H + H.T), operations(problem, weights) * moves

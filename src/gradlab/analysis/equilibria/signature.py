@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Float
 
 from gradlab.analysis.equilibria.inertia import Inertia, inertia
 from gradlab.analysis.equilibria.polishing import Polished
-from gradlab.analysis.equilibria.rounding import EPS, hessian_rounding, operations
+from gradlab.analysis.equilibria.rounding import EPS, hessian_rounding
 from gradlab.analysis.equilibria.scaling import equilibrated
-from gradlab.analysis.equilibria.shaking import entrywise
+from gradlab.analysis.equilibria.shaking import gradient_entries, hessian_entries
 from gradlab.problem.problem import Problem
 
 #: Weights up to which every entry of H has its own bound; beyond, one bound of ‖H‖ and no scaling.
@@ -67,39 +67,6 @@ class Signature:
         """Directions of A as unit vectors of weights."""
         moved = self.scale[:, None] * self.frame[:, which]
         return moved / np.where((norms := np.linalg.norm(moved, axis=0)) > 0.0, norms, 1.0)
-
-
-def _flat_hessian(problem: Problem, flat: Any, unravel: Any) -> Array:
-    return jax.jacfwd(jax.grad(lambda v: problem.potential(unravel(v))))(flat)
-
-
-def _flat_gradient(problem: Problem, flat: Any, unravel: Any) -> Array:
-    return jax.grad(lambda v: problem.potential(unravel(v)))(flat)
-
-
-def _hessian(problem: Problem, weights: Any) -> Array:
-    return _flat_hessian(problem, *ravel_pytree(weights))
-
-
-def _gradient(problem: Problem, weights: Any) -> Array:
-    return _flat_gradient(problem, *ravel_pytree(weights))
-
-
-def gradient_entries(
-    problem: Problem, weights: Any
-) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """∇L and a bound of the rounding of each of its entries."""
-    gradient, moves = entrywise(_gradient, problem, weights)
-    return gradient, operations(problem, weights) * moves
-
-
-def hessian_entries(
-    problem: Problem, weights: Any
-) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
-    """∇²L and a bound of the rounding of each of its entries."""
-    H, moves = entrywise(_hessian, problem, weights)
-    moves = np.maximum(moves, moves.T)
-    return 0.5 * (H + H.T), operations(problem, weights) * moves
 
 
 def signature(problem: Problem, point: Polished, *, scaling: bool = True) -> Signature:
