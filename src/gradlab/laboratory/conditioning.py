@@ -133,4 +133,4 @@ def told(trajectory: xr.Dataset, word: str) -> str:
     since = float(trajectory["rounding_since"].values[-1])
     if np.isnan(since):
         return word
-    return f"{word}; rounding decided from t = {since:.3g}, where this orbit left a saddle"
+    return f"{word}; rounding decided from t = {since:.3g} whether this orbit left a saddle, and where to"
