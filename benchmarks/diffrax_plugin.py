@@ -76,7 +76,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _met["method"] = True
         return step(self, *args, **options)
 
-    Stabilised.step = noted  # type: ignore[method-assign]
+    Stabilised.step = noted  # type: ignore[method-assign]  # replaced on purpose: it notes that a test stepped
     assert session is not None
 
 

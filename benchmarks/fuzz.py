@@ -16,6 +16,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +309,7 @@ def _row(kind: str, count: int, folder: Path, say: Callable[[str], None]) -> dic
         path = folder / f"file.{kind}"
         path.write_bytes(make(random))
         start = time.process_time()
-        what, said = outcome(lambda path=path, random=random: read(path, random))  # type: ignore[misc]
+        what, said = outcome(partial(read, path, random))
         slowest = max(slowest, time.process_time() - start)
         seen[what] += 1
         if what == "fault":

@@ -52,15 +52,15 @@ class Kicked(Flow):
             raise ValueError(f"scale is 'absolute', 'layer' or 'norm', not {self.scale!r}")
 
     @property
-    def discrete(self) -> bool:  # type: ignore[override]
+    def discrete(self) -> bool:  # type: ignore[override]  # a constant of other flows, here the inner one's
         return self.flow.discrete
 
     @property
-    def symmetric(self) -> bool:  # type: ignore[override]
+    def symmetric(self) -> bool:  # type: ignore[override]  # the same
         return self.flow.symmetric
 
     @property
-    def chart_is_identity(self) -> bool:  # type: ignore[override]
+    def chart_is_identity(self) -> bool:  # type: ignore[override]  # the same
         return self.flow.chart_is_identity
 
     @property

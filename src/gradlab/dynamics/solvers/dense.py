@@ -47,8 +47,8 @@ def bends(y0: Any, y1: Any, k0: Any, k1: Any, thetas: Float[Array, "2"], points:
 class BentHermite(diffrax.AbstractLocalInterpolation):
     """The polynomial of :func:`bends` on one step: of degree five with two earlier points, of three without."""
 
-    t0: Any  # type: ignore[misc]
-    t1: Any  # type: ignore[misc]
+    t0: Any  # type: ignore[misc]  # abstract in diffrax, which mypy sees as read-only
+    t1: Any  # type: ignore[misc]  # the same
     y0: Any
     rise: Any
     k0: Any

@@ -65,12 +65,14 @@ class Solver(eqx.Module):
 
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
         """Towards clock value ``end``, in at most ATTEMPTS steps (``limit`` iterations); pure, to be compiled."""
+        # not abstract: a solver has this or ``carry``, by ``hosted``
         raise NotImplementedError(f"{type(self).__name__} has no compiled step")
 
     def carry(
         self, flow: Flow, clock: Clock, stop: Stop, state: State, end: float, tell: Callable[[float], None]
     ) -> State:
         """Towards clock value ``end`` or the stop, on the host; after every step ``tell`` hears the clock."""
+        # not abstract: a solver has this or ``advance``, by ``hosted``
         raise NotImplementedError(f"{type(self).__name__} does not step on the host")
 
     def seen(self, state: State) -> dict[str, Array]:
