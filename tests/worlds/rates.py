@@ -1,13 +1,15 @@
-"""Worlds of the study of learning rates."""
+"""Worlds of the studies of learning rates and of directions on the sphere."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from gradlab.claims.cases import Case
-from worlds import World, noisy, orbit
+from worlds import World, noisy, orbit, seen
+from worlds.points import TURNED, rounded, shifted
 
 
 def kept_start(share: float = 1e-2) -> World:
@@ -54,7 +56,26 @@ def averages(rows: np.ndarray) -> np.ndarray:
     return np.cumsum(rows, axis=0) / np.arange(1, len(rows) + 1)[:, None]
 
 
+def turned_slope(angle: float = 1e-3) -> World:
+    """A gradient that is turned against the true one."""
+
+    def change(slope: np.ndarray, look: Any) -> np.ndarray:
+        aside = np.random.default_rng(3).standard_normal(slope.shape)
+        aside -= slope * (aside @ slope) / (slope @ slope)
+        return slope + angle * np.linalg.norm(slope) * aside / np.linalg.norm(aside)
+
+    return seen(f"a gradient turned by {angle:g}", slope=change)
+
+
+SLOPES = (turned_slope(), seen("a gradient that points downhill", slope=lambda slope, look: -slope))
+
 WORLDS = {
+    "notes.normalised-hessian": (
+        *SLOPES,
+        seen("one exponential only", shares=lambda shares, look: np.eye(len(shares))[-1]),
+        rounded(),
+    ),
+    "notes.normalised-hessian-corrected": (*SLOPES, TURNED, shifted(), rounded()),
     "notes.learning-rate": (
         kept_start(),
         faster(),
