@@ -173,6 +173,28 @@ def leak_of_one_layer() -> World:
     return orbit("a leak into the null space", change)
 
 
+def starts_beside() -> World:
+    """Starts that have the part of the end in the kernel of ∂f/∂W there: nothing moves in it."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows, end = rows.copy(), rows[-1]
+        J = local(case.problem, end).rows
+        kernel = np.linalg.svd(J)[2][np.linalg.matrix_rank(J) :]
+        rows[0] += kernel.T @ (kernel @ (end - rows[0]))
+        return rows
+
+    return orbit("starts that have the end's part in the kernel", change)
+
+
+def rests_at_end() -> World:
+    """Orbits that were at their end, to a millionth, all the time."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        return np.concatenate([rows[-1] + 1e-9 * (rows[:-1] - rows[-1]), rows[-1:]])
+
+    return orbit("orbits that rest at their end", change)
+
+
 def ends_of_least_norm() -> World:
     """Flows that end where the weights are orthogonal to the kernel of ∂f/∂W."""
 
@@ -193,6 +215,16 @@ def ends_of_least_norm() -> World:
 def faster_gradient(factor: float = 1.001) -> World:
     """A gradient that is larger than that of L."""
     return seen(f"gradient times {factor:g}", gradient=lambda value, look: factor * value)
+
+
+def gradient_beside() -> World:
+    """A gradient with a thousandth beside its true direction."""
+
+    def change(value: np.ndarray, look: Any) -> np.ndarray:
+        aside = np.random.default_rng(3).standard_normal(value.shape)
+        return value + 1e-3 * np.linalg.norm(value) * aside / np.linalg.norm(aside)
+
+    return seen("a gradient turned by 1e-3", gradient=change)
 
 
 # Fields -----------------------------------------------------------------------------------------------------
@@ -258,6 +290,12 @@ DEEP = (
     ends_of_least_norm(),
     noisy(1e-11),
 )
+ISOLATED = (
+    lifted_kernel(0),
+    gradient_beside(),
+    seen("no other zero of the loss", walk=lambda distance, look: 0.0),
+    rounded(),
+)
 MINIMA = (bent_down(), TURNED, SADDLE, rounded())
 
 WORLDS = {
@@ -268,6 +306,9 @@ WORLDS = {
     "memo90.theorem4": (shifted(), lifted_kernel(0), lifted_kernel(1), noisy(1e-15)),
     "memo90.jacobian": (*FIELDS, noisy(1e-6), noisy(1e-15)),
     "notes.deep-hessian": DEEP,
+    "notes.degenerate-during": (starts_beside(), rests_at_end(), ends_of_least_norm(), noisy(1e-13)),
+    "notes.no-equilibrium": ISOLATED,
+    "notes.no-equilibrium-corrected": (*ISOLATED, flattened()),
     "notes.deep-hessian-corrected": DEEP,
     "memo90.lemma2": MINIMA,
     "memo90.lemma2-corrected": (*MINIMA, shifted(), flattened(), lifted_kernel(0), an_example_unseen()),
