@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 import xarray as xr
 
+from gradlab.analysis import linear_nets
 from gradlab.analysis.equilibria import minimising
 from gradlab.analysis.one_layer import one_layer
 from gradlab.claims.cases import Case
@@ -108,6 +109,43 @@ def many_examples() -> World:
 MIN_NORM = (leak(), leak(1e-7), forgotten_start(), doubled_ends(), moved_ends(1e-6), other_targets(1e-4))
 MIN_NORM += (scaled("ridge_weights", 1.01), noisy(), noisy(1e-9))
 
+
+def leaks_beside() -> World:
+    """Ends moved into what no example sees, by a tenth."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        x, rows = np.asarray(case.problem.data.inputs), rows.copy()
+        layers = linear_nets.layers(case.problem.network, rows[-1])
+        aside = np.ones_like(layers[0])
+        aside -= aside @ np.linalg.pinv(x) @ x
+        rows[-1][: aside.size] += 0.1 * np.linalg.norm(rows[-1]) * (aside / np.linalg.norm(aside)).ravel()
+        return rows
+
+    return orbit("ends moved into what no example sees", change)
+
+
+def stays() -> World:
+    """Flows on which kicks leave no trace."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        if "kick" not in case.trajectory:
+            return rows
+        return np.concatenate([rows[:1], np.tile(rows[1], (len(rows) - 1, 1))])
+
+    return orbit("kicks without a trace", change)
+
+
+def lifted_rotations() -> World:
+    """A Hessian in which every zero is lifted."""
+    return seen(
+        "rotations that cost something",
+        spectra=lambda values, look: values + 0.1 * np.abs(values).max() * (np.abs(values) < 1e-7),
+    )
+
+
+DEEP_LINEAR = (leaks_beside(), stays(), drift(1e-4), noisy(1e-9))
+TURNING_STARTS = lifted_rotations()
+
 WORLDS = {
     "notes.span": (leak(), leak(1e-8), shifted_hessian(), noisy(1e-11)),
     "notes.ridge": (
@@ -122,6 +160,8 @@ WORLDS = {
     ),
     "notes.min-norm": MIN_NORM,
     "notes.min-norm-corrected": MIN_NORM,
+    "notes.deep-linear": DEEP_LINEAR,
+    "notes.deep-linear-corrected": (*DEEP_LINEAR, TURNING_STARTS),
     "notes.norm-control": (
         doubled_ends(),
         moved_ends(),

@@ -23,43 +23,30 @@ miss.
 from functools import cached_property
 from itertools import pairwise
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from gradlab.analysis.one_layer import OneLayer, one_layer
-from gradlab.claims.cases import case, ensemble, generator
-from gradlab.claims.looks.linear_net import LinearNet
+from gradlab.claims.cases import generator
+from gradlab.claims.looks.kicked import Kicked
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.problems.kicked import struck
 from gradlab.claims.problems.one_layer import KINDS, draw
 from gradlab.claims.studies import section, study
-from gradlab.dynamics.flow import GradientFlow
-from gradlab.dynamics.kicks import Kicked
-from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
-from gradlab.problem.problem import Problem, stack
+from gradlab.problem.problem import Problem
 
-#: Eigenvalues below this part of the largest are zeros of symmetries and of what no example sees.
-ZERO = 1e-7
 #: The four groups of cases.
 ONE, ONE_BARE, MANY, MANY_BARE = (
     f"{n}, λ {sign} 0" for n in ("one layer", "several layers") for sign in ">="
 )
 
 
-class NormControl(LinearNet):
+class NormControl(Kicked):
     """What is left of every kick when the flow has settled again, of the product and, in one layer, in closed form."""
-
-    setting = "a linear net under the square loss"
-    least_depth = 1
-
-    @classmethod
-    def speaks_of(cls, problem: Problem) -> bool:
-        """Whether it is one."""
-        return isinstance(problem.loss, Square) and super().speaks_of(problem)
 
     @cached_property
     def net(self) -> OneLayer:
@@ -69,86 +56,15 @@ class NormControl(LinearNet):
         return found
 
     @cached_property
-    def regular(self) -> float:
-        """λ, the least of the layers."""
-        return float(np.min(np.asarray(self.problem.decay)))
-
-    @cached_property
     def group(self) -> str:
         """Layers and decay; none for a run without kicks, of which nothing is asked."""
         groups = (ONE, ONE_BARE) if self.depth == 1 else (MANY, MANY_BARE)
         return groups[self.regular == 0.0] if len(self.struck) else ""
 
     @cached_property
-    def kicks(self) -> np.ndarray:
-        """The kick after every record, (records, P); zeros where there was none."""
-        return self.trajectory["kick"].values if "kick" in self.trajectory else np.zeros_like(self.weights)
-
-    @cached_property
-    def struck(self) -> np.ndarray:
-        """Records that a kick follows."""
-        return np.flatnonzero(np.linalg.norm(self.kicks, axis=1)[:-1] > 0.0)
-
-    def relative(self, moved: np.ndarray) -> np.ndarray:
-        """‖moved‖ by each kick, in units of it."""
-        sizes = np.linalg.norm(self.kicks[self.struck], axis=1)
-        return np.linalg.norm(moved.reshape(len(sizes), -1), axis=1) / sizes
-
-    @cached_property
-    def moved(self) -> np.ndarray:
-        """Motion of the product after each kick, (kicks, C, d)."""
-        return self.products[self.struck + 1] - self.products[self.struck]
-
-    @property
-    def rounding(self) -> float:
-        """That of a difference of two products, in units of the least kick."""
-        sizes = np.linalg.norm(self.kicks[self.struck], axis=1)
-        return float(EPS * self.size * np.abs(self.products).max() / sizes.min())
-
-    def worst(self, moved: np.ndarray) -> Number:
-        """The largest of a motion after each kick."""
-        return Number(float(self.relative(moved).max()), self.rounding)
-
-    def least(self) -> Number:
-        """The least change of the product by a kick."""
-        return Number(float(self.relative(self.moved).min()), self.rounding)
-
-    @cached_property
     def unseen(self) -> np.ndarray:
         """One layer: ξ(1 − VVᵀ) of each kick."""
         return np.stack([self.net.beside(self.net.matrix(kick)) for kick in self.kicks[self.struck]])
-
-    @cached_property
-    def spectra(self) -> np.ndarray:
-        """Eigenvalues of ∇²L at every record after the start."""
-        hessians = [np.asarray(self.problem.hessian(self.tree(w))) for w in self.weights[1:]]
-        return np.linalg.eigvalsh(np.stack(hessians))
-
-    @at_least(0.5, role="hypothesis", exact=True)
-    def kicked(self) -> float:
-        """Kicks that the run has.
-
-        A whole number.
-        """
-        return float(len(self.struck))
-
-    @at_least(0.5, role="hypothesis", exact=True)
-    def degenerate(self) -> float | None:
-        """Directions of the inputs that no example sees, without decay.
-
-        A whole number.
-        """
-        return NOT_ASKED if self.regular else float(self.inputs.shape[1] - np.linalg.matrix_rank(self.inputs))
-
-    @at_least(25.0, role="hypothesis")
-    def settled(self) -> float:
-        """Time between records times the least non-zero curvature at them: the flow has settled between kicks.
-
-        e^{−25} is 1e-11 of a kick. Whether the run is at rest does not enter: where it is not, that is no excuse.
-        """
-        sizes = np.abs(self.spectra)
-        kept = sizes[sizes > ZERO * sizes.max(axis=1, keepdims=True)]
-        return float(kept.min() * np.diff(self.time).min())
 
     @at_least(0.5, sentence="hyperbolic")
     def hyperbolic(self) -> Number | None:
@@ -244,30 +160,6 @@ class NormControl(LinearNet):
         return {"group": self.group} | largest
 
 
-#: The kick with a number that a flow makes of weights, compiled once a shape.
-_kick = eqx.filter_jit(lambda flow, number, weights: flow.kick(number, weights))
-
-
-def _struck(drawn, keys, sigma, every, count):
-    """Runs with ``count`` kicks of norm ``sigma``, ``every`` apart, the kicks beside the weights."""
-    flows = [
-        Kicked(GradientFlow(problem), sigma, every, key, count * every, "norm")
-        for (problem, *_), key in zip(drawn, keys, strict=True)
-    ]
-    records = every * np.arange(1.0, count + 2.0)
-    runs = ensemble(lambda _: stack(flows), drawn, records, solver=Adaptive("dopri8", 1e-10))
-    for flow, one in zip(flows, runs, strict=True):
-        # record 0 is the start; record j is seen before kick j, for j = 1 … count
-        vectors = one.trajectory["weights"].values
-        kicks = np.zeros_like(vectors)
-        for j in range(1, count + 1):
-            after = _kick(flow, np.asarray(j), one.problem.unravel(vectors[j]))
-            kicks[j] = np.asarray(one.problem.ravel(after)) - vectors[j]
-        yield case(
-            one.problem, one.trajectory.assign(kick=(one.trajectory["weights"].dims, kicks)), **one.facts
-        )
-
-
 def cases(key, *, rounds, single, double):
     """One-layer nets and products, half of each with decay."""
     random = generator(key)
@@ -275,9 +167,9 @@ def cases(key, *, rounds, single, double):
         keys = jax.random.split(jax.random.fold_in(key, i), 36)
         decays = np.repeat(np.geomspace(0.3, 3.0, 12), 2) * np.tile((0.0, 1.0), 12)
         drawn = [_drawn(random, (6, 10, 2), j, i, float(decays[j])) for j in range(single)]
-        yield from _struck(drawn, keys[:single], 1.0, 150.0, 5)
+        yield from struck(drawn, keys[:single], 1.0, 150.0, 5)
         drawn = [_drawn(random, (4, 6, 3, 2), j, i, 0.2 * (j % 2)) for j in range(double)]
-        yield from _struck(drawn, keys[24 : 24 + double], 0.5, 300.0, 4)
+        yield from struck(drawn, keys[24 : 24 + double], 0.5, 300.0, 4)
 
 
 def _drawn(random, shape, j, i, decay):
