@@ -1,4 +1,4 @@
-"""Worlds of the studies of learning rates and of directions on the sphere."""
+"""Worlds of the studies of learning rates, of directions on the sphere, and of the notes' summary."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.analysis.solutions import max_margin
 from gradlab.claims.cases import Case
 from worlds import World, noisy, orbit, seen
-from worlds.points import TURNED, rounded, shifted
+from worlds.exponential import turned, turned_orbit
+from worlds.points import TURNED, other_hessian, rounded, shifted
 
 
 def kept_start(share: float = 1e-2) -> World:
@@ -69,7 +71,45 @@ def turned_slope(angle: float = 1e-3) -> World:
 
 SLOPES = (turned_slope(), seen("a gradient that points downhill", slope=lambda slope, look: -slope))
 
+
+def other_limit(variable: str, by: float = 0.05) -> World:
+    """Weights that a case keeps beside its own are turned."""
+
+    def change(case: Case) -> Case:
+        given = case.trajectory
+        for name in (variable, f"{variable}_coarse"):
+            if name in given:
+                given = given.assign({name: (given[name].dims, turned(given[name].values, by))})
+        return replace(case, trajectory=given)
+
+    return World(f"{variable} turned by {by:g}", change)
+
+
+def margin_on_sphere() -> World:
+    """At a held norm the minimum is the hard-margin direction."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        if case.facts["cell"] != "normalised":
+            return rows
+        a = np.asarray(case.problem.data.inputs) * np.asarray(case.problem.data.targets).reshape(-1, 1)
+        direction = max_margin(a, np.ones(len(a))).direction
+        return np.linalg.norm(rows[-1]) * direction[None] / np.linalg.norm(direction)
+
+    return orbit("the hard-margin direction at a held norm", change)
+
+
 WORLDS = {
+    "notes.summary": (
+        turned_orbit(0.05),
+        other_limit("path", 0.5),
+        other_limit("other"),
+        margin_on_sphere(),
+        other_hessian(
+            "a Hessian without its least eigenvalue",
+            lambda H, _: H - np.linalg.eigvalsh(H)[0] * np.eye(len(H)),
+        ),
+        noisy(1e-9),
+    ),
     "notes.normalised-hessian": (
         *SLOPES,
         seen("one exponential only", shares=lambda shares, look: np.eye(len(shares))[-1]),

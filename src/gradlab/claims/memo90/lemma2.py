@@ -192,10 +192,10 @@ def cases(key, *, networks, draws):
                         "N": examples,
                     }
                     yield case(problem, xr.Dataset(seen), **facts, λ=size, draw=i + 1)
-    yield from _by_hand()
+    yield from by_hand()
 
 
-def _by_hand():
+def by_hand():
     """Two ReLU units and two inputs of target 1 at an angle of 150°: two minima that fit, off the kinks, for every λ.
 
     As λ → 0 one direction that is active at both inputs has ½‖W‖² = 1/cos 75°, a unit of its own for each has 2.

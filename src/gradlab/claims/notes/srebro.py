@@ -278,12 +278,12 @@ def cases(key, *, many, repeated, plane, logistic, wide, classes):
             yield from ensemble(GradientFlow, drawn, **records([problem for problem, _ in problems]))
 
 
-def records(problems):
-    """60 records to log t = 1000: log-loss time is about ‖ŵ‖² log t, and the members stop on their own."""
+def records(problems, log_t=LOG_T):
+    """60 records to log t = 1000, say: log-loss time is about ‖ŵ‖² log t, and the members stop on their own."""
     rows = [exponential.margin_rows(problem) for problem in problems]
     longest = max(float(np.linalg.norm(max_margin(each, np.ones(len(each))).direction)) ** 2 for each in rows)
-    moments = np.geomspace(1e-2, 4.0 * LOG_T * longest, 60)
-    solver, stop = Adaptive("dopri8", 1e-10), Stop(log_t=LOG_T)
+    moments = np.geomspace(1e-2, 4.0 * log_t * longest, 60)
+    solver, stop = Adaptive("dopri8", 1e-10), Stop(log_t=log_t)
     return {"records": moments, "clock": LogLoss(), "solver": solver, "stop": stop}
 
 
