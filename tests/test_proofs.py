@@ -30,6 +30,8 @@ SPOILED = {
     "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
     "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),
     "notes.deep-hessian": ("f = w2 * w1**2", "f = w2"),
+    "notes.deep-linear": ("three([Q(1)] * 3) ==", "three([Q(0)] * 3) =="),
+    "notes.no-equilibrium": ("gradient(Q(0), Q(0)) == (0, 0)", "gradient(Q(0), Q(0)) != (0, 0)"),
     "notes.min-norm": ("[[a * b for b in x] for a in x]", "[[a * b + (a == b) for b in x] for a in x]"),
     "notes.normalised": ("(Q(3), Q(4)), (Q(1), Q(0)), Q(5)", "(Q(3, 5), Q(4, 5)), (Q(1), Q(0)), Q(1)"),
     "notes.regularised-exp": ("(arb(10), 7)", "(arb(1), 1)"),

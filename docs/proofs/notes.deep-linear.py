@@ -1,9 +1,9 @@
-"""notes.deep-linear: two sentences refuted (hyperbolic; independent of initial conditions).
+"""notes.deep-linear: false (two sentences: hyperbolic; independent of initial conditions).
 
 Statement (lecture notes, "Norm control ..."): "The regularization min is hyperbolic and independent of initial
 conditions ... A similar situation holds for multilayer linear networks."
 
-Counterexamples, decay 3/4 and 1/8, one example x = y = 1.
+Counterexample, twice, decay 3/4 and 1/8, one example x = y = 1.
 (1) Two layers, two hidden units: L = (1 - b.a)^2/2 + (3/8)(|a|^2 + |b|^2), a = W_1, b = W_2. At a = b = (1/2, 0) the
 gradient is zero (|a|^2 = 1 - 3/4), and the Hessian, 4 x 4, has the zero eigenvector (0, 1/2; 0, 1/2): rotating both.
 Hence not hyperbolic. (2) Three layers, one unit each, decay 1/8: L = (1 - abc)^2/2 + (a^2 + b^2 + c^2)/16. W = 0 is an
@@ -12,7 +12,7 @@ at 0, and some others do not: the minimum depends on the start, and so does the 
 
 Why it decides. Both are polynomials with rational coefficients; what is asserted below is exact.
 
-What is true. Zeros of the Hessian at a regularised minimum are the rotations; two layers have no minimum but the global
+What saves it. Zeros of the Hessian at a regularised minimum are the rotations; two layers have no minimum but the global
 ones, with one product.
 """
 
@@ -54,4 +54,5 @@ H, turn = hessian(two, at), [Q(0), Q(1, 2), Q(0), Q(1, 2)]
 assert all(sum(h * t for h, t in zip(row, turn, strict=True)) == 0 for row in H)  # a zero eigenvector
 assert hessian(three, [Q(0)] * 3) == [[Q(int(i == j), 8) for j in range(3)] for i in range(3)]
 assert three([Q(1)] * 3) == Q(3, 16) < three([Q(0)] * 3) == Q(1, 2)
-print("a regularised minimum with a zero eigenvalue, and two regularised minima of one problem")
+print("refuted: the Hessian at a regularised minimum has the zero eigenvector of a rotation")
+print("refuted: W = 0 is a strict minimum with L = 1/2, and L = 3/16 at a = b = c = 1")

@@ -1,4 +1,4 @@
-"""notes.no-equilibrium: refuted (an isolated equilibrium of an overparametrised net).
+"""notes.no-equilibrium: false (an isolated equilibrium of an overparametrised net).
 
 Statement (lecture notes, "Deep nets, square loss"): "As for linear networks there is no finite equilibrium point
 because H is in general degenerate … If N < #W there is degeneracy." Finite equilibria there are (zeros of the loss);
@@ -10,7 +10,7 @@ Why it decides. The gradient, -(1 - w2 w1)(w2, w1), vanishes at 0. The Hessian t
 determinant -1, not 0: by the inverse function theorem no other equilibrium is near. Here even without it: the
 gradient is zero only where w2 w1 = 1 or w1 = w2 = 0.
 
-What is true. At a zero of the loss H = sum df df^T has rank at most N, so that it is degenerate if N is less than the
+What saves it. At a zero of the loss H = sum df df^T has rank at most N, so that it is degenerate if N is less than the
 number of weights; here [[w2^2, 1], [1, w1^2]] with w2 w1 = 1 has determinant 0.
 """
 
@@ -46,4 +46,5 @@ assert gradient(Q(0), Q(0)) == (0, 0)
 assert determinant(hessian(Q(0), Q(0))) == -1  # an isolated equilibrium, with fewer examples than weights
 assert gradient(Q(2), Q(1, 2)) == (0, 0)
 assert determinant(hessian(Q(2), Q(1, 2))) == 0  # at a zero of the loss it is degenerate
-print("W = 0 is an isolated equilibrium of (1 - w2 w1)^2/2")
+print("refuted: at W = 0 the Hessian has determinant -1, the equilibrium is isolated")
+print("what holds: at the zero of the loss (2, 1/2) it has determinant 0")

@@ -98,18 +98,31 @@ def margin_on_sphere() -> World:
     return orbit("the hard-margin direction at a held norm", change)
 
 
-WORLDS = {
-    "notes.summary": (
-        turned_orbit(0.05),
-        other_limit("path", 0.5),
-        other_limit("other"),
-        margin_on_sphere(),
-        other_hessian(
-            "a Hessian without its least eigenvalue",
-            lambda H, _: H - np.linalg.eigvalsh(H)[0] * np.eye(len(H)),
-        ),
-        noisy(1e-9),
+def moved_minima() -> World:
+    """Regularised minima moved by a hundredth."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        aside = np.random.default_rng(5).standard_normal(rows.shape)
+        moved = rows + 0.01 * np.linalg.norm(rows) * aside / np.linalg.norm(aside)
+        return moved if case.facts["cell"].startswith("square") else rows
+
+    return orbit("minima moved by a hundredth", change)
+
+
+SUMMARY = (
+    turned_orbit(0.05),
+    other_limit("path", 0.5),
+    other_limit("other"),
+    margin_on_sphere(),
+    other_hessian(
+        "a Hessian without its least eigenvalue",
+        lambda H, _: H - np.linalg.eigvalsh(H)[0] * np.eye(len(H)),
     ),
+    noisy(1e-9),
+)
+WORLDS = {
+    "notes.summary": SUMMARY,
+    "notes.summary-corrected": (*SUMMARY, moved_minima()),
     "notes.normalised-hessian": (
         *SLOPES,
         seen("one exponential only", shares=lambda shares, look: np.eye(len(shares))[-1]),

@@ -198,8 +198,8 @@ def cases(key, *, networks, scale, until):
             x = rng.standard_normal((examples, widths[0])) if widths[0] > 1 else np.ones((1, 1))
             y = rng.uniform(0.8, 1.6, (examples, widths[-1])) * rng.choice((-1.0, 1.0), (examples, 1))
             problem = Problem(network, Square(half=True), Data(x, y))
-            start = rng.standard_normal(problem.size)
-            start = linear_nets.layers(network, scale * start / np.linalg.norm(start))
+            vector = rng.standard_normal(problem.size)
+            start = linear_nets.layers(network, scale * vector / np.linalg.norm(vector))
             net = f"{network.activation.name} {'-'.join(map(str, widths))}"
             drawn.append((problem, start, {"net": net, "draw": i + 1}))
         t = np.asarray([0.0, 10.0, 20.0, until])

@@ -68,7 +68,9 @@ class LearningRate(Look):
     def speaks_of(cls, problem: Problem) -> bool:
         """Whether it is one."""
         network = problem.network
-        return isinstance(problem.loss, Square) and network.linear and network.widths[0] == 1
+        if not (isinstance(network, Dense) and isinstance(problem.loss, Square)):
+            return False
+        return network.linear and network.widths[0] == 1
 
     @cached_property
     def kind(self) -> str:
@@ -237,7 +239,7 @@ def _solved(a: float, c: float, rtol: float, ends: np.ndarray) -> np.ndarray:
 def _end(a: float, c: float, longest: float) -> float:
     """Where ∫γ = 20, at most ``longest``."""
     grid = np.geomspace(1.0, longest, 400)
-    return float(grid[min(np.searchsorted(integral(a, c, grid), 20.0), len(grid) - 1)])
+    return float(grid[min(int(np.searchsorted(integral(a, c, grid), 20.0)), len(grid) - 1)])
 
 
 def cases(key, *, rates, exponents, steps):

@@ -50,7 +50,9 @@ class _Sphere(Point):
     def speaks_of(cls, problem: Problem) -> bool:
         """Whether it is one."""
         network = problem.network
-        plain = isinstance(problem.loss, Exponential) and network.linear and len(network.widths) == 2
+        if not (isinstance(network, Dense) and isinstance(problem.loss, Exponential)):
+            return False
+        plain = network.linear and len(network.widths) == 2
         return plain and network.widths[1] == 1 and not np.any(np.asarray(problem.decay))
 
     @cached_property
