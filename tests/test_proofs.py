@@ -20,6 +20,7 @@ SPOILED = {
     "chitour.critical-values": ("F = sum(", "F = fmpq(1, 2) * sum("),
     "chitour.gradient": ("field((3 - w2 * w1) ** 2,", "field((3 - w2 * w1) ** 2 / 2,"),
     "chitour.landscape": ("F = (3 - w2 * w1) ** 2\n", "F = (0 - w2 * w1) ** 2\n"),
+    "chitour.reduction": ("X, Y = Q(2), Q(2)", "X, Y = Q(1), Q(2)"),
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
     "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
     "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),

@@ -12,8 +12,8 @@ at 0, and some others do not: the minimum depends on the start, and so does the 
 
 Why it decides. Both are polynomials with rational coefficients; what is asserted below is exact.
 
-What saves it. Zeros of the Hessian at a regularised minimum are the rotations; two layers have no minimum but the global
-ones, with one product.
+What saves it. Zeros of the Hessian at a regularised minimum are the rotations; two layers have no minimum but the
+global ones, with one product.
 """
 
 from fractions import Fraction as Q

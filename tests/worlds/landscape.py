@@ -12,7 +12,7 @@ import numpy as np
 from gradlab.analysis.landscape import of_problem, pattern_of
 from gradlab.claims.cases import Case
 from gradlab.observe.local import values_and_gradients
-from worlds import World, doubled_ends, drift, moved_ends, noisy, orbit, seen, told, uneven_layers
+from worlds import World, cut_short, doubled_ends, drift, moved_ends, noisy, orbit, seen, told, uneven_layers
 
 # Gradients --------------------------------------------------------------------------------------------------
 
@@ -70,6 +70,15 @@ def explicit_euler(steps: int = 200) -> World:
         return np.stack(found) + 1e-6 * (rows - np.stack(found))
 
     return orbit(f"descent of {steps} steps a record in place of the flow", change)
+
+
+def swollen(factor: float = 10.0) -> World:
+    """Weights that grow towards the end."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        return rows * np.linspace(1.0, factor, len(rows))[:, None]
+
+    return orbit(f"weights that grow by {factor:g}", change)
 
 
 def crooked_steps() -> World:
@@ -155,7 +164,24 @@ def base_changes_only(dimensions: np.ndarray, look: Any) -> np.ndarray:
     return np.array([2.0 * r * width - r * r for r in ranks])
 
 
+def shaken_layers(carried: Any, look: Any) -> Any:
+    """Layers moved by a hundredth."""
+    rng = np.random.default_rng(4)
+    return [tuple(layer + 1e-2 * rng.standard_normal(layer.shape) for layer in layers) for layers in carried]
+
+
+REDUCTIONS = (
+    seen("points carried beside the reduced ones", carried=shaken_layers),
+    seen("a constant that is left out", reduction=lambda found, look: found._replace(constant=0.0)),
+    other_gradient(
+        "a decay of 1e-6 in the gradient", lambda gradients, look: gradients + 1e-6 * look.weights
+    ),
+    noisy(1e-13),
+)
+
 WORLDS = {
+    "chitour.reduction": REDUCTIONS,
+    "chitour.reduction-corrected": (*REDUCTIONS, uneven_layers(1.001)),
     "chitour.gradient": GRADIENTS,
     "chitour.gradient-corrected": GRADIENTS,
     "chitour.invariants": (
@@ -165,6 +191,13 @@ WORLDS = {
         drift(1e-4),
         crooked_steps(),
         noisy(1e-8),
+    ),
+    "chitour.bounded": (
+        uneven_layers(1.001),
+        swollen(),
+        cut_short(),
+        seen("a gradient twice as large", slopes=lambda slopes, look: (slopes[0], 2.0 * slopes[1])),
+        noisy(1e-9),
     ),
     "chitour.critical-values": VALUES,
     "chitour.critical-values-corrected": VALUES,

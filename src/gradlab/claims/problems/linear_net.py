@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -66,6 +66,40 @@ def reduced(
         targets = rotation(rng, widths[-1]) @ targets @ rotation(rng, widths[0])
     data = Data(np.eye(widths[0]), targets.T)
     return Problem(Dense.deep_linear(tuple(widths)), Square(half=half), data)
+
+
+class Reduction(NamedTuple):
+    """F of a problem with X of full row rank as ‖(D_Y 0) − Ŵ‖² plus a constant, by singular value decompositions.
+
+    With X = U S Vᵀ and YV = P (D_Y 0) Qᵀ: W_1 = Ŵ_1 Qᵀ S⁻¹ Uᵀ, W_{H+1} = P Ŵ_{H+1}, the layers between are the same.
+    """
+
+    problem: Problem
+    into: np.ndarray
+    out: np.ndarray
+    constant: float
+
+    def original(self, layers: Matrices) -> Matrices:
+        """The layers of the given problem from those of the reduced one."""
+        first, *between, last = (np.asarray(layer) for layer in layers)
+        return (first @ self.into, *between, self.out @ last)
+
+    def reduced(self, layers: Matrices) -> Matrices:
+        """The layers of the reduced problem from those of the given one."""
+        first, *between, last = (np.asarray(layer) for layer in layers)
+        return (np.linalg.solve(self.into.T, first.T).T, *between, self.out.T @ last)
+
+
+def reduction(problem: Problem) -> Reduction:
+    """The reduced problem of a deep linear net under the square loss, and the way there and back."""
+    x, y = np.asarray(problem.data.inputs).T, np.asarray(problem.data.targets).T
+    U, s, V = np.linalg.svd(x, full_matrices=False)
+    seen = y @ V.T
+    P, sigma, Q = np.linalg.svd(seen)
+    targets = np.zeros_like(seen)
+    targets[np.arange(len(sigma)), np.arange(len(sigma))] = sigma
+    made = Problem(problem.network, problem.loss, Data(np.eye(len(x)), targets.T))
+    return Reduction(made, Q @ (U / s).T, P, float(np.sum(y**2) - np.sum(seen**2)))
 
 
 # Layers -----------------------------------------------------------------------------------------------------
