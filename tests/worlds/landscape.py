@@ -170,6 +170,21 @@ def shaken_layers(carried: Any, look: Any) -> Any:
     return [tuple(layer + 1e-2 * rng.standard_normal(layer.shape) for layer in layers) for layers in carried]
 
 
+def caught(share: float, noisy: bool = False) -> World:
+    """A saddle that attracts a share of the starts: they rest where it is."""
+
+    def changed(case: Case) -> Case:
+        given = case.trajectory
+        held = np.arange(given.sizes["start"]) < share * given.sizes["start"]
+        found = {
+            name: (given[name].dims, np.where(held, value, given[name].values))
+            for name, value in (("level", 0.3), ("slope", 1e-15), ("slope_before", 1e-12))
+        }
+        return replace(case, trajectory=given.assign(found))
+
+    return World(f"{share:.0%} of the starts caught", changed, noisy=noisy)
+
+
 REDUCTIONS = (
     seen("points carried beside the reduced ones", carried=shaken_layers),
     seen("a constant that is left out", reduction=lambda found, look: found._replace(constant=0.0)),
@@ -180,6 +195,7 @@ REDUCTIONS = (
 )
 
 WORLDS = {
+    "chitour.overfitting-conjecture": (caught(0.2), caught(0.3), caught(0.6), caught(0.03, noisy=True)),
     "chitour.reduction": REDUCTIONS,
     "chitour.reduction-corrected": (*REDUCTIONS, uneven_layers(1.001)),
     "chitour.gradient": GRADIENTS,
