@@ -14,7 +14,8 @@ by the end counts on both sides, as error.
 
 Settings, before any run. ½F, X = I, Y = (D_Y 0) of full rank with distinct values, drawn anew for every block of 32
 starts; H = 1, 2 (quick) and 3, with widths 3-3-2, 3-3-2-2, 3-2-2-2-2; Gaussian starts of size 0.2, 0.5 and 1; 128
-starts of each family for each H (quick) or 3 456 (full, 20 736 in all); dopri8 at 1e-8 until F ≤ 1e-12 ‖Y‖², at most t = 1000.
+starts of each family for each H (quick) or 3 456 (full, 20 736 in all); dopri8 at 1e-8 until F ≤ 1e-12 ‖Y‖², at most
+t = 1000.
 
 Tolerances. 5 %: more than the 3.5 % that 128 starts without a failure leave possible at 99 %, and two unsettled ones.
 
