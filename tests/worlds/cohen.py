@@ -105,7 +105,24 @@ def sunken_hessian() -> World:
     return seen("Hessian − 1e-3 I", hessian=lambda H, look: H - 1e-3 * look.unit * np.eye(len(H)))
 
 
+def slower_rule() -> World:
+    """The discrete rule goes 1 % too far."""
+
+    def moved(W: np.ndarray, look: Any) -> np.ndarray:
+        return W * 1.001
+
+    return seen("a rule that stretches W by a thousandth", moved=moved)
+
+
+DISCRETE = (
+    slower_rule(),
+    seen("a gradient a hundredth too long", slope=lambda slope, look: 1.01 * slope),
+    seen("descent that leaks", descended=lambda vector, look: vector + 1e-6),
+    noisy(1e-12),
+)
+
 WORLDS = {
+    "cohen.discrete-end-to-end": DISCRETE,
     "cohen.balanced-preserved": (
         drift(1e-3),
         uneven_layers(),
