@@ -21,6 +21,7 @@ SPOILED = {
     "chitour.gradient": ("field((3 - w2 * w1) ** 2,", "field((3 - w2 * w1) ** 2 / 2,"),
     "chitour.landscape": ("F = (3 - w2 * w1) ** 2\n", "F = (0 - w2 * w1) ** 2\n"),
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
+    "memo90.conjugacy-classes": ("A = ((0, 1), (0, 0))", "A = ((0, 0), (0, 0))"),
     "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
     "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),
     "memo90.lemma2": ("+ a2**2 +", "+ 2 * a2**2 +"),
