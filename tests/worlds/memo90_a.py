@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
-from worlds import World, noisy, seen
+from gradlab.laboratory.second import COARSE
+from gradlab.problem.losses import Square
+from worlds import World, doubled_decay, moved_ends, noisy, orbit, seen, told
 
 # Conjugacies ------------------------------------------------------------------------------------------------
 
@@ -37,7 +41,65 @@ CONJUGACY = (
     noisy(1e-6),
 )
 
+# Interpolants and margins -----------------------------------------------------------------------------------
+
+
+def turned_ends(size: float = 1e-3) -> World:
+    """Ends turned by an angle, what came before with them."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        aside = np.random.default_rng(5).standard_normal(rows.shape[1])
+        w = rows[-1] / np.linalg.norm(rows[-1])
+        aside -= (aside @ w) * w
+        aside /= np.linalg.norm(aside)
+        return rows + size * (rows @ w)[:, None] * aside
+
+    return orbit(f"directions turned by {size:g}", change)
+
+
+def other_rows(size: float = 1e-2) -> World:
+    """The inputs that the study is told of are off by a share of their size."""
+
+    def change(problem: Any) -> Any:
+        x = np.asarray(problem.data.inputs)
+        noise = np.random.default_rng(11).standard_normal(x.shape)
+        moved = x + size * np.linalg.norm(x) * noise / np.linalg.norm(noise)
+        return eqx.tree_at(lambda p: p.data.inputs, problem, jnp.asarray(moved))
+
+    return told(f"inputs off by {size:g}", change)
+
+
+def variable(name: str, world: str, change: Any, *, is_noise: bool = False) -> World:
+    """A variable of the trajectory, of both solves, changed; ``change(values, side, case)``."""
+
+    def changed(case: Case) -> Case:
+        given = case.trajectory
+        for side in ("", COARSE):
+            if f"{name}{side}" in given:
+                dims, values = given[f"{name}{side}"].dims, given[f"{name}{side}"].values
+                given = given.assign({f"{name}{side}": (dims, change(np.array(values), side, case))})
+        return replace(case, trajectory=given)
+
+    return World(world, changed, noisy=is_noise)
+
+
+MARGIN = (turned_ends(), other_rows(), moved_ends(), noisy(1e-12))
+#: Ends of the square loss that are not those of zero starts.
+RIDGE = (
+    turned_ends(),
+    doubled_decay(),
+    moved_ends(1e-6),
+    other_rows(1e-4),
+    told("½Σ for Σ", lambda problem: eqx.tree_at(lambda p: p.loss, problem, Square(half=True))),
+    variable("first", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
+    noisy(1e-12),
+)
+
 WORLDS = {
+    "memo90.min-norm-is-max-margin": MARGIN,
+    "memo90.min-norm-is-max-margin-corrected": MARGIN,
+    "memo90.square-equilibrium-diverges": (*RIDGE[:4], noisy(1e-12)),
+    "memo90.square-equilibrium-diverges-corrected": RIDGE,
     "memo90.conjugacy-classes": CONJUGACY,
     "memo90.conjugacy-classes-corrected": CONJUGACY,
 }
