@@ -31,6 +31,7 @@ SPOILED = {
     "memo90.regularised-exp-form": ("x = (1, 2)", "x = (1, 1)"),
     "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
     "memo90.square-equilibrium-diverges": ("x, y = 1, 1", "x, y = 1, 10**40"),
+    "memo90.time-is-inverse-lambda": ("beta = (Q(3, 2), Q(9, 10))", "beta = (Q(1, 2), Q(9, 10))"),
     "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),
     "notes.deep-hessian": ("f = w2 * w1**2", "f = w2"),
     "notes.min-norm": ("[[a * b for b in x] for a in x]", "[[a * b + (a == b) for b in x] for a in x]"),

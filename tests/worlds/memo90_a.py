@@ -12,7 +12,7 @@ import numpy as np
 from gradlab.claims.cases import Case
 from gradlab.laboratory.second import COARSE
 from gradlab.problem.losses import Square
-from worlds import World, doubled_decay, moved_ends, noisy, orbit, seen, told
+from worlds import World, cut_short, doubled_decay, doubled_ends, moved_ends, noisy, orbit, seen, told
 
 # Conjugacies ------------------------------------------------------------------------------------------------
 
@@ -94,6 +94,15 @@ RIDGE = (
     variable("first", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
     noisy(1e-12),
 )
+# Paths ------------------------------------------------------------------------------------------------------
+
+TIME = (
+    variable("t", "times doubled", lambda t, side, case: 2.0 * t),
+    doubled_ends(),
+    cut_short(),
+    other_rows(0.1),
+    noisy(1e-9),
+)
 
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
@@ -102,4 +111,6 @@ WORLDS = {
     "memo90.square-equilibrium-diverges-corrected": RIDGE,
     "memo90.conjugacy-classes": CONJUGACY,
     "memo90.conjugacy-classes-corrected": CONJUGACY,
+    "memo90.time-is-inverse-lambda": TIME,
+    "memo90.time-is-inverse-lambda-corrected": TIME,
 }

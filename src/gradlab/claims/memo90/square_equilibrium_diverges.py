@@ -281,8 +281,8 @@ FIGURE = Figure(
         floor=1e-17,
     ),
     Panel("short", "case", "1 − margin over the largest", "case", by=("data",), log="y", floor=1e-16),
-    caption="Left: what the norm of the equilibrium lacks of that of X⁺y; the norm of the start plays no part, and there "
-    "is a bound. Right: what the margin at λ = 1e-10 lacks of the largest.",
+    caption="Left: what the norm of the equilibrium lacks of that of X⁺y, its bound; the norm of the start plays no "
+    "part. Right: what the margin at λ = 1e-10 lacks of the largest.",
 )
 BUDGETS = {"quick": {"draws": 20}, "full": {"draws": 100}, "few": {"draws": 6}}
 STUDIES = tuple(
