@@ -30,6 +30,7 @@ SPOILED = {
     "memo90.one-layer-nonlinear": ("v1**2 + 2 * v2**2, (1, 1)", "v1 + 2 * v2, (1, 1)"),
     "memo90.regularised-exp-form": ("x = (1, 2)", "x = (1, 1)"),
     "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
+    "memo90.slower-with-lambda": ("decays = (fmpq(1, 2), fmpq(2, 5))", "decays = (fmpq(1, 5), fmpq(1, 10))"),
     "memo90.square-equilibrium-diverges": ("x, y = 1, 1", "x, y = 1, 10**40"),
     "memo90.time-is-inverse-lambda": ("beta = (Q(3, 2), Q(9, 10))", "beta = (Q(1, 2), Q(9, 10))"),
     "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),

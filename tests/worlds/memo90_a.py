@@ -104,6 +104,16 @@ TIME = (
     noisy(1e-9),
 )
 
+SLOWER = (
+    doubled_decay(),
+    moved_ends(0.5),
+    seen("times in reverse", times=lambda t, look: t[::-1]),
+    seen(
+        "rates that do not know the decay", rates=lambda rates, look: np.sort(np.full_like(rates, rates[0]))
+    ),
+    noisy(1e-12),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -113,4 +123,10 @@ WORLDS = {
     "memo90.conjugacy-classes-corrected": CONJUGACY,
     "memo90.time-is-inverse-lambda": TIME,
     "memo90.time-is-inverse-lambda-corrected": TIME,
+    "memo90.slower-with-lambda": (
+        *SLOWER[2:4],
+        seen("T of half", times=lambda t, look: np.sqrt(t)),
+        noisy(1e-12),
+    ),
+    "memo90.slower-with-lambda-corrected": SLOWER,
 }
