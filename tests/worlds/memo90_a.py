@@ -114,6 +114,13 @@ SLOWER = (
     noisy(1e-12),
 )
 
+LAMBDA_LIMIT = (
+    seen("flows off by 1 %", after=lambda w, look: 1.01 * w),
+    seen("flows three times as fast", velocity=lambda v, look: 3.0 * v),
+    seen("Hessian + 1e-3 I", values=lambda values, look: values + 1e-3 * values[-1]),
+    noisy(1e-12),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -129,4 +136,11 @@ WORLDS = {
         noisy(1e-12),
     ),
     "memo90.slower-with-lambda-corrected": SLOWER,
+    "memo90.lambda-limit": LAMBDA_LIMIT,
+    "memo90.lambda-limit-corrected": (
+        *LAMBDA_LIMIT[:3],
+        turned_ends(),
+        variable("early", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
+        noisy(1e-12),
+    ),
 }
