@@ -121,6 +121,24 @@ LAMBDA_LIMIT = (
     noisy(1e-12),
 )
 
+
+def noisy_labels(size: float = 0.1) -> World:
+    """Labels with noise, of a target without."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        noise = np.random.default_rng(12).standard_normal(rows.shape)
+        return rows + size * np.std(rows) * noise
+
+    return orbit(f"noise of {size:g} in the labels", change)
+
+
+KERNEL = (
+    seen("coefficients off by 1 %", coefficients=lambda c, look: 1.01 * c),
+    seen("the root of the condition", condition=lambda value, look: np.sqrt(value)),
+    seen("a hundredth of the distances", distances=lambda r, look: r / 100.0),
+    noisy(1e-10),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -136,11 +154,16 @@ WORLDS = {
         noisy(1e-12),
     ),
     "memo90.slower-with-lambda-corrected": SLOWER,
-    "memo90.lambda-limit": LAMBDA_LIMIT,
+    "memo90.lambda-limit": (
+        *LAMBDA_LIMIT[1:],
+        seen("windows of a hundred times the decay", gaps=lambda gaps, look: 100.0 * gaps),
+    ),
     "memo90.lambda-limit-corrected": (
         *LAMBDA_LIMIT[:3],
         turned_ends(),
         variable("early", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
         noisy(1e-12),
     ),
+    "memo90.kernel-conditioning": KERNEL,
+    "memo90.kernel-conditioning-corrected": (*KERNEL, noisy_labels()),
 }

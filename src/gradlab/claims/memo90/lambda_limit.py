@@ -281,7 +281,7 @@ FIGURE = Figure(
 BUDGETS = {
     "quick": {"wide": 6, "single": 6, "flat": 8, "full": 4},
     "full": {"wide": 40, "single": 20, "flat": 30, "full": 10},
-    "few": {"wide": 2, "single": 1, "flat": 2, "full": 1},
+    "few": {"wide": 1, "single": 1, "flat": 1, "full": 1},
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)

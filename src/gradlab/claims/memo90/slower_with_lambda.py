@@ -286,8 +286,8 @@ FIGURE = Figure(
         by=("net",),
         log="xy",
     ),
-    caption="Left: relaxation times at the equilibrium, without bound for small λ but for the square loss where the data "
-    "see every direction; near λ_c those of deep nets fall. Right: times of flows from one start.",
+    caption="Left: relaxation times at the equilibrium, without bound for small λ but for the square loss where the "
+    "data see every direction; near λ_c those of deep nets fall. Right: times of flows from one start.",
 )
 BUDGETS = {"quick": {"draws": 6}, "full": {"draws": 16}, "few": {"draws": 2}}
 STUDIES = tuple(
