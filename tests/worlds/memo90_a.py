@@ -139,6 +139,24 @@ KERNEL = (
     noisy(1e-10),
 )
 
+
+def split_spectrum(size: float = 1e-3) -> World:
+    """Eigenvalues that are zero spread over a share of the largest."""
+
+    def change(H: np.ndarray, look: Any) -> np.ndarray:
+        return H + size * np.linalg.norm(H, 2) * np.diag(np.linspace(0.5, 1.0, len(H)))
+
+    return seen(f"Hessian + {size:g} of a diagonal", hessian=change)
+
+
+DISTINCT = (
+    split_spectrum(),
+    seen("Hessian of −L", hessian=lambda H, look: -H),
+    seen("one direction bent down", hessian=lambda H, look: H - 0.1 * np.linalg.norm(H, 2) * np.eye(len(H))),
+    seen("points beside a minimum only", around=lambda values, look: np.abs(values)),
+    noisy(1e-15),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -166,4 +184,5 @@ WORLDS = {
     ),
     "memo90.kernel-conditioning": KERNEL,
     "memo90.kernel-conditioning-corrected": (*KERNEL, noisy_labels()),
+    "memo90.distinct-eigenvalues": DISTINCT,
 }

@@ -232,7 +232,7 @@ FIGURE = Figure(
         log="y",
         reference={"1 %": 0.01},
     ),
-    caption="Left: condition of the Gram matrix against the least distance of two points. Right: what the best decay takes "
+    caption="Left: condition of the Gram matrix against the least distance of points. Right: what the best decay takes "
     "off the risk of the interpolant of labels without noise; nothing is drawn at 1e-6.",
 )
 BUDGETS = {"quick": {"draws": 4}, "full": {"draws": 30}, "few": {"draws": 1}}
