@@ -30,6 +30,7 @@ SPOILED = {
     "memo90.min-norm-is-max-margin": ("x1, x2 = (1, 0), (2, 1)", "x1, x2 = (1, 0), (0, 1)"),
     "memo90.non-separable": ("((-1, 0), (2, 1), (2, -1))", "((-1, 0), (2, 0), (2, 0))"),
     "memo90.one-layer-nonlinear": ("v1**2 + 2 * v2**2, (1, 1)", "v1 + 2 * v2, (1, 1)"),
+    "memo90.penalty-hessian": ("f, V = a1 * b1 + a2 * b2, (1, 0, 1, 0)", "f, V = a1 * b1 - a2 * b2, (1, 0, 1, 0)"),
     "memo90.regularised-exp-form": ("x = (1, 2)", "x = (1, 1)"),
     "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
     "memo90.slower-with-lambda": ("decays = (fmpq(1, 2), fmpq(2, 5))", "decays = (fmpq(1, 5), fmpq(1, 10))"),

@@ -14,6 +14,11 @@ from gradlab.laboratory.second import COARSE
 from gradlab.problem.losses import Square
 from worlds import World, cut_short, doubled_decay, doubled_ends, moved_ends, noisy, orbit, seen, told
 
+
+def _inputs_of(problem: Any) -> Any:
+    return problem.data.inputs
+
+
 # Conjugacies ------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +162,25 @@ DISTINCT = (
     noisy(1e-15),
 )
 
+
+def other_share(eigen: Any, look: Any) -> Any:
+    """Spectra whose least eigenvalue is −½ of the largest."""
+    values = [one.values.copy() for one in eigen]
+    for one in values:
+        one[0] = -0.5 * np.abs(one).max()
+    return [one._replace(values=value) for one, value in zip(eigen, values, strict=True)]
+
+
+PENALTY = (
+    seen(
+        "a problem at half of ρ",
+        at=lambda problem, look: eqx.tree_at(_inputs_of, problem, 0.5 * _inputs_of(problem)),
+    ),
+    seen("half of the margins", margins=lambda m, look: 0.02 * m),
+    seen("V off by 1e-3", V=lambda V, look: V + 1e-3 * np.linspace(-1.0, 1.0, V.size)),
+    noisy(1e-13),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -185,4 +209,6 @@ WORLDS = {
     "memo90.kernel-conditioning": KERNEL,
     "memo90.kernel-conditioning-corrected": (*KERNEL, noisy_labels()),
     "memo90.distinct-eigenvalues": DISTINCT,
+    "memo90.penalty-hessian": PENALTY,
+    "memo90.penalty-hessian-corrected": (*PENALTY, seen("least eigenvalues of −½", spectra=other_share)),
 }
