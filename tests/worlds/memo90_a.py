@@ -14,11 +14,6 @@ from gradlab.laboratory.second import COARSE
 from gradlab.problem.losses import Square
 from worlds import World, cut_short, doubled_decay, doubled_ends, moved_ends, noisy, orbit, seen, told
 
-
-def _inputs_of(problem: Any) -> Any:
-    return problem.data.inputs
-
-
 # Conjugacies ------------------------------------------------------------------------------------------------
 
 
@@ -171,13 +166,16 @@ def other_share(eigen: Any, look: Any) -> Any:
     return [one._replace(values=value) for one, value in zip(eigen, values, strict=True)]
 
 
+def _bent(eigen: Any, look: Any) -> Any:
+    """Spectra with one direction bent down."""
+    return [one._replace(values=np.append(-1.0, one.values[1:])) for one in eigen]
+
+
 PENALTY = (
-    seen(
-        "a problem at half of ρ",
-        at=lambda problem, look: eqx.tree_at(_inputs_of, problem, 0.5 * _inputs_of(problem)),
-    ),
-    seen("half of the margins", margins=lambda m, look: 0.02 * m),
-    seen("V off by 1e-3", V=lambda V, look: V + 1e-3 * np.linspace(-1.0, 1.0, V.size)),
+    seen("eq. 52 without second derivatives", pieces=lambda both, look: (both[0], 0.0 * both[1])),
+    seen("second derivatives with the other sign", pieces=lambda both, look: (both[0], -both[1])),
+    seen("ρ for ρ²", pieces=lambda both, look: (both[0] / 2.0, both[1])),
+    seen("one direction bent down", spectra=_bent),
     noisy(1e-13),
 )
 
