@@ -22,6 +22,7 @@ SPOILED = {
     "chitour.landscape": ("F = (3 - w2 * w1) ** 2\n", "F = (0 - w2 * w1) ** 2\n"),
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
     "memo90.conjugacy-classes": ("\nA = ((0, 1), (0, 0))\n", "\nA = ((0, 0), (0, 0))\n"),
+    "memo90.cross-entropy": ("W = [-v for v in star]", "W = [+v for v in star]"),
     "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
     "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),
     "memo90.kernel-conditioning": ("targets = (Q(1), Q(0))", "targets = (Q(1), Q(2))"),

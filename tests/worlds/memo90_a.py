@@ -179,6 +179,13 @@ PENALTY = (
     noisy(1e-13),
 )
 
+CROSS_ENTROPY = (
+    seen("gradient of −L", gradient=lambda slope, look: -slope),
+    seen("gradient times 1.001", gradient=lambda slope, look: 1.001 * slope),
+    seen("other labels", labels=lambda labels, look: (labels + 1) % 3),
+    noisy(1e-12),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -209,4 +216,6 @@ WORLDS = {
     "memo90.distinct-eigenvalues": DISTINCT,
     "memo90.penalty-hessian": PENALTY,
     "memo90.penalty-hessian-corrected": (*PENALTY, seen("least eigenvalues of −½", spectra=other_share)),
+    "memo90.cross-entropy": CROSS_ENTROPY,
+    "memo90.cross-entropy-corrected": CROSS_ENTROPY,
 }

@@ -240,7 +240,7 @@ FIGURE = Figure(
         log="xy",
     ),
     Panel("count", "case", r"positive eigenvalues at $\rho\tilde f=300$", "case", by=("net",)),
-    caption="Left: largest positive eigenvalue of the Hessian of −L in V over the largest in size: O(1/ρ), and zero for "
+    caption="Left: largest positive eigenvalue of the Hessian of −L in V over the largest in size: O(1/ρ), zero for "
     "width one only (drawn at 1e-17). Right: how many there are.",
 )
 BUDGETS = {"quick": {"draws": 4}, "full": {"draws": 20}, "few": {"draws": 1}}
