@@ -38,6 +38,7 @@ SPOILED = {
     "memo90.square-equilibrium-diverges": ("x, y = 1, 1", "x, y = 1, 10**40"),
     "memo90.time-is-inverse-lambda": ("beta = (Q(3, 2), Q(9, 10))", "beta = (Q(1, 2), Q(9, 10))"),
     "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),
+    "memo90.washed-out": ("start = [((Q(1), Q(-1)), Q(1))", "start = [((Q(1), Q(1)), Q(1))"),
     "notes.deep-hessian": ("f = w2 * w1**2", "f = w2"),
     "notes.min-norm": ("[[a * b for b in x] for a in x]", "[[a * b + (a == b) for b in x] for a in x]"),
     "notes.normalised": ("(Q(3), Q(4)), (Q(1), Q(0)), Q(5)", "(Q(3, 5), Q(4, 5)), (Q(1), Q(0)), Q(1)"),

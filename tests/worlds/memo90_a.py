@@ -186,6 +186,26 @@ CROSS_ENTROPY = (
     noisy(1e-12),
 )
 
+
+def leak_beside(size: float = 1e-6) -> World:
+    """A leak of the first layer into the null space of the data, growing to a share of the motion."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        x = np.asarray(case.problem.data.inputs)
+        d, h = case.problem.network.widths[:2]
+        aside = np.random.default_rng(3).standard_normal((h, d))
+        aside -= aside @ np.linalg.pinv(x) @ x
+        flat = np.zeros(rows.shape[1])
+        flat[: d * h] = aside.ravel() / max(float(np.linalg.norm(aside)), 1e-300)
+        along = np.linspace(0.0, 1.0, len(rows))[:, None] * flat
+        return rows + size * np.linalg.norm(rows[-1] - rows[0]) * along
+
+    return orbit(f"a leak of {size:g} into the null space", change)
+
+
+STARTS = (leak_beside(), leak_beside(1e-8), turned_ends(), doubled_ends(), noisy(1e-12))
+WASHED = (leak_beside(), leak_beside(1e-8), turned_ends(0.7), noisy(1e-12))
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -218,4 +238,7 @@ WORLDS = {
     "memo90.penalty-hessian-corrected": (*PENALTY, seen("least eigenvalues of −½", spectra=other_share)),
     "memo90.cross-entropy": CROSS_ENTROPY,
     "memo90.cross-entropy-corrected": CROSS_ENTROPY,
+    "memo90.init-dependence": STARTS,
+    "memo90.washed-out": WASHED,
+    "memo90.washed-out-corrected": WASHED,
 }

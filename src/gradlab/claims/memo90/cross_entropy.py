@@ -165,7 +165,7 @@ class CrossEntropyPrinted(_Shared):
         return Number(float(self.star @ self.slope) / self.size_of_terms, 10 * EPS)
 
     @at_least(1e-9, sentence="diverges")
-    def moves(self) -> Number:
+    def moves(self) -> Number | None:
         """‖∇L‖ at a finite W: the gradient goes to 0 at infinity only.
 
         0 at a finite equilibrium; elsewhere far above rounding, but at late times of a flow, which are not asked.
