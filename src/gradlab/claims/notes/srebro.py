@@ -1,16 +1,18 @@
 """notes.srebro: exponential-type losses on separable data, w(t) = ŵ log t + g(t), to log t = 1000.
 
-Settings. 20 random separable problems (N = 12, d = 4, margins of 0.2 to 1 from a random plane), 2 with repeated points,
-2 of rank 2, 6 with N = 6 < d = 10; ten of them under the logistic loss, and 6 of three classes under cross-entropy;
-2 by hand with support vectors of zero dual weight. Starts of standard deviation 0.01, 1 and 3. Eighth-order pair at
-1e-10 in log-loss time until log t = 1000. The rate at which g converges, t^{−rate}, follows from the dual before
-anything is run: problems with rate < 0.05 are drawn again, so that e^{−500 rate} ≤ 1e-10, and so are those with
-‖ŵ‖ > 1.5, because explicit steps grow in number like ‖ŵ‖² log t. On a user's run a small rate widens the error bar.
+Settings. 20 random separable problems (N = 12, d = 4, margins of 0.2 to 1 from a random plane), 2 with repeated
+points, 2 of rank 2, 6 with N = 6 < d = 10; ten of them under the logistic loss, and 6 of three classes under
+cross-entropy; 2 by hand with support vectors of zero dual weight. Starts of standard deviation 0.01, 1 and 3.
+Eighth-order pair at 1e-10 in log-loss time until log t = 1000. The rate at which g converges, t^{−rate}, follows from
+the dual before anything is run: problems with rate < 0.05 are drawn again, so that e^{−500 rate} ≤ 1e-10, and so are
+those with ‖ŵ‖ > 1.5, because explicit steps grow in number like ‖ŵ‖² log t. On a user's run a small rate widens the
+error bar.
 
 Tolerances. Where every support vector carries weight g converges (Soudry et al. 2018, Theorems 3 and 4), and what is
 left of it at log t = s is O(e^{−rate s}), which no second solve sees and is added to the bars. The solve, at 1e-10 a
-step of ‖w‖ ≈ 1000 ‖ŵ‖ and weakly contracting, is granted 1e-5 of w. A support vector without weight is held by nothing:
-its margin drifts like log log t, the direction still tends to ŵ, and g is not bounded; Theorem 3 excludes such data.
+step of ‖w‖ ≈ 1000 ‖ŵ‖ and weakly contracting, is granted 1e-5 of w. A support vector without weight is held by
+nothing: its margin drifts like log log t, the direction still tends to ŵ, and g is not bounded; Theorem 3 excludes
+such data.
 
 Orbits that stay finite. For convex L and every u a gradient flow has L(w(t)) ≤ L(u) + ‖u − w(0)‖²/2t. With u = ŵ log t
 the risk falls like log²t/t at least, on all separable data, at all times: ``diverges`` asks for that and nothing else.
@@ -28,10 +30,7 @@ from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential
 from gradlab.claims.studies import section, study
-from gradlab.dynamics.clocks import LogLoss
 from gradlab.dynamics.flow import GradientFlow
-from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.dynamics.stops import Stop
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic
 from gradlab.problem.networks import Dense
 
@@ -275,16 +274,9 @@ def cases(key, *, many, repeated, plane, logistic, wide, classes):
     for name, problems in families:
         if problems:
             drawn = list(_started(random, problems, name))
-            yield from ensemble(GradientFlow, drawn, **records([problem for problem, _ in problems]))
-
-
-def records(problems, log_t=LOG_T):
-    """60 records to log t = 1000, say: log-loss time is about ‖ŵ‖² log t, and the members stop on their own."""
-    rows = [exponential.margin_rows(problem) for problem in problems]
-    longest = max(float(np.linalg.norm(max_margin(each, np.ones(len(each))).direction)) ** 2 for each in rows)
-    moments = np.geomspace(1e-2, 4.0 * log_t * longest, 60)
-    solver, stop = Adaptive("dopri8", 1e-10), Stop(log_t=log_t)
-    return {"records": moments, "clock": LogLoss(), "solver": solver, "stop": stop}
+            yield from ensemble(
+                GradientFlow, drawn, **exponential.to_log_time([problem for problem, _ in problems], LOG_T)
+            )
 
 
 STUDY = study(

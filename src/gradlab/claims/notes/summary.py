@@ -42,7 +42,6 @@ from gradlab.claims.looks.points import Point, count
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.memo90.lemma2 import by_hand
 from gradlab.claims.notes.normalised_hessian import stationary
-from gradlab.claims.notes.srebro import records
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import exponential, regularised, teachers
 from gradlab.claims.studies import section, study
@@ -203,7 +202,7 @@ def cases(key, *, problems, nets):
         (problem, start, {"cell": PLAIN, "draw": i % problems + 1})
         for i, (problem, start) in enumerate(zip(linear * 2, starts, strict=True))
     ]
-    runs = list(ensemble(GradientFlow, drawn, **records(linear, LOG_T)))
+    runs = list(ensemble(GradientFlow, drawn, **exponential.to_log_time(linear, LOG_T)))
     for one, other in zip(runs, runs[problems:] + runs[:problems], strict=True):
         yield case(
             one.problem, one.trajectory.assign(_at_stops(one.trajectory, other.trajectory)), **one.facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,9 @@ import scipy.optimize
 
 from gradlab.analysis.paths import regularised_exponential
 from gradlab.analysis.solutions import max_margin, soudry_constants
+from gradlab.dynamics.clocks import LogLoss
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.stops import Stop
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Loss
 from gradlab.problem.networks import Dense
@@ -113,6 +116,15 @@ def idle(count: int) -> Points:
     beyond = np.stack([2.5 + np.cos(turn), np.sin(turn), np.cos(2.0 * turn), np.sin(2.0 * turn)], axis=1)
     signs = np.where(np.arange(12) % 2 == 0, 1.0, -1.0)
     return np.vstack([on, beyond]) * signs[:, None], signs
+
+
+def to_log_time(problems: Sequence[Problem], log_t: float) -> dict[str, Any]:
+    """How an ensemble is run until log t: log-loss time is about ‖ŵ‖² log t, and the members stop on their own."""
+    rows = [margin_rows(problem) for problem in problems]
+    longest = max(float(np.linalg.norm(max_margin(each, np.ones(len(each))).direction)) ** 2 for each in rows)
+    moments = np.geomspace(1e-2, 4.0 * log_t * longest, 60)
+    solver, stop = Adaptive("dopri8", 1e-10), Stop(log_t=log_t)
+    return {"records": moments, "clock": LogLoss(), "solver": solver, "stop": stop}
 
 
 # Not separable ----------------------------------------------------------------------------------------------

@@ -1,0 +1,244 @@
+"""Worlds of the studies of memo 90 that rest on closed forms: other matrices, other data, other paths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from gradlab.claims.cases import Case
+from gradlab.laboratory.second import COARSE
+from gradlab.problem.losses import Square
+from worlds import World, cut_short, doubled_decay, doubled_ends, moved_ends, noisy, orbit, seen, told
+
+# Conjugacies ------------------------------------------------------------------------------------------------
+
+
+def other_matrix(size: float = 1e-3) -> World:
+    """The second matrix is off by a share of its size."""
+
+    def changed(case: Case) -> Case:
+        B = case.problem.B
+        noise = np.random.default_rng(4).standard_normal(B.shape)
+        told = B + size * np.linalg.norm(B) * noise / np.linalg.norm(noise)
+        return replace(case, problem=case.problem._replace(B=told))
+
+    return World(f"the second matrix off by {size:g}", changed)
+
+
+def _off(image: Any, look: Any) -> Any:
+    return None if image is None else image * np.linspace(1.0, 1.01, image.shape[1])
+
+
+CONJUGACY = (
+    other_matrix(),
+    seen("h off by 1 %", image=_off),
+    seen("H transposed", H=lambda H, look: H.T),
+    seen("G 1.001 times as fast", pushed=lambda velocity, look: 1.001 * velocity),
+    noisy(1e-6),
+)
+
+# Interpolants and margins -----------------------------------------------------------------------------------
+
+
+def turned_ends(size: float = 1e-3) -> World:
+    """Ends turned by an angle, what came before with them."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        aside = np.random.default_rng(5).standard_normal(rows.shape[1])
+        w = rows[-1] / np.linalg.norm(rows[-1])
+        aside -= (aside @ w) * w
+        aside /= np.linalg.norm(aside)
+        return rows + size * (rows @ w)[:, None] * aside
+
+    return orbit(f"directions turned by {size:g}", change)
+
+
+def other_rows(size: float = 1e-2) -> World:
+    """The inputs that the study is told of are off by a share of their size."""
+
+    def change(problem: Any) -> Any:
+        x = np.asarray(problem.data.inputs)
+        noise = np.random.default_rng(11).standard_normal(x.shape)
+        moved = x + size * np.linalg.norm(x) * noise / np.linalg.norm(noise)
+        return eqx.tree_at(lambda p: p.data.inputs, problem, jnp.asarray(moved))
+
+    return told(f"inputs off by {size:g}", change)
+
+
+def variable(name: str, world: str, change: Any, *, is_noise: bool = False) -> World:
+    """A variable of the trajectory, of both solves, changed; ``change(values, side, case)``."""
+
+    def changed(case: Case) -> Case:
+        given = case.trajectory
+        for side in ("", COARSE):
+            if f"{name}{side}" in given:
+                dims, values = given[f"{name}{side}"].dims, given[f"{name}{side}"].values
+                given = given.assign({f"{name}{side}": (dims, change(np.array(values), side, case))})
+        return replace(case, trajectory=given)
+
+    return World(world, changed, noisy=is_noise)
+
+
+MARGIN = (turned_ends(), other_rows(), moved_ends(), noisy(1e-12))
+#: Ends of the square loss that are not those of zero starts.
+RIDGE = (
+    turned_ends(),
+    doubled_decay(),
+    moved_ends(1e-6),
+    other_rows(1e-4),
+    told("½Σ for Σ", lambda problem: eqx.tree_at(lambda p: p.loss, problem, Square(half=True))),
+    variable("first", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
+    noisy(1e-12),
+)
+# Paths ------------------------------------------------------------------------------------------------------
+
+TIME = (
+    variable("t", "times doubled", lambda t, side, case: 2.0 * t),
+    doubled_ends(),
+    cut_short(),
+    other_rows(0.1),
+    noisy(1e-9),
+)
+
+SLOWER = (
+    doubled_decay(),
+    moved_ends(0.5),
+    seen("times in reverse", times=lambda t, look: t[::-1]),
+    seen(
+        "rates that do not know the decay", rates=lambda rates, look: np.sort(np.full_like(rates, rates[0]))
+    ),
+    noisy(1e-12),
+)
+
+LAMBDA_LIMIT = (
+    seen("flows off by 1 %", after=lambda w, look: 1.01 * w),
+    seen("flows three times as fast", velocity=lambda v, look: 3.0 * v),
+    seen("Hessian + 1e-3 I", values=lambda values, look: values + 1e-3 * values[-1]),
+    noisy(1e-12),
+)
+
+
+def noisy_labels(size: float = 0.1) -> World:
+    """Labels with noise, of a target without."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        noise = np.random.default_rng(12).standard_normal(rows.shape)
+        return rows + size * np.std(rows) * noise
+
+    return orbit(f"noise of {size:g} in the labels", change)
+
+
+KERNEL = (
+    seen("coefficients off by 1 %", coefficients=lambda c, look: 1.01 * c),
+    seen("the root of the condition", condition=lambda value, look: np.sqrt(value)),
+    seen("a hundredth of the distances", distances=lambda r, look: r / 100.0),
+    noisy(1e-10),
+)
+
+
+def split_spectrum(size: float = 1e-3) -> World:
+    """Eigenvalues that are zero spread over a share of the largest."""
+
+    def change(H: np.ndarray, look: Any) -> np.ndarray:
+        return H + size * np.linalg.norm(H, 2) * np.diag(np.linspace(0.5, 1.0, len(H)))
+
+    return seen(f"Hessian + {size:g} of a diagonal", hessian=change)
+
+
+DISTINCT = (
+    split_spectrum(),
+    seen("Hessian of −L", hessian=lambda H, look: -H),
+    seen("one direction bent down", hessian=lambda H, look: H - 0.1 * np.linalg.norm(H, 2) * np.eye(len(H))),
+    seen("points beside a minimum only", around=lambda values, look: np.abs(values)),
+    noisy(1e-15),
+)
+
+
+def other_share(eigen: Any, look: Any) -> Any:
+    """Spectra whose least eigenvalue is −½ of the largest."""
+    values = [one.values.copy() for one in eigen]
+    for one in values:
+        one[0] = -0.5 * np.abs(one).max()
+    return [one._replace(values=value) for one, value in zip(eigen, values, strict=True)]
+
+
+def _bent(eigen: Any, look: Any) -> Any:
+    """Spectra with one direction bent down."""
+    return [one._replace(values=np.append(-1.0, one.values[1:])) for one in eigen]
+
+
+PENALTY = (
+    seen("eq. 52 without second derivatives", pieces=lambda both, look: (both[0], 0.0 * both[1])),
+    seen("second derivatives with the other sign", pieces=lambda both, look: (both[0], -both[1])),
+    seen("ρ for ρ²", pieces=lambda both, look: (both[0] / 2.0, both[1])),
+    seen("one direction bent down", spectra=_bent),
+    noisy(1e-13),
+)
+
+CROSS_ENTROPY = (
+    seen("gradient of −L", gradient=lambda slope, look: -slope),
+    seen("gradient times 1.001", gradient=lambda slope, look: 1.001 * slope),
+    seen("other labels", labels=lambda labels, look: (labels + 1) % 3),
+    noisy(1e-12),
+)
+
+
+def leak_beside(size: float = 1e-6) -> World:
+    """A leak of the first layer into the null space of the data, growing to a share of the motion."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        x = np.asarray(case.problem.data.inputs)
+        d, h = case.problem.network.widths[:2]
+        aside = np.random.default_rng(3).standard_normal((h, d))
+        aside -= aside @ np.linalg.pinv(x) @ x
+        flat = np.zeros(rows.shape[1])
+        flat[: d * h] = aside.ravel() / max(float(np.linalg.norm(aside)), 1e-300)
+        along = np.linspace(0.0, 1.0, len(rows))[:, None] * flat
+        return rows + size * np.linalg.norm(rows[-1] - rows[0]) * along
+
+    return orbit(f"a leak of {size:g} into the null space", change)
+
+
+STARTS = (leak_beside(), leak_beside(1e-8), turned_ends(), doubled_ends(), noisy(1e-12))
+WASHED = (leak_beside(), leak_beside(1e-8), turned_ends(0.7), noisy(1e-12))
+
+WORLDS = {
+    "memo90.min-norm-is-max-margin": MARGIN,
+    "memo90.min-norm-is-max-margin-corrected": MARGIN,
+    "memo90.square-equilibrium-diverges": (*RIDGE[:4], noisy(1e-12)),
+    "memo90.square-equilibrium-diverges-corrected": RIDGE,
+    "memo90.conjugacy-classes": CONJUGACY,
+    "memo90.conjugacy-classes-corrected": CONJUGACY,
+    "memo90.time-is-inverse-lambda": TIME,
+    "memo90.time-is-inverse-lambda-corrected": TIME,
+    "memo90.slower-with-lambda": (
+        *SLOWER[2:4],
+        seen("T of half", times=lambda t, look: np.sqrt(t)),
+        noisy(1e-12),
+    ),
+    "memo90.slower-with-lambda-corrected": SLOWER,
+    "memo90.lambda-limit": (
+        *LAMBDA_LIMIT[1:],
+        seen("windows of a hundred times the decay", gaps=lambda gaps, look: 100.0 * gaps),
+    ),
+    "memo90.lambda-limit-corrected": (
+        *LAMBDA_LIMIT[:3],
+        turned_ends(),
+        variable("early", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
+        noisy(1e-12),
+    ),
+    "memo90.kernel-conditioning": KERNEL,
+    "memo90.kernel-conditioning-corrected": (*KERNEL, noisy_labels()),
+    "memo90.distinct-eigenvalues": DISTINCT,
+    "memo90.penalty-hessian": PENALTY,
+    "memo90.penalty-hessian-corrected": (*PENALTY, seen("least eigenvalues of −½", spectra=other_share)),
+    "memo90.cross-entropy": CROSS_ENTROPY,
+    "memo90.cross-entropy-corrected": CROSS_ENTROPY,
+    "memo90.init-dependence": STARTS,
+    "memo90.washed-out": WASHED,
+    "memo90.washed-out-corrected": WASHED,
+}
