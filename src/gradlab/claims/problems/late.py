@@ -1,0 +1,104 @@
+"""Small nets under the exponential loss to late times, on the host: a run of a new shape costs no compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.integrate import solve_ivp
+
+from gradlab.claims.cases import Case, case
+from gradlab.observe.local import Forward
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Exponential
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+#: Tolerances of the fine and the coarse solve.
+FINE, COARSE = 1e-7, 1e-5
+
+#: A field in logarithmic time, dy/du of (u, y), u = log t; and its Jacobian, where it is known.
+Field = Callable[[float, np.ndarray], np.ndarray]
+
+
+def solved(
+    field: Field, start: np.ndarray, logs: np.ndarray, rtol: float, jacobian: Field | None = None
+) -> np.ndarray:
+    """y at every u = log t of ``logs``, the first of which is the start's: (records, P); NaN where the solver gave
+    up."""
+    found = solve_ivp(
+        field, (logs[0], logs[-1]), start, "Radau", t_eval=logs, rtol=rtol, atol=rtol * 1e-2, jac=jacobian
+    )
+    rows = np.full((len(logs), len(start)), np.nan)
+    rows[: found.y.shape[1]] = found.y.T
+    return rows
+
+
+def orbit(
+    field: Field, jacobian: Field | None, start: np.ndarray, logs: np.ndarray, problem: Any, **facts: Any
+) -> Case:
+    """A case of an orbit that is solved twice, the second time a hundred times coarser."""
+    start = np.asarray(start, dtype=np.float64)
+    kept = {
+        f"weights{end}": (("record", "weight"), solved(field, start, logs, rtol, jacobian))
+        for end, rtol in (("", FINE), ("_coarse", COARSE))
+    }
+    return case(problem, xr.Dataset({**kept, "log_t": ("record", logs)}), **facts)
+
+
+def net(widths: tuple[int, ...], X: np.ndarray, y: Any = None, activation: str = "relu") -> Problem:
+    """A dense net without biases on these inputs, labels 1 unless given, under Σ e^{−y f}."""
+    signs = np.ones(len(X)) if y is None else np.asarray(y, dtype=np.float64)
+    network = Dense(widths, activation if len(widths) > 2 else "identity")
+    return Problem(network, Exponential("sum"), Data(X, signs))
+
+
+def _forward(problem: Problem, vector: np.ndarray) -> Forward:
+    assert isinstance(problem.network, Dense)
+    return Forward(problem.network, vector, np.asarray(problem.data.inputs))
+
+
+def margins(problem: Problem, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """y_n f_n (N,) and their gradients (N, P)."""
+    here = _forward(problem, vector)
+    signs = np.asarray(problem.data.targets)
+    return signs * here.f[:, 0], signs[:, None] * here.jacobian[:, 0, :]
+
+
+def flow(problem: Problem) -> Field:
+    """dW/du = Σ e^{u − y_n f_n} y_n ∇f_n."""
+
+    def field(u: float, vector: np.ndarray) -> np.ndarray:
+        m, rows = margins(problem, vector)
+        return np.asarray(np.exp(np.minimum(u - m, 600.0)) @ rows)
+
+    return field
+
+
+def bending(problem: Problem) -> Field:
+    """The Jacobian of :func:`flow`: Σ e^{u − y_n f_n} (y_n ∇²f_n − ∇f_n ∇f_nᵀ)."""
+    signs = np.asarray(problem.data.targets)
+
+    def jacobian(u: float, vector: np.ndarray) -> np.ndarray:
+        here = _forward(problem, vector)
+        pulls = np.exp(np.minimum(u - signs * here.f[:, 0], 600.0))
+        rows = here.jacobian[:, 0, :]
+        return np.asarray(here.curved((pulls * signs)[:, None]) - (rows.T * pulls) @ rows)
+
+    return jacobian
+
+
+def pair(degrees: float) -> np.ndarray:
+    """Two unit inputs in the plane at an angle, symmetric about the second axis."""
+    half = np.deg2rad(degrees) / 2.0
+    return np.array([[np.sin(half), np.cos(half)], [-np.sin(half), np.cos(half)]])
+
+
+def separable(random: np.random.Generator, N: int, d: int, gap: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """Points and signs, moved apart by ``gap`` along a random direction."""
+    X, u = random.standard_normal((N, d)), random.standard_normal(d)
+    u /= np.linalg.norm(u)
+    signs = np.where(X @ u >= 0.0, 1.0, -1.0)
+    return X + gap * signs[:, None] * u, signs
