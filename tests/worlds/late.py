@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
-from worlds import World, noisy, orbit, told
+from worlds import World, moved_ends, noisy, orbit, told
 
 
 def grown(power: float) -> World:
@@ -54,11 +56,80 @@ def other_inputs(factor: float = 1.1) -> World:
     )
 
 
+def stopped(log_t: float = 0.0) -> World:
+    """The end is that of an earlier moment."""
+
+    def changed(case: Case) -> Case:
+        early = int(np.argmin(np.abs(case.trajectory["log_t"].values - log_t)))
+
+        def change(rows: np.ndarray, case: Case) -> np.ndarray:
+            rows = rows.copy()
+            rows[early:] = rows[early]
+            return rows
+
+        world = orbit("", change)
+        assert world.case is not None
+        return world.case(case)
+
+    return World(f"a run that stopped at log t = {log_t:g}", changed)
+
+
+def turned_inputs(by: float = 0.4) -> World:
+    """The inputs that are told are turned in the plane of their first two coordinates."""
+
+    def change(problem: Any) -> Any:
+        X = np.array(problem.data.inputs)
+        c, s = np.cos(by), np.sin(by)
+        X[:, :2] = X[:, :2] @ np.array([[c, s], [-s, c]])
+        return eqx.tree_at(lambda p: p.data.inputs, problem, jnp.asarray(X))
+
+    return told(f"inputs turned by {by:g}", change)
+
+
+def balanced_start() -> World:
+    """Starts whose first layer is as large as the second."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows, widths = rows.copy(), case.problem.network.widths
+        if len(widths) == 3:
+            cut = widths[0] * widths[1]
+            rows[0, :cut] *= np.linalg.norm(rows[0, cut:]) / np.linalg.norm(rows[0, :cut])
+        return rows
+
+    return orbit("balanced starts", change)
+
+
+def turning() -> World:
+    """Weights whose direction turns with log log t, without end."""
+
+    def changed(case: Case) -> Case:
+        angles = 0.5 * np.log(np.maximum(case.trajectory["log_t"].values, 1.0))
+
+        def change(rows: np.ndarray, case: Case) -> np.ndarray:
+            aside = np.random.default_rng(13).standard_normal(rows.shape[1])
+            sizes = np.linalg.norm(rows, axis=1, keepdims=True) / np.linalg.norm(aside)
+            return np.cos(angles)[:, None] * rows + np.sin(angles)[:, None] * sizes * aside
+
+        world = orbit("", change)
+        assert world.case is not None
+        return world.case(case)
+
+    return World("directions that turn without end", changed)
+
+
+LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
+
 GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
 
 WORLDS = {
     "memo90.growth": GROWTH,
     "memo90.growth-corrected": GROWTH,
+    "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
+    "memo90.theorem3-corrected": LIMITS,
+    "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
+    "memo90.proposition5-corrected": (turning(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
+    "memo90.proposition6": (stopped(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
+    "memo90.proposition6-corrected": (stopped(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
     "memo90.fig7": (grown(0.1), grown(-0.2), other_time(), other_inputs(1.5), noisy(1e-8)),
     "memo90.fig7-corrected": (grown(0.1), grown(-0.2), other_time(), other_inputs(1.5), noisy(1e-8)),
 }

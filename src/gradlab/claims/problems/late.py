@@ -16,8 +16,8 @@ from gradlab.problem.losses import Exponential
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
-#: Tolerances of the fine and the coarse solve.
-FINE, COARSE = 1e-7, 1e-5
+#: Tolerance of the fine solve, and how much coarser the other one is.
+FINE, COARSER = 1e-7, 100.0
 
 #: A field in logarithmic time, dy/du of (u, y), u = log t; and its Jacobian, where it is known.
 Field = Callable[[float, np.ndarray], np.ndarray]
@@ -37,13 +37,20 @@ def solved(
 
 
 def orbit(
-    field: Field, jacobian: Field | None, start: np.ndarray, logs: np.ndarray, problem: Any, **facts: Any
+    field: Field,
+    jacobian: Field | None,
+    start: np.ndarray,
+    logs: np.ndarray,
+    problem: Any,
+    rtol: float = FINE,
+    /,
+    **facts: Any,
 ) -> Case:
     """A case of an orbit that is solved twice, the second time a hundred times coarser."""
     start = np.asarray(start, dtype=np.float64)
     kept = {
-        f"weights{end}": (("record", "weight"), solved(field, start, logs, rtol, jacobian))
-        for end, rtol in (("", FINE), ("_coarse", COARSE))
+        f"weights{end}": (("record", "weight"), solved(field, start, logs, rtol * by, jacobian))
+        for end, by in (("", 1.0), ("_coarse", COARSER))
     }
     return case(problem, xr.Dataset({**kept, "log_t": ("record", logs)}), **facts)
 
@@ -68,11 +75,33 @@ def margins(problem: Problem, vector: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def flow(problem: Problem) -> Field:
-    """dW/du = Σ e^{u − y_n f_n} y_n ∇f_n."""
+    """dW/du = Σ e^{u − y_n f_n} y_n ∇f_n of a linear or ReLU net; lean, since a run to late times asks for it
+    thousands of times.
+
+    :func:`margins` is the same through the network's own derivatives.
+    """
+    network = problem.network
+    assert isinstance(network, Dense)
+    shapes = list(zip(network.widths[1:], network.widths[:-1], strict=True))
+    ends = np.cumsum([0] + [out * into for out, into in shapes])
+    x, signs, linear = np.asarray(problem.data.inputs), np.asarray(problem.data.targets), network.linear
 
     def field(u: float, vector: np.ndarray) -> np.ndarray:
-        m, rows = margins(problem, vector)
-        return np.asarray(np.exp(np.minimum(u - m, 600.0)) @ rows)
+        units, masks, h = [x], [], x
+        layers = [vector[a:b].reshape(s) for a, b, s in zip(ends[:-1], ends[1:], shapes, strict=True)]
+        for W in layers[:-1]:
+            z = h @ W.T
+            masks.append(1.0 if linear else (z > 0.0) * 1.0)
+            h = z * masks[-1]
+            units.append(h)
+        m = signs * (h @ layers[-1].T)[:, 0]
+        back = (signs * np.exp(np.minimum(u - m, 600.0)))[:, None]
+        found = []
+        for k in range(len(layers) - 1, -1, -1):
+            found.append((back.T @ units[k]).ravel())
+            if k:
+                back = (back @ layers[k]) * masks[k - 1]
+        return np.concatenate(found[::-1])
 
     return field
 
