@@ -117,6 +117,49 @@ def turning() -> World:
     return World("directions that turn without end", changed)
 
 
+def remembering(share: float = 0.5) -> World:
+    """The start's part of the weights grows with the square root of log t."""
+
+    def changed(case: Case) -> Case:
+        logs = np.sqrt(np.maximum(case.trajectory["log_t"].values, 0.0))[:, None]
+        world = orbit("", lambda rows, _: rows + share * logs * rows[0])
+        assert world.case is not None
+        return world.case(case)
+
+    return World("starts that grow with the weights", changed)
+
+
+def kept_angle() -> World:
+    """Directions that stay at what they were at log t = 300."""
+
+    def changed(case: Case) -> Case:
+        early = int(np.argmin(np.abs(case.trajectory["log_t"].values - 300.0)))
+
+        def change(rows: np.ndarray, case: Case) -> np.ndarray:
+            rows, unit = rows.copy(), rows[early] / np.linalg.norm(rows[early])
+            rows[early:] = np.linalg.norm(rows[early:], axis=1)[:, None] * unit
+            return rows
+
+        world = orbit("", change)
+        assert world.case is not None
+        return world.case(case)
+
+    return World("directions that stay from log t = 300 on", changed)
+
+
+def shrinking() -> World:
+    """A first layer that shrinks a little from log t = 1e3 on."""
+
+    def changed(case: Case) -> Case:
+        late = case.trajectory["log_t"].values > 2e3
+        factor = np.where(late, 0.1, 1.0)[:, None]
+        world = orbit("", lambda rows, _: rows * factor)
+        assert world.case is not None
+        return world.case(case)
+
+    return World("weights that shrink at late times", changed)
+
+
 LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
 
 GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
@@ -124,6 +167,10 @@ GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e
 WORLDS = {
     "memo90.growth": GROWTH,
     "memo90.growth-corrected": GROWTH,
+    "memo90.log-margin": (moved_ends(0.01), grown(-0.3), remembering(), kept_angle(), noisy(1e-9)),
+    "memo90.norm-growth": (grown(0.1), shrinking(), stopped(5.0), noisy(1e-8)),
+    "memo90.early-stopping": (turning(), remembering(), kept_angle(), noisy(1e-9)),
+    "memo90.early-stopping-corrected": (other_time(2.0), remembering(), turning(), noisy(1e-9)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),

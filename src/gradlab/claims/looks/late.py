@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class LateNet(Look):
             return np.asarray(f / np.linalg.norm(f))
         whole, ends = None, 0
         widths = self.problem.network.widths
-        for into, out in zip(widths[:-1], widths[1:], strict=True):
+        for into, out in pairwise(widths):
             W = V[ends : ends + into * out].reshape(out, into)
             whole, ends = W if whole is None else W @ whole, ends + into * out
         assert whole is not None
@@ -137,7 +138,7 @@ class LateNet(Look):
 
     def pull(self) -> Number:
         """‖∇L‖ ‖W‖ over K Σ m_n e^{−m_n}, at the end."""
-        V, m, rows = self.here
+        _, m, rows = self.here
         if not m.min() > 0.0:
             return Number(np.nan)
         size = float(np.linalg.norm(self.weights[-1]))

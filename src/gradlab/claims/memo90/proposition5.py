@@ -127,7 +127,8 @@ def _panel(name, ylabel):
 FIGURE = Figure(
     _panel("by layer", "distance of two starts, layers"),
     _panel("by function", "distance of two starts, functions"),
-    caption="Two starts on the same data at log t = 1e4. Left: normalised layers. Right: what the nets compute (the product of a linear "
+    caption="Two starts on the same data at log t = 1e4. Left: normalised layers. Right: what the nets compute "
+    "(the product of a linear "
     "net, the outputs of a ReLU net on a circle of inputs).",
 )
 STUDIES = tuple(

@@ -143,7 +143,8 @@ class Proposition6Corrected(_Shared):
 FIGURE = Figure(
     Panel("found", "expected", "zero eigenvalues", "by hand", by=("kind",), diagonal=True),
     Panel("share", "case", "margin over the largest", "case", by=("kind",), reference={"largest": 1.0}),
-    caption="Left: zero eigenvalues of the Hessian at W(t), log t = 5, against the number by hand (a lower bound for three layers). "
+    caption="Left: zero eigenvalues of the Hessian at W(t), log t = 5, against the number by hand (a lower "
+    "bound for three layers). "
     "Right: margin at log t = 1e4 over the largest of all.",
 )
 STUDIES = tuple(

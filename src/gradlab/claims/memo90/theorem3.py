@@ -158,7 +158,8 @@ FIGURE = Figure(
         by=("data",),
         reference={"local maximum": 1.0},
     ),
-    caption="Left: margin of W/‖W‖ at log t = 1e4 over the largest of all. Right: what a small new neuron would add over what it "
+    caption="Left: margin of W/‖W‖ at log t = 1e4 over the largest of all. Right: what a small new neuron would "
+    "add over what it "
     "costs; above 1 the limit is no local maximum (where a neuron is idle).",
 )
 STUDIES = tuple(
