@@ -30,6 +30,7 @@ SPOILED = {
     "memo90.proposition6": ("v = (0, 0, 1, -1, 0, 0)", "v = (0, 0, 1, 1, 0, 0)"),
     "memo90.regularised-exp-form": ("x = (1, 2)", "x = (1, 1)"),
     "memo90.regularised-square": ("4 * (b1**2 + b2**2)", "4 * (b1**2 + 2 * b2**2)"),
+    "memo90.separated-goes-to-zero-loss": ("c, copies = Q(1, 2), 3", "c, copies = Q(1, 2), 1"),
     "memo90.theorem3": ("X = ((4, 1), (-4, 1))", "X = ((1, 1), (-1, 1))"),
     "memo90.virtual-data": ("f, y = b * a, 2", "f, y = b + a, 3"),
     "notes.deep-hessian": ("f = w2 * w1**2", "f = w2"),

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
+from worlds.exponential import capped
+
 from worlds import World, moved_ends, noisy, orbit, told
 
 
@@ -171,6 +173,8 @@ WORLDS = {
     "memo90.norm-growth": (grown(0.1), shrinking(), stopped(5.0), noisy(1e-8)),
     "memo90.early-stopping": (turning(), remembering(), kept_angle(), noisy(1e-9)),
     "memo90.early-stopping-corrected": (other_time(2.0), remembering(), turning(), noisy(1e-9)),
+    "memo90.separated-goes-to-zero-loss": (capped(3.0), stopped(3.0), turned_inputs(2.0), noisy(1e-8)),
+    "memo90.separated-goes-to-zero-loss-corrected": (stopped(3.0), capped(3.0), turned_inputs(2.0), noisy(1e-8)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
