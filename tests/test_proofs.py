@@ -23,6 +23,7 @@ SPOILED = {
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
     "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
     "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),
+    "memo90.hinge-margin": ("a, w = Q(0), Q(0)", "a, w = Q(1), Q(1)"),
     "memo90.lemma2": ("+ a2**2 +", "+ 2 * a2**2 +"),
     "memo90.non-separable": ("((-1, 0), (2, 1), (2, -1))", "((-1, 0), (2, 0), (2, 0))"),
     "memo90.one-layer-nonlinear": ("v1**2 + 2 * v2**2, (1, 1)", "v1 + 2 * v2, (1, 1)"),

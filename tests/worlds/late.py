@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
+from worlds import World, moved_ends, noisy, orbit, seen, told
 from worlds.exponential import capped
-
-from worlds import World, moved_ends, noisy, orbit, told
 
 
 def grown(power: float) -> World:
@@ -162,6 +162,64 @@ def shrinking() -> World:
     return World("weights that shrink at late times", changed)
 
 
+def shrinking_norms() -> World:
+    """Norms ρ that shrink at the end of a run in a chart (ρ, V)."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows, K = rows.copy(), len(case.problem.network.widths) - 1
+        rows[-40:, :K] *= np.linspace(1.0, 0.01, min(40, len(rows)))[:, None]
+        return rows
+
+    return orbit("norms that shrink at the end", change)
+
+
+def one_flow() -> World:
+    """Three flows that are one and the same."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        return np.tile(rows[:, : rows.shape[1] // 3], 3)
+
+    return orbit("three flows that are one", change)
+
+
+def third_turned(by: float) -> World:
+    """The last third of a row, a flow's (ρ, V), moved at the end by a share of its size."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows, cut = rows.copy(), 2 * rows.shape[1] // 3
+        aside = np.random.default_rng(17).standard_normal(rows.shape[1] - cut)
+        late_rows = rows[-30:, cut + 1 :]
+        late_rows += (
+            by * aside[1:] * np.linalg.norm(late_rows, axis=1, keepdims=True) / np.linalg.norm(aside[1:])
+        )
+        return rows
+
+    return orbit(f"the third flow's end moved by {by:g} of its size", change)
+
+
+def cut_early(share: float = 0.4) -> World:
+    """The last records are those of an earlier moment."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows, until = rows.copy(), int(share * len(rows))
+        rows[until:] = rows[until]
+        return rows
+
+    return orbit(f"a run that ended at {share:g} of its records", change)
+
+
+def rows_seen(name: str, change: Callable[[np.ndarray], np.ndarray]) -> World:
+    """Gradients of the margins that are seen otherwise."""
+    return seen(name, here=lambda pair, look: (pair[0], change(pair[1])))
+
+
+HINGE = (
+    rows_seen("gradients 1.01 times as large", lambda rows: 1.01 * rows),
+    rows_seen("no gradients", lambda rows: 0.0 * rows),
+    rows_seen("gradients without their first entry", lambda rows: rows * (np.arange(rows.shape[1]) > 0)),
+    noisy(1e-12),
+)
+
 LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
 
 GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
@@ -174,7 +232,17 @@ WORLDS = {
     "memo90.early-stopping": (turning(), remembering(), kept_angle(), noisy(1e-9)),
     "memo90.early-stopping-corrected": (other_time(2.0), remembering(), turning(), noisy(1e-9)),
     "memo90.separated-goes-to-zero-loss": (capped(3.0), stopped(3.0), turned_inputs(2.0), noisy(1e-8)),
-    "memo90.separated-goes-to-zero-loss-corrected": (stopped(3.0), capped(3.0), turned_inputs(2.0), noisy(1e-8)),
+    "memo90.separated-goes-to-zero-loss-corrected": (
+        stopped(3.0),
+        capped(3.0),
+        turned_inputs(2.0),
+        noisy(1e-8),
+    ),
+    "memo90.unit-norm-penalty": (cut_early(0.2), shrinking_norms(), cut_early(), noisy(1e-10)),
+    "memo90.unit-norm-penalty-corrected": (cut_early(0.3), shrinking_norms(), cut_early(), noisy(1e-10)),
+    "memo90.three-normalisations": (one_flow(), third_turned(0.3), third_turned(0.5), noisy(1e-9)),
+    "memo90.hinge-margin": HINGE,
+    "memo90.hinge-margin-corrected": HINGE,
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),

@@ -28,9 +28,9 @@ def solved(
 ) -> np.ndarray:
     """y at every u = log t of ``logs``, the first of which is the start's: (records, P); NaN where the solver gave
     up."""
-    found = solve_ivp(
-        field, (logs[0], logs[-1]), start, "Radau", t_eval=logs, rtol=rtol, atol=rtol * 1e-2, jac=jacobian
-    )
+    usual: dict[str, Any] = {"t_eval": logs, "rtol": rtol, "atol": rtol * 1e-2}
+    given = {"method": "LSODA"} if jacobian is None else {"method": "Radau", "jac": jacobian}
+    found = solve_ivp(field, (logs[0], logs[-1]), start, **usual, **given)
     rows = np.full((len(logs), len(start)), np.nan)
     rows[: found.y.shape[1]] = found.y.T
     return rows
