@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
-from worlds import World, moved_ends, noisy, orbit, seen, told
+from worlds import World, cut_short, drift, moved_ends, noisy, orbit, seen, told
 from worlds.exponential import capped
 
 
@@ -220,6 +220,18 @@ HINGE = (
     noisy(1e-12),
 )
 
+
+def grown_late(factor: float) -> World:
+    """Weights of the last records that are larger."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        rows = rows.copy()
+        rows[-3:] *= factor
+        return rows
+
+    return orbit(f"the last records {factor:g} times as large", change)
+
+
 LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
 
 GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
@@ -243,6 +255,9 @@ WORLDS = {
     "memo90.three-normalisations": (one_flow(), third_turned(0.3), third_turned(0.5), noisy(1e-9)),
     "memo90.hinge-margin": HINGE,
     "memo90.hinge-margin-corrected": HINGE,
+    "memo90.fig4": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
+    "memo90.fig4-corrected": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
+    "memo90.perturb-square": (moved_ends(1e-3), cut_short(0.5), drift(1e-3), noisy(1e-13)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
