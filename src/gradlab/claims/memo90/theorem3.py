@@ -1,0 +1,173 @@
+"""memo90.theorem3: exponential loss, separable data, "around an asymptotic equilibrium" (section 5.3).
+
+What is printed. (1) "The gradient flow induced by GD is topologically equivalent to the linearized flow"; (2) "the
+solution is the local (for the specific minimum) minimum Frobenius norm solution for the weight matrices at each
+layer"; for the square loss (2) holds for linear networks only.
+
+How it is read. (1) A homeomorphism that takes orbits to orbits takes equilibria to equilibria. The linearised flow
+δẆ = J δW has one, δW = 0. Where f separates the data ⟨W, −∇L⟩ = K Σ m_n e^{−m_n} > 0: the flow has none, at any
+finite W. (2) The least Frobenius norm with all margins ≥ 1 is the largest margin on ‖W‖ = 1; local means that no W
+near by has a larger one.
+
+What holds (docs/notes/memo90.theorem3.md). V(t) tends to a KKT point of the largest margin (Lyu and Li 2020). For
+linear nets that is the maximum (Ji and Telgarsky 2020). For ReLU it may be a saddle (Vardi, Shamir and Srebro 2022):
+with two inputs at an angle θ > 120°, one neuron that both see and another that neither does, from an open set of
+starts, the margin tends to cos(θ/2)/2, and a small neuron along either input would raise it.
+
+Settings, before any run. One data set each of linear nets 3-1, 5-1 (N < d), 3-2-1, 3-3-1, 3-2-2-1 with three random
+starts, and of ReLU nets of two neurons on two inputs at 60°, 100° and 150°: one neuron on both, one on each, two
+random starts. Radau at 1e-6 in log t to log t = 1e4.
+
+Tolerances. W(t) = V* (log t)^{1/K} + O(1): V is off by C (log t)^{−1/K}, 0.01 C for K = 2, 0.05 C for three layers,
+C of order one; margins of V by the square of that for K > 1. 3 % of the margin is allowed, and 0.1 of the KKT
+residual. What a new neuron gains over what it costs is 1 at a maximum: 1.05 is allowed; it is 1/(2 cos 75°) = 1.93
+at the saddle.
+"""
+
+import numpy as np
+
+from gradlab.claims.looks.late import LateNet
+from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
+from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.problems import late_runs
+from gradlab.claims.studies import section, study
+
+
+class _Shared(LateNet):
+    @at_most(0.03, sentence="minimum_norm")
+    def linear_margin(self) -> float | None:
+        """1 − γ/γ* for a linear net, γ the margin of W/‖W‖ at the end, γ* = γ_SVM K^{−K/2} the largest.
+
+        C² (log t)^{−2/K}: see the module's docstring.
+        """
+        return NOT_ASKED if self.rectified else self.short_of(float(self.facts["best"]))
+
+    @at_most(1e-9, sentence="square")
+    def square_linear(self) -> Number | None:
+        """One layer, square loss, from W = 0: distance of the flow at t = 1e9 from the solution of least norm, over
+        its norm.
+
+        In closed form on the eigenvectors of XᵀX: rounding, and e^{−2 t s²}.
+        """
+        if self.depth > 1:
+            return NOT_ASKED
+        X, y = self.regression
+        values, vectors = np.linalg.eigh(X.T @ X)
+        kept = values > 1e-9 * values[-1]
+        along = np.where(kept, -np.expm1(-2e9 * values) / np.where(kept, values, 1.0), 0.0)
+        found, least = vectors @ (along * (vectors.T @ X.T @ y)), np.linalg.lstsq(X, y, rcond=None)[0]
+        return Number(float(np.linalg.norm(found - least) / np.linalg.norm(least)), 1e-14)
+
+    @at_least(1e-4, sentence="square")
+    def square_deep(self) -> Number | None:
+        """Two linear layers, square loss: by how much Σ‖W_k‖² exceeds its least value at every zero of the loss that
+        is reached.
+
+        ‖W_1‖² − ‖W_2‖² = D stays, so that Σ‖W_k‖² ≥ (D² + 4‖β‖²)^{1/2}, against 2‖β‖, β the least solution: D²/8‖β‖² is
+        1e-2 for random starts. 0 where the solution were of least norm from every start.
+        """
+        if self.depth != 2 or self.rectified:
+            return NOT_ASKED
+        X, y = self.regression
+        beta = float(np.linalg.norm(np.linalg.lstsq(X, y, rcond=None)[0]))
+        D = float(self.lengths[0, 0] ** 2 - self.lengths[0, 1] ** 2)
+        return Number(float(np.hypot(D, 2.0 * beta) / (2.0 * beta) - 1.0), 1e-14)
+
+    @property
+    def regression(self) -> tuple[np.ndarray, np.ndarray]:
+        """As many of the examples as can be fitted, labels ±1 as targets."""
+        X = np.asarray(self.problem.data.inputs)
+        kept = min(X.shape)
+        return X[:kept], np.asarray(self.problem.data.targets)[:kept]
+
+    def shown(self):
+        return {
+            "share": float(self.here[1].min() / self.facts["best"]),
+            "gain": self.escape() if self.rectified and self.here[1].min() > 1e-9 else np.nan,
+            "kkt": self.multipliers[1],
+        }
+
+
+class Theorem3Printed(_Shared):
+    @at_most(0.5, sentence="equivalent")
+    def equilibrium(self) -> Number:
+        """‖∇L‖ ‖W‖/(K Σ m_n e^{−m_n}) at the end: 0 at an equilibrium, such as the linearised flow has.
+
+        1 or more wherever the data are separated, by Euler's identity and Cauchy's inequality; a half parts them.
+        """
+        return self.pull()
+
+    @at_most(1.05, sentence="minimum_norm")
+    def maximum(self) -> float | None:
+        """What a new small neuron adds to the margin over what it costs, where a neuron is idle (< 1 % of ‖W‖²).
+
+        At most 1 at a local maximum of the margin; the multipliers are known to the KKT residual.
+        """
+        return self.escape() if self.idle() else NOT_ASKED
+
+
+class Theorem3Corrected(_Shared):
+    @at_least(1.0 - 1e-9, sentence="equivalent")
+    def no_equilibrium(self) -> Number:
+        """‖∇L‖ ‖W‖/(K Σ m_n e^{−m_n}) at the end.
+
+        1 or more, with rounding.
+        """
+        return self.pull()
+
+    @at_most(0.15, sentence="minimum_norm", changed="0.1 before, as in memo90.proposition5")
+    def kkt(self) -> float:
+        """Least KKT residual of W/‖W‖ over all multipliers.
+
+        C (log t)^{−1/K}: see the module's docstring.
+        """
+        return self.multipliers[1]
+
+    @at_most(0.01, sentence="saddle")
+    def by_hand(self) -> Number | None:
+        """|gain/(by hand) − 1| for a neuron that both of two inputs at θ see and an idle one; by hand it is max(1,
+        1/(2 cos(θ/2))).
+
+        The multipliers are known to the KKT residual, 3e-3, and the angle is searched in steps of a quarter degree.
+        """
+        if not (self.rectified and self.idle()):
+            return NOT_ASKED
+        x = np.asarray(self.problem.data.inputs)
+        half = np.sqrt((1.0 + x[0] @ x[1]) / 2.0)
+        return Number(abs(self.escape() / max(1.0, 0.5 / half) - 1.0))
+
+    @at_least(0.5, sentence="saddle")
+    def several(self) -> float | None:
+        """γ of one neuron on both inputs over γ by hand, cos(θ/2)/2; the largest margin is 1/4 for θ > 120°.
+
+        1 − O(1/log t): half of it is asked, since V = one neuron is where the run tends to.
+        """
+        if not (self.rectified and self.idle()):
+            return NOT_ASKED
+        x = np.asarray(self.problem.data.inputs)
+        return float(self.here[1].min() / (0.5 * np.sqrt((1.0 + x[0] @ x[1]) / 2.0)))
+
+
+FIGURE = Figure(
+    Panel("share", "case", "margin over the largest", "case", by=("kind",), reference={"largest": 1.0}),
+    Panel(
+        "gain",
+        "case",
+        "gain of a new neuron over its cost",
+        "case",
+        by=("data",),
+        reference={"local maximum": 1.0},
+    ),
+    caption="Left: margin of W/‖W‖ at log t = 1e4 over the largest of all. Right: what a small new neuron would "
+    "add over what it "
+    "costs; above 1 the limit is no local maximum (where a neuron is idle).",
+)
+STUDIES = tuple(
+    study(
+        name, look, late_runs.cases, figure=FIGURE, settings=section(__doc__, "Settings"), **late_runs.BUDGETS
+    )
+    for name, look in (
+        ("memo90.theorem3", Theorem3Printed),
+        ("memo90.theorem3-corrected", Theorem3Corrected),
+    )
+)
