@@ -96,7 +96,7 @@ class NormDynamics:
             return math.log((a - b * start) / (a - b * level)) / (2.0 * b)
         q = 2.0 - 2.0 / depth
         if a == 0.0:
-            return float(level**-q - start**-q) / (2.0 * depth * b * q)
+            return float(np.float64(level) ** -q - np.float64(start) ** -q) / (2.0 * depth * b * q)
         if depth == 2:
             return math.log(level / start * ((a - b * start) / (a - b * level))) / (4.0 * a)
         first, last = start ** (1.0 / depth), level ** (1.0 / depth)
@@ -127,42 +127,39 @@ class NormDynamics:
             fading = np.exp(-4.0 * abs(a) * t)
             top, bottom = (1.0, fading) if a > 0.0 else (fading, 1.0)
             return np.asarray(start * a * top / ((a - b * start) * bottom + b * start * top))
-        return np.asarray(np.vectorize(lambda one: self._inverse(start, float(one)), otypes=[float])(t))
+        return np.asarray(self._inverse(start, np.atleast_1d(t)).reshape(t.shape))
 
-    def _inverse(self, start: float, time: float) -> float:
-        """The ρ that is reached at a time, by bisection in log ρ or, ahead of an equilibrium, in log |ρ − ρ_eq|."""
-        if time == 0.0:
-            return start
+    def _inverse(self, start: float, times: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The ρ that are reached, from a table of hitting times over log ρ or, before an equilibrium, its logit."""
         limit = self.equilibrium
         if start == limit:
-            return start
-
-        ratio = math.log(start / abs(limit - start))
+            return np.full(times.shape, start)
+        logit = math.log(start / abs(limit - start))
+        # 36 natural logarithms ahead of an equilibrium nothing is left but rounding
+        grid = np.linspace(0.0, 40.0 + abs(logit) if limit > 0.0 else 300.0, 601 if limit == 0.0 else 101)
 
         def value(x: float) -> float:
-            # x = 0 at the start, and grows along the dynamics without end
-            if self.pull <= 0.0:
+            if limit == 0.0:
                 return start * math.exp(-x)
             if start > limit:
                 return limit + (start - limit) * math.exp(-x)
-            return limit / (1.0 + math.exp(-(ratio + x)))
+            return limit / (1.0 + math.exp(-(logit + x)))
 
-        def late(x: float) -> float:
-            level = value(x)
-            return (math.inf if level == limit else self.hitting_time(start, level)) - time
+        def late(x: float, time: float) -> float:
+            return (self.hitting_time(start, value(x)) if x > 0.0 else 0.0) - time
 
-        # 36 natural logarithms ahead of an equilibrium nothing is left but rounding
-        ends = (
-            np.linspace(0.0, 700.0, 1401)[1:] if limit == 0.0 else np.linspace(0.0, 40.0 + abs(ratio), 81)[1:]
-        )
-        before = 0.0
-        for end in ends:
-            found = late(float(end))
-            if found >= 0.0:
-                finite = math.isfinite(found)
-                return value(scipy.optimize.brentq(late, before, end, xtol=1e-14)) if finite else value(end)
-            before = float(end)
-        return value(before)
+        table = np.array([late(float(x), 0.0) for x in grid])
+        table, grid = table[np.isfinite(table)], grid[np.isfinite(table)]
+        found = []
+        for time in times:
+            i = int(np.searchsorted(table, time))
+            if i == 0 or i == len(table):
+                found.append(start if i == 0 else value(float(grid[-1])))
+            else:
+                found.append(
+                    value(scipy.optimize.brentq(late, grid[i - 1], grid[i], (float(time),), xtol=1e-14))
+                )
+        return np.array(found)
 
 
 def _rest(depth: int, first: float, last: float, attracted: bool) -> float:
