@@ -1,16 +1,16 @@
 """memo112.fig1: y = √ρ for L = 4 with constant sums, and how different starts delay its growth.
 
-What is judged. With y = √ρ and L = 4 eq. 5 reads ẏ = 4y²(a − by²), and 4at = 1/y(0) − 1/y + artanh(y/y_∞)/y_∞ − (…)(0),
-y_∞ = (a/b)^{1/2}. The curve is taken from a run: a chain of four weights, whose sums cannot change, so that the figure is
-not only a solution of an equation but an orbit of gradient descent's flow. The values of the sums and of the starts are
-not in the recovered text; a and b are drawn. Starts differ: the time to half of y_∞ from y(0) is 1/4a y(0) up to a
-constant, so that halving y(0) doubles the wait.
+What is judged. With y = √ρ and L = 4 eq. 5 reads ẏ = 4y²(a − by²), and 4at = 1/y(0) − 1/y + artanh(y/y_∞)/y_∞ −
+(…)(0), y_∞ = (a/b)^{1/2}. The curve is taken from a run: a chain of four weights, whose sums cannot change, so that
+the figure is not only a solution of an equation but an orbit of gradient descent's flow. The values of the sums and
+of the starts are not in the recovered text; a and b are drawn. Starts differ: the time to half of y_∞ from y(0) is
+1/4a y(0) up to a constant, so that halving y(0) doubles the wait.
 
-Settings. Loss Σ(g − y)². Chains of four layers on eight numbers; y(0) = 0.3, 0.1, 0.05, 0.02 and 0.01, five draws of the
-numbers, to t = 16.
+Settings. Loss Σ(g − y)². Chains of four layers on eight numbers; y(0) = 0.3, 0.1, 0.05, 0.02 and 0.01, five draws of
+the numbers, to t = 16.
 
-Tolerances. The solver's 1e-10 a step, amplified by y_∞/y(0) ≤ 100: 1e-7 allows a decade. The delay from y(0) to 2y(0) is
-1/8a y(0) less what artanh adds, which is y(0)/a at most: relative 8y(0)², and 2 % are allowed at y(0) ≤ 0.05.
+Tolerances. The solver's 1e-10 a step, amplified by y_∞/y(0) ≤ 100: 1e-7 allows a decade. The delay from y(0) to 2y(0)
+is 1/8a y(0) less what artanh adds, which is y(0)/a at most: relative 8y(0)², and 2 % are allowed at y(0) ≤ 0.05.
 """
 
 from functools import cached_property
@@ -128,7 +128,8 @@ STUDY = study(
     figure=Figure(
         Panel("y", "t", r"$y=\sqrt{\rho}$", "$at$", by=("start",), lines=True, each=1),
         Panel("y", "t", r"$y=\sqrt{\rho}$", "$at$", by=("start",), lines=True, each=1, log="xy"),
-        caption="Figure 1 again, from gradlab's flow of chains of four layers: y = √ρ, time in units of 1/a. Right: the "
+        caption="Figure 1 again, from gradlab's flow of chains of four layers: y = √ρ, time in units of 1/a. "
+        "Right: the "
         "same in logarithms.",
     ),
 )

@@ -142,7 +142,8 @@ class Equations:
 
 
 class PolarFlow(LayerRecords):
-    """The equations at every record, there and at equal norms, and the orbit of the printed system beside the given."""
+    """The equations at every record, there and at equal norms, and the orbit of the printed system beside the "
+    "given."""
 
     setting = "one output, the square loss, no decay"
 
@@ -338,7 +339,8 @@ STUDY = study(
             log="y",
             floor=1e-17,
         ),
-        caption="The plain flow of W and the printed system for (ρ_k, V_k) from the same starts. Left: product of the "
+        caption="The plain flow of W and the printed system for (ρ_k, V_k) from the same starts. Left: product "
+        "of the "
         "norms, every record. Right: the distance of the two orbits; for ReLU the steps across kinks set it.",
     ),
 )

@@ -1,10 +1,10 @@
 """memo112.rho-equilibrium: ρ_eq = Σ y_n f_n/Σ f_n² (eq. 6), and what holds where the directions stand still (eq. 8).
 
 What is judged. ρ̇ by automatic differentiation of Π‖W_k‖ along −∇L, at two sizes of the same directions: divided by
-ρ^{2−2/L} it is linear in ρ, and its zero is compared with eq. 6. Where V̇_k = 0 (measured), the two sides of eq. 8, and
-where ρ = ρ_eq besides, Σ ℓ_n ∂f_n/∂V_k, from f_n and ∂f_n/∂V_k at V. In print: eq. 8 is introduced "assuming Σ f_n ℓ_n
-≠ 0", and used where it is 0; both are looked at, and it holds in both. ρ = 0 is the other equilibrium of eq. 5 for
-L ≥ 2; ρ_eq is a norm only if Σ y_n f_n > 0. Below ρ_eq the norm grows, above it shrinks.
+ρ^{2−2/L} it is linear in ρ, and its zero is compared with eq. 6. Where V̇_k = 0 (measured), the two sides of eq. 8,
+and where ρ = ρ_eq besides, Σ ℓ_n ∂f_n/∂V_k, from f_n and ∂f_n/∂V_k at V. In print: eq. 8 is introduced "assuming Σ
+f_n ℓ_n ≠ 0", and used where it is 0; both are looked at, and it holds in both. ρ = 0 is the other equilibrium of eq.
+5 for L ≥ 2; ρ_eq is a norm only if Σ y_n f_n > 0. Below ρ_eq the norm grows, above it shrinks.
 
 Settings. Loss Σ(ρf_n − y_n)², ‖x_n‖ = 1, y_n = ±1. Random directions of ReLU (5, 6, 4, 1), convolutional and linear
 (6, 3, 1) nets, on random, repeated and deficient inputs. Directions that stand still away from ρ_eq: one weight a

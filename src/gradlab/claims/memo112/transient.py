@@ -7,15 +7,15 @@ itself. T is the first time at which ρ is half of Σ y f/Σ f² of its own dire
 net, without a tangent or a threshold on a slope. The passage excepts starts from which ρ "goes to zero": those that
 have not grown tenfold. It silently needs two layers: of one layer the growth is fastest at the start (the control).
 
-Settings. Loss Σ(g − y)². Chains of 2, 3 and 5 layers on eight numbers from ρ(0) = 1e-3, to 3T of the slowest or longer, and
-chains of one layer; linear (6, 4, 4, 1) nets and ReLU (5, 6, 4, 1) ones on two overlapping classes of 14 points with
-‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 2.5e-3).
+Settings. Loss Σ(g − y)². Chains of 2, 3 and 5 layers on eight numbers from ρ(0) = 1e-3, to 3T of the slowest or
+longer, and chains of one layer; linear (6, 4, 4, 1) nets and ReLU (5, 6, 4, 1) ones on two overlapping classes of 14
+points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 2.5e-3).
 
 Tolerances. "Very slowly", "very small", "quickly" are words; they are read so that straight growth fails and
 exponential growth from 2e-3 ρ_eq or less, the slowest that a transient of two layers can be, passes: u(T/2) =
-(u(0)/2)^{1/2} ≈ 0.03. Small: ρ/ρ_eq ≤ 0.1 until T/2. Slow: at T/2 at most a quarter of what straight growth would have
-made. Fast: from T/2 to T at least four times the speed of before (L = 1: 0.7). The value: within a tenth of Σ y f/Σ f²
-of the directions at the end. Chains: the solver's 1e-10 a step and growth by 1e3, 1e-6.
+(u(0)/2)^{1/2} ≈ 0.03. Small: ρ/ρ_eq ≤ 0.1 until T/2. Slow: at T/2 at most a quarter of what straight growth would
+have made. Fast: from T/2 to T at least four times the speed of before (L = 1: 0.7). The value: within a tenth of Σ y
+f/Σ f² of the directions at the end. Chains: the solver's 1e-10 a step and growth by 1e3, 1e-6.
 """
 
 from typing import Any
@@ -226,7 +226,8 @@ STUDY = study(
             diagonal=True,
         ),
         caption="The transient in units of its duration, one case of each kind. Left: the norm. Right: the sum that "
-        "eq. 5 takes for constant; it is in chains, and is what grows first in nets. Below: so eq. 5 with the sums of "
+        "eq. 5 takes for constant; it is in chains, and is what grows first in nets. Below: so eq. 5 with the "
+        "sums of "
         "the start gives the duration of chains, and overestimates that of nets.",
     ),
 )

@@ -1,21 +1,22 @@
 """memo112.transient-length: the transient lasts longer for smaller starts and for deeper nets; of what, held fixed?
 
-What is judged. T, from ρ(0) to half of ρ_eq. With constant sums (chains, where eq. 5 is exact) it is a closed form or a
-quadrature; T → ∞ as ρ(0) → 0 like log 1/ρ(0) for L = 2 and ρ(0)^{−(1−2/L)}/2a(L−2) for L ≥ 3, and stays at log 2/2b for
-L = 1 (docs/notes/memo112.transient-length.md). In nets V turns meanwhile; as ρ(0) → 0 the flow is that of −2Σ y_n g_n,
-homogeneous of degree L, of which W(t) scales as εW(ε^{L−2}t): the same exponents, another constant. "More layers" is
-looked at with the layer norm ρ_k(0) held, and with the product ρ(0) held, which is the passage's own ρ_{t=0}. The
-passage takes the two sums to be the same at all depths; here they are by construction. At a fixed depth the limit ρ(0) →
-0 always wins; at a fixed ρ(0), however small, depth does: beyond 2 log 1/ρ(0) layers the transient gets shorter.
+What is judged. T, from ρ(0) to half of ρ_eq. With constant sums (chains, where eq. 5 is exact) it is a closed form or
+a quadrature; T → ∞ as ρ(0) → 0 like log 1/ρ(0) for L = 2 and ρ(0)^{−(1−2/L)}/2a(L−2) for L ≥ 3, and stays at log 2/2b
+for L = 1 (docs/notes/memo112.transient-length.md). In nets V turns meanwhile; as ρ(0) → 0 the flow is that of −2Σ y_n
+g_n, homogeneous of degree L, of which W(t) scales as εW(ε^{L−2}t): the same exponents, another constant. "More
+layers" is looked at with the layer norm ρ_k(0) held, and with the product ρ(0) held, which is the passage's own
+ρ_{t=0}. The passage takes the two sums to be the same at all depths; here they are by construction. At a fixed depth
+the limit ρ(0) → 0 always wins; at a fixed ρ(0), however small, depth does: beyond 2 log 1/ρ(0) layers the transient
+gets shorter.
 
-Settings. Loss Σ(g − y)². Chains of 1 to 12, 16, 24 and 32 layers on eight numbers, ρ(0) at 19 sizes from 1e-7 to 1e-1,
-ρ_k(0) at six from 1e-6 to 0.1; T by quadrature. Linear nets (5, 3, 3, 1) and (5, 3, 3, 3, 1) by gradlab's flow from the same directions at seven sizes
-over a decade of ρ(0), on two classes of ten points.
+Settings. Loss Σ(g − y)². Chains of 1 to 12, 16, 24 and 32 layers on eight numbers, ρ(0) at 19 sizes from 1e-7 to
+1e-1, ρ_k(0) at six from 1e-6 to 0.1; T by quadrature. Linear nets (5, 3, 3, 1) and (5, 3, 3, 3, 1) by gradlab's flow
+from the same directions at seven sizes over a decade of ρ(0), on two classes of ten points.
 
 Tolerances. Ratios of durations beyond their error bars, no margin: "longer" has none. Exponents of quadratures: 2e-2,
 the next term being smaller by ρ(0)^{1−2/L}, which the constant of the fit takes up; laws are asymptotic, and are told
-apart where they leave 1e-3 of T. Of flows 5e-2: their
-correction is relative, of order ρ(0)^{1/L}-powers of turning, over a decade and a half.
+apart where they leave 1e-3 of T. Of flows 5e-2: their correction is relative, of order ρ(0)^{1/L}-powers of turning,
+over a decade and a half.
 """
 
 from functools import cached_property
@@ -260,7 +261,8 @@ FIGURE = Figure(
     Panel("held", "layers", "$aT$ at $\\rho_k(0)=0.1$", "layers $L$", by=("net",), log="y"),
     Panel("tiny", "layers", "$aT$ at $\\rho(0)=10^{-6}$", "layers $L$", by=("net",), log="y"),
     Panel("large", "layers", "$aT$ at $\\rho(0)=10^{-2}$", "layers $L$", by=("net",), log="y"),
-    caption="Duration of the transient. First: over the initial size, a line a depth. Then over depth, in units of 1/a: with the "
+    caption="Duration of the transient. First: over the initial size, a line a depth. Then over depth, in units "
+    "of 1/a: with the "
     "norm of a layer held it grows without end; with the product held it grows, and beyond about 2 log 1/ρ(0) layers "
     "(28 and 9) falls.",
     height=2.8,
