@@ -141,7 +141,7 @@ class Normalised(Transient):
     @at_most(
         0.25,
         sentence="norm",
-        changed="asked from ρ(0) = 1e-6 only, not from 1e-3: of 1e-3 the first estimate forgot that Σ y f is small at first",
+        changed="asked from ρ(0) = 1e-6 only, not 1e-3: the first estimate forgot that Σ y f is small at first",
     )
     def reduced_time(self) -> Number | None:
         """Of flows under weight normalisation from ρ(0) = 1e-6: |T/T_5 − 1|, T_5 by eq. 5 with the sums of the start.
