@@ -1,4 +1,4 @@
-"""memo112.transient-length: false where the product of the norms is held (it holds where a layer's norm is).
+"""memo112.transient-length: missing hypothesis (what is held: it holds for the norm of a layer, not for the product).
 
 Statement (memo 112, sections 1 and 3): the transient "lasts longer for smaller initializations and for
 deeper networks"; "the smaller rho_{t=0} is, the longer it takes to rho to grow".
@@ -12,6 +12,8 @@ log 1/rho(0); as L grows at a fixed rho(0), T goes to zero like 1/L.
 
 What saves it. The norm of a layer is held: from r = 1/10 the time of every further layer is longer.
 """
+
+from itertools import pairwise
 
 from flint import acb, arb, ctx
 
@@ -38,5 +40,5 @@ print(
     f"refuted: from rho(0) = 1/100 the transient of 6 layers lasts {held[6].str(8)}, of 12 {held[12].str(8)}"
 )
 layered = [time(layers, arb(1) / 10, half(layers)) for layers in range(2, 13)]
-assert all(less < more for less, more in zip(layered, layered[1:]))
+assert all(less < more for less, more in pairwise(layered))
 print("repaired: from a layer's norm of 1/10 each of 2 to 12 layers makes it longer")

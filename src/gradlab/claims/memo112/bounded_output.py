@@ -71,12 +71,20 @@ class Output(LayerRecords):
         return Number(float(np.max(np.abs(lengths - 1.0))), ROUNDING)
 
     @at_most(1.0 + 1e-12, sentence="bounded")
-    def bounded(self) -> Number:
-        """max_n |f_n| over what it is bounded by.
+    def full(self) -> Number | None:
+        """max_n |f_n| over what it is bounded by, of nets of full layers.
 
         Rounding, see the module's docstring.
         """
-        return Number(self.largest / self.bound, ROUNDING)
+        return NOT_ASKED if self.shared else Number(self.largest / self.bound, ROUNDING)
+
+    @at_most(1.0 + 1e-12, sentence="bounded")
+    def convolutional(self) -> Number | None:
+        """max_n |f_n| over what it is bounded by, of nets that share weights.
+
+        Rounding, see the module's docstring.
+        """
+        return Number(self.largest / self.bound, ROUNDING) if self.shared else NOT_ASKED
 
     def shown(self):
         return {"f": self.largest, "bound": self.bound}
