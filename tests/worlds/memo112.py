@@ -60,6 +60,20 @@ BIAS = (
     seen("ρ_eq is its square", equilibrium=lambda found, look: found**2),
     noisy(1e-12),
 )
+RESNET = (
+    scaled("whole", 1.0 + 1e-6),
+    seen(
+        "one net of the sum is missing",
+        parts=lambda found, look: found[1:],
+        masked=lambda found, look: found[1:],
+    ),
+    seen(
+        "a missing cross term",
+        parts=lambda found, look: found * (np.arange(len(found)) < len(found) - 1)[:, None],
+        masked=lambda found, look: found * (np.arange(len(found)) < len(found) - 1)[:, None],
+    ),
+    noisy(1e-11),
+)
 SGD = (
     other_targets(0.01),
     scaled("products", 1.5),
@@ -69,7 +83,12 @@ SGD = (
 
 WORLDS = {
     "memo112.rho-equilibrium": EQUILIBRIUM,
-    "memo112.transient": (drift(1e-3), moved_ends(0.01), first_sum(1.01), noisy(1e-9)),
+    "memo112.transient": (
+        drift(1e-3),
+        seen("ρ another power of itself", rho=lambda found, look: found**1.01),
+        first_sum(1.01),
+        noisy(1e-9),
+    ),
     "memo112.transient-length": LENGTH,
     "memo112.transient-length-corrected": LENGTH,
     "memo112.fig1": (
@@ -108,6 +127,24 @@ WORLDS = {
         ),
         beside("another orbit of the square loss", "weights", lambda rows: 1.1 * rows),
         seen("margins that shrink", smoothed=lambda found, look: found[::-1]),
+        noisy(1e-9),
+    ),
+    "memo112.recurrent": (
+        seen("another exponent", durations=lambda found, look: found**1.2),
+        seen(
+            "one net with another exponent", durations=lambda found, look: found ** np.array([[1.0], [0.8]])
+        ),
+        seen(
+            "a gradient of the shared layer once", gradient=lambda found, look: found + 1e-6 * np.abs(found)
+        ),
+        noisy(1e-10),
+    ),
+    "memo112.resnet": RESNET,
+    "memo112.resnet-corrected": RESNET,
+    "memo112.second-phase": (
+        seen("distances of first order", arrival=lambda found, look: (found[0], 0.3 * found[0])),
+        scaled("least", 1.05),
+        seen("another pseudoinverse", arrival=lambda found, look: (found[0], found[1] ** 0.5)),
         noisy(1e-9),
     ),
     "memo112.small-norm-bias": BIAS,

@@ -88,7 +88,7 @@ class NormDynamics:
         if start == level:
             return 0.0
         a, b, depth = self.pull, self.power, int(self.depth)
-        ahead = float(self.speed(start)) * (level - start)
+        ahead = (a - b * start) * (level - start)
         between = a > 0.0 and (start - a / b) * (level - a / b) <= 0.0
         if not ahead > 0.0 or between or a == b * level:
             return math.inf
