@@ -129,6 +129,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.solutions": ("minimum_norm", "ridge", "max_margin"),
             "gradlab.analysis.paths": ("ridge_path", "regularised_exponential", "local_pseudoinverse"),
             "gradlab.analysis.kkt": ("kkt_residual",),
+            "gradlab.analysis.norm_dynamics": ("NormDynamics",),
         },
     ),
     "claims": (
@@ -153,6 +154,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
                 "rate_of",
             ),
             "gradlab.analysis.limits": ("fit_limit",),
+            "gradlab.analysis.asymptotics": ("scaling_law",),
         },
     ),
 }

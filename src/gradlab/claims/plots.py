@@ -40,7 +40,7 @@ class Panel:
     by : facts of the cases: a colour for each of their values that occurs.
     log : axes that are logarithmic, of ``"xy"``. floor : what lies below it, zeros above all, is drawn there.
     diagonal : the line y = x. reference : horizontal lines by name. most : groups drawn at most.
-    lines : join the values of a case (of an x that has as many).
+    lines : join the values of a case (of an x that has as many). each : cases of a group whose lines are drawn.
 
     Examples
     --------
@@ -61,6 +61,7 @@ class Panel:
     most: int | None = None
     title: str = ""
     lines: bool = False
+    each: int = 6
 
     def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
         """The panel of a collected dataset, the deciding case of a measure ringed."""
@@ -79,7 +80,7 @@ class Panel:
         x = np.arange(1, count + 1) if self.x == "case" else dataset[self.x].values
         if self.lines:
             for name, which in rows.items():
-                both = {f"{name} {i + 1}" if i else name: y[row] for i, row in enumerate(which[:6])}
+                both = {f"{name} {i + 1}" if i else name: y[row] for i, row in enumerate(which[: self.each])}
                 figures.curves(
                     x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options
                 )

@@ -1,16 +1,19 @@
-"""Layers as norms and directions, W_k = ρ_k V_k: norms along a trajectory, and the rounding of an output."""
+"""Layers as norms and directions, W_k = ρ_k V_k: norms along a trajectory, how they move, rounding of an output."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.looks.flows import FlowRecords
 from gradlab.observe.layers import layer_norms, layer_of
 from gradlab.problem.networks import Network
+from gradlab.problem.problem import Problem
 
 
 class LayerRecords(FlowRecords):
@@ -39,3 +42,35 @@ def relative(gaps: Any, scales: Any) -> float:
     )
     none = np.where(gaps > 0.0, np.inf, np.abs(gaps))
     return float(np.max(np.divide(gaps, scales, out=none, where=scales > 0.0)))
+
+
+def _in_chart(problem: Problem, vector: Any) -> dict[str, Any]:
+    layer = layer_of(problem.network)
+    masks = jnp.asarray(np.arange(layer.max() + 1)[:, None] == layer, dtype=jnp.float64)
+
+    def chart(vector: Any) -> tuple[Any, Any, Any]:
+        rho = jnp.sqrt(masks @ vector**2)
+        return rho, vector / rho[layer], jnp.prod(rho)
+
+    def loss(vector: Any, factor: Any) -> Any:
+        residuals = problem.outputs(problem.unravel(vector)) - problem.data.targets
+        return factor * jnp.sum(residuals**2)
+
+    factors = jnp.array([1.0, 1.0 / len(problem.data.targets)])
+    of_sum, of_mean = -jax.vmap(jax.grad(loss), (None, 0))(vector, factors)
+    (rho, v, _), (rho_dot, v_dot, product_dot) = jax.jvp(chart, (vector,), (of_sum,))
+    f, pullback = jax.vjp(lambda v: problem.outputs(problem.unravel(v))[:, 0], v)
+    (jacobian,) = jax.vmap(pullback)(jnp.eye(f.size))
+    seen = {"rho": rho, "v": v, "f": f, "jacobian": jacobian, "w_dot": of_mean}
+    return seen | {"rho_dot": rho_dot, "v_dot": v_dot, "product_dot": product_dot}
+
+
+_in_charts = eqx.filter_jit(eqx.filter_vmap(_in_chart, in_axes=(None, 0)))
+
+
+def in_chart(problem: Problem, vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """f_n and ∂f_n/∂V at V, and by forward derivatives along −∇L the motion of ρ_k, V_k and ρ, for vectors (m, P).
+
+    L is Σ(g − y)², of the mean for ``w_dot``; one output.
+    """
+    return {name: np.asarray(value) for name, value in _in_charts(problem, vectors).items()}

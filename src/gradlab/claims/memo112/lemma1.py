@@ -9,13 +9,13 @@ measured. That records are those of a gradient flow is measured too (looks/flows
 Settings. Inputs of unit norm and y_n = ±1 as in section 2.2: random, repeated (with contradicting labels), of rank
 two; half of the starts with equal norms, half with factors 2, 1, ½ between the layers. Flows to t = 1 of deep linear
 (10, 4, 3, 1) nets at 1e-9 and ReLU (5, 6, 4, 1) ones by Heun steps of 5e-4, and for the corrected lemma of squared
-ReLU ones. Nine points each, layer norms between ½ and 2, of five leaky ReLU layers under the exponential loss and of a
-convolutional net under cross-entropy (the lemma sees no loss); for the corrected lemma also of such nets with z², and
-of three layers of z³.
+ReLU ones. Nine points each, layer norms between ½ and 2, of five leaky ReLU layers under the exponential loss and of
+a convolutional net under cross-entropy (the lemma sees no loss); for the corrected lemma also of such nets with z²,
+and of three layers of z³.
 
-Tolerances. The rates are AD's gradient times the weights: rounding, some hundred operations of 1e-16, on numbers up to
-1e4 times their sum: 1e-8, or a hundred times the rounding bar where they cancel further (at most 1e-3; a violation is
-O(1)). A difference conserved by the flow drifts by the solver's errors: smooth fields, 1e-9 a step, some hundred
+Tolerances. The rates are AD's gradient times the weights: rounding, some hundred operations of 1e-16, on numbers up
+to 1e4 times their sum: 1e-8, or a hundred times the rounding bar where they cancel further (at most 1e-3; a violation
+is O(1)). A difference conserved by the flow drifts by the solver's errors: smooth fields, 1e-9 a step, some hundred
 steps, one decade for amplification: 1e-6 of Σρ². For ReLU a step h of Heun's method across a kink adds h²|ΔẆ_k|²/4
 (elsewhere O(h⁴)), and a trajectory that slides along kinks crosses one in every step: h t|ΔẆ|²/4 ≈ 5e-4 for h = 5e-4,
 t = 1, |ΔẆ| ≤ 2, on Σρ² ≥ 1.5: 1e-3.
@@ -235,7 +235,8 @@ class Lemma1Corrected(_Shared):
 
     @at_least(0.25, sentence="equal")
     def as_printed(self) -> Number | None:
-        """Where degrees differ: (max_k − min_k)/max_k of |dρ_k²/dt| itself, at the record where its terms cancel least.
+        """Where degrees differ: (max_k − min_k)/max_k of |dρ_k²/dt| itself, at the record where its terms "
+        "cancel least.
 
         It is 1 − d_min/d_max ≥ ½, of which half is asked.
         """
@@ -328,7 +329,8 @@ STUDIES = (
         figure=_figure(
             "start",
             "Nets of degree one in each layer. Left: how far the squared norms of the first and the last layer have "
-            "moved, every record. Right: rates at the start, one point a layer and problem, against the last layer's.",
+            "moved, every record. Right: rates at the start, one point a layer and problem, against the last "
+            "layer's.",
         ),
     ),
     study(
@@ -339,7 +341,8 @@ STUDIES = (
         settings=section(__doc__, "Settings"),
         figure=_figure(
             "divided",
-            "Homogeneous nets. Left: how far the squared norms of the first and the last layer have moved; the line is "
+            "Homogeneous nets. Left: how far the squared norms of the first and the last layer have moved; the "
+            "line is "
             "where degrees are equal. Right: rates at the start over degrees, one point a layer and problem.",
         ),
     ),

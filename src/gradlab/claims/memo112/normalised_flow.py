@@ -22,7 +22,6 @@ steps; ten such crossings more than come back: 1e-2. A wrong factor or sign in a
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +29,7 @@ from jaxtyping import Array, Bool
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.flows import Beside
-from gradlab.claims.looks.polar import LayerRecords, additions, relative
+from gradlab.claims.looks.polar import LayerRecords, additions, in_chart, relative
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar
@@ -82,30 +81,6 @@ class PrintedFlow(Flow):
             for k in range(depth)
         ]
         return Polar(radial, tuple(turns)), jnp.zeros(())
-
-
-def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
-    """f_n and ∂f_n/∂V at V, and by forward derivatives along −∇L the motion of ρ_k, V_k and ρ, L the sum."""
-    masks = polar.masks(problem.network)
-
-    def chart(vector: Any) -> tuple[Any, Any, Any]:
-        rho = jnp.sqrt(jnp.asarray(masks, dtype=jnp.float64) @ vector**2)
-        return rho, vector / rho[np.argmax(masks, axis=0)], jnp.prod(rho)
-
-    def loss(vector: Any, factor: Any) -> Any:
-        residuals = problem.outputs(problem.unravel(vector)) - problem.data.targets
-        return factor * jnp.sum(residuals**2)
-
-    factors = jnp.array([1.0, 1.0 / len(problem.data.targets)])
-    of_sum, of_mean = -jax.vmap(jax.grad(loss), (None, 0))(vector, factors)
-    (rho, v, _), (rho_dot, v_dot, product_dot) = jax.jvp(chart, (vector,), (of_sum,))
-    f, pullback = jax.vjp(lambda v: problem.outputs(problem.unravel(v))[:, 0], v)
-    (jacobian,) = jax.vmap(pullback)(jnp.eye(f.size))
-    seen = {"rho": rho, "v": v, "f": f, "jacobian": jacobian, "w_dot": of_mean}
-    return seen | {"rho_dot": rho_dot, "v_dot": v_dot, "product_dot": product_dot}
-
-
-_at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
 
 
 class Equations:
@@ -167,7 +142,8 @@ class Equations:
 
 
 class PolarFlow(LayerRecords):
-    """The equations at every record, there and at equal norms, and the orbit of the printed system beside the given."""
+    """The equations at every record, there and at equal norms, and the orbit of the printed system beside the "
+    "given."""
 
     setting = "one output, the square loss, no decay"
 
@@ -182,7 +158,7 @@ class PolarFlow(LayerRecords):
         """At every record, and at the same directions with all norms set to their geometric mean."""
         mean = np.exp(np.mean(np.log(self.lengths), axis=1, keepdims=True))
         vectors = np.concatenate([self.weights, self.weights * (mean / self.lengths)[:, self.layer]])
-        seen = {name: np.asarray(value) for name, value in _at_all(self.problem, vectors).items()}
+        seen = in_chart(self.problem, vectors)
         rows = [{name: value[i] for name, value in seen.items()} for i in range(len(vectors))]
         found = [Equations(self.problem, self.layer, row) for row in rows]
         return found[: len(self.weights)], found[len(self.weights) :]
@@ -363,7 +339,8 @@ STUDY = study(
             log="y",
             floor=1e-17,
         ),
-        caption="The plain flow of W and the printed system for (ρ_k, V_k) from the same starts. Left: product of the "
+        caption="The plain flow of W and the printed system for (ρ_k, V_k) from the same starts. Left: product "
+        "of the "
         "norms, every record. Right: the distance of the two orbits; for ReLU the steps across kinks set it.",
     ),
 )

@@ -1,0 +1,91 @@
+"""The transient of the norm: ρ(t) = Π‖W_k‖, the sums of eq. 5 along a trajectory, and the time at which it is over."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from gradlab.analysis.norm_dynamics import NormDynamics
+from gradlab.claims.looks.polar import LayerRecords
+from gradlab.claims.measured import Number
+from gradlab.problem.problem import Problem
+
+#: The transient is over when ρ is this share of Σ y_n f_n/Σ f_n² of its own directions.
+END = 0.5
+
+
+@eqx.filter_jit
+def _outputs(problem: Problem, vectors: Any) -> Any:
+    return jax.vmap(lambda vector: problem.outputs(problem.unravel(vector))[:, 0])(vectors)
+
+
+def crossing(times: np.ndarray, values: np.ndarray, level: float) -> Number:
+    """The first time at which a recorded quantity passes a level from below, and what interpolation makes of it.
+
+    Infinite, with an infinite bar, where it does not pass.
+    """
+    above = np.flatnonzero(values >= level)
+    if not above.size or above[0] == 0:
+        return Number(0.0 if above.size else math.inf, 0.0 if above.size else math.inf)
+    i = int(above[0])
+    low, high = max(i - 3, 0), min(i + 3, len(times))
+    smooth = PchipInterpolator(times[low:high], values[low:high])
+    found = [one for one in smooth.solve(level, extrapolate=False) if times[i - 1] <= one <= times[i]]
+    share = (level - values[i - 1]) / (values[i] - values[i - 1])
+    straight = times[i - 1] + share * (times[i] - times[i - 1])
+    time = float(found[0]) if found else float(straight)
+    return Number(time, 0.25 * abs(time - float(straight)))
+
+
+class Transient(LayerRecords):
+    """A flow of the square loss with one output, from a small start."""
+
+    @cached_property
+    def rho(self) -> np.ndarray:
+        """ρ at every record."""
+        return np.prod(self.lengths, axis=1)
+
+    @cached_property
+    def outputs(self) -> np.ndarray:
+        """g_n = ρf_n at every record, (records, N)."""
+        return np.asarray(_outputs(self.problem, self.weights))
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.asarray(self.problem.data.targets).reshape(-1)
+
+    @cached_property
+    def sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Σ y_n f_n and Σ f_n² at every record."""
+        f = self.outputs / self.rho[:, None]
+        return f @ self.labels, np.sum(f**2, axis=1)
+
+    @cached_property
+    def filled(self) -> np.ndarray:
+        """ρ/ρ_eq of the directions of the moment, Σ g²/Σ y g; 0 where Σ y g ≤ 0."""
+        pull, power = self.sums
+        return np.where(pull > 0.0, self.rho * power / np.where(pull > 0.0, pull, 1.0), 0.0)
+
+    @cached_property
+    def duration(self) -> Number:
+        """T, the first time at which ρ/ρ_eq = ½."""
+        return crossing(self.time, self.filled, END)
+
+    @property
+    def depth(self) -> int:
+        return int(self.layer.max()) + 1
+
+    def reduced(self) -> NormDynamics:
+        """Eq. 5 with the sums of the start."""
+        pull, power = self.sums
+        return NormDynamics(self.depth, float(pull[0]), float(power[0]))
+
+    def at(self, values: np.ndarray, time: float) -> float:
+        """A recorded quantity at a time."""
+        return float(np.interp(time, self.time, values))
