@@ -24,6 +24,7 @@ SPOILED = {
     "memo90.conjugacy-classes": ("\nA = ((0, 1), (0, 0))\n", "\nA = ((0, 0), (0, 0))\n"),
     "memo90.cross-entropy": ("W = [-v for v in star]", "W = [+v for v in star]"),
     "memo90.cross-layer": ("int(abs(i - j) == 3)", "(i + 1) * (j + 1) * int(abs(i - j) == 3)"),
+    "memo90.fig6-reading": ("node, test = Q(1, 2), Q(1)", "node, test = Q(1, 2), Q(1, 2)"),
     "memo90.gauss-newton": ("w2 * w1, (1, 1)", "w2 * w1, (1, 2)"),
     "memo90.kernel-conditioning": ("targets = (Q(1), Q(0))", "targets = (Q(1), Q(2))"),
     "memo90.lambda-limit": ("x2 = fmpq(1)", "x2 = fmpq(0)"),
