@@ -234,6 +234,21 @@ FIG3 = (
     noisy(1e-15),
 )
 
+
+def _shifted(velocity: np.ndarray, look: Any) -> np.ndarray:
+    return velocity + 1e-4 / np.sqrt(velocity.size)
+
+
+SPAN = (
+    seen("a gradient with a leak", velocity=_shifted),
+    seen("momentum: yesterday's gradient", velocity=lambda v, look: v + 0.1 * look.gradient(look.weights[0])),
+    seen(
+        "Hessian + 1e-2",
+        eigen=lambda eigen, look: eigen._replace(values=eigen.values + 1e-2 * eigen.values[-1]),
+    ),
+    noisy(1e-13),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -273,4 +288,6 @@ WORLDS = {
     "memo90.fig6-reading": FIG6,
     "memo90.fig6-reading-corrected": FIG6,
     "memo90.fig3": FIG3,
+    "memo90.span-per-layer": SPAN,
+    "memo90.span-per-layer-corrected": (*SPAN, leak_beside()),
 }

@@ -206,8 +206,9 @@ def drawn(dataset: xr.Dataset, verdict: Any) -> Any:
         place.set_title(title)
     return figures.with_caption(
         figure,
-        "Level lines of the two surfaces. Left: a line of minima, the Hessian has a zero eigenvalue. Right: along the floor "
-        "of the valley the loss falls towards 0 at infinity, by a share ε of itself, while across it the walls are steep.",
+        "Level lines of the two surfaces. Left: a line of minima, the Hessian has a zero eigenvalue. Right: along the "
+        "floor of the valley the loss falls towards 0 at infinity, by a share ε of itself; across it the walls are "
+        "steep.",
     )
 
 

@@ -82,7 +82,9 @@ def exact(N: int, M: int) -> dict[str, np.ndarray]:
                 ("all", at_tests, range(M)),
                 ("middle", at_tests, middle),
             ):
-                squares = [sum(gap[i, f] ** 2 for i in some) / len(some) for f in range(len(FREQUENCIES))]
+                squares: list[Any] = [
+                    sum(gap[i, f] ** 2 for i in some) / len(some) for f in range(len(FREQUENCIES))
+                ]
                 found.setdefault(name, []).append([float(one.mid()) for one in squares])
                 found.setdefault(f"{name}_radius", []).append([float(one.rad()) for one in squares])
         return {name: np.asarray(rows).T for name, rows in found.items()}
@@ -255,10 +257,11 @@ def _panel(y: str, ylabel: str, by: tuple[str, ...]) -> Panel:
 FIGURE = Figure(
     _panel("test error", "test error, exact arithmetic", ("N",)),
     _panel("by float64", "test error, float64", ("N",)),
-    caption="Mean squares on test points, all frequencies and both sets. Left: in balls of 1200 bits; least with as many "
-    "monomials as points, then worse by tens of decades. Right: NumPy's pinv in float64 sees 1e-8 to 1e-3 throughout.",
+    caption="Mean squares on test points by number of nodes, all frequencies and both sets. Left: in balls of 1200 "
+    "bits; least with as many monomials as points, then worse by tens of decades. Right: what NumPy's pinv sees in "
+    "float64.",
 )
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"sizes": ((76, 600), (58, 81), (40, 81), (34, 81))},
     "full": {"sizes": ((76, 600), (58, 600), (40, 600), (34, 600), (90, 600))},
     "few": {"sizes": ((40, 61),)},
