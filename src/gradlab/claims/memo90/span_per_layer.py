@@ -12,7 +12,7 @@ data. And the Hessian of L has negative eigenvalues at all times (memo90.penalty
 (docs/notes/memo90.span-per-layer.md).
 
 Settings, before any run. Deep linear 6-3-1 on 4 points: 10 flows in log-loss time (dopri8 at 1e-10) to log t = 100.
-ReLU 6-5-1 on 4 points: 10 runs of descent, 400 steps of 0.05, for the spans alone.
+ReLU 6-5-1 on 4 points: 10 runs of descent, 400 steps of 0.01, for the spans alone.
 
 Tolerances. Spans have condition 1e4 at most: rounding is 1e-12; 1e-9 is allowed of a share. A span that plays the
 role of data keeps all motion in it, to 1e-6. An eigenvalue is negative beyond −1e-6 of the largest. Several are two.
@@ -74,6 +74,8 @@ class _Shared(Look):
 
     def split(self, w: np.ndarray, moved: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """For every layer a vector of weights, and its part beside the span of ∂f(x_n; W)/∂W_k at W."""
+        if not np.isfinite(w).all():  # a run that diverged
+            return [(moved, np.full_like(moved, np.nan))]
         rows, found = local.local(self.problem, w).rows, []
         for k in range(int(self.layer.max()) + 1):
             own = self.layer == k
@@ -86,6 +88,8 @@ class _Shared(Look):
     @cached_property
     def instants(self) -> float:
         """Largest share of a layer's velocity beside its span, over records."""
+        if not np.isfinite(self.weights).all():
+            return float("nan")
         shares = [0.0]
         for w in self.weights:
             for part, beside in self.split(w, self.velocity(w)):
@@ -124,8 +128,8 @@ class _Shared(Look):
 
         Rounding, as for instant.
         """
-        worst = 0.0
-        for w in self.weights:
+        worst = 0.0 if np.isfinite(self.weights).all() else float("nan")
+        for w in self.weights if worst == 0.0 else ():
             velocity = self.velocity(w)
             for k in range(int(self.layer.max()) + 1):
                 own = self.layer == k
@@ -211,7 +215,7 @@ def cases(key: Any, *, flows: int, descents: int) -> Iterator[Case]:
         for i in range(count):
             x, y = exponential.regular(lambda: exponential.split(random, 4, 6, 4), 2.0)
             start = tuple(
-                0.7 * random.standard_normal((after, before))
+                (0.7 if net is linear else 0.4) * random.standard_normal((after, before))
                 for before, after in zip(net.widths[:-1], net.widths[1:], strict=True)
             )
             name = "deep linear" if net is linear else "ReLU"
@@ -225,7 +229,7 @@ def cases(key: Any, *, flows: int, descents: int) -> Iterator[Case]:
         stop=Stop(log_t=100.0),
     )
     yield from ensemble(
-        partial(GradientDescent, step=np.full(descents, 0.05)), drawn[flows:], (50, 100, 200, 400)
+        partial(GradientDescent, step=np.full(descents, 0.01)), drawn[flows:], (50, 100, 200, 400)
     )
 
 
