@@ -206,6 +206,49 @@ def leak_beside(size: float = 1e-6) -> World:
 STARTS = (leak_beside(), leak_beside(1e-8), turned_ends(), doubled_ends(), noisy(1e-12))
 WASHED = (leak_beside(), leak_beside(1e-8), turned_ends(0.7), noisy(1e-12))
 
+
+def _from_float(values: np.ndarray, side: str, case: Case) -> np.ndarray:
+    return np.asarray(case.trajectory["float_train"].values)
+
+
+def _level(values: np.ndarray, side: str, case: Case) -> np.ndarray:
+    values[3:] = values[2]
+    return values
+
+
+SLIGHTLY = np.array([1.0, 1.0 + 1e-7, 1.0 - 1e-7, 1.0, 1.0 + 1e-7, 1.0 - 1e-7])
+FIG6 = (
+    variable("test", "errors that stay from N monomials on", _level),
+    variable("test", "errors that fall", lambda test, side, case: np.sort(test)[::-1]),
+    variable("test", "one error for all", lambda test, side, case: np.full_like(test, test[0])),
+    variable(
+        "test", "errors off by 1e-7, radii as they are", lambda t, side, case: t * SLIGHTLY, is_noise=True
+    ),
+)
+
+FIG3 = (
+    seen("gradient of −L", slopes=lambda slopes, look: -slopes),
+    seen("a slope across", slopes=lambda slopes, look: slopes + 1e-6),
+    seen("Hessian + 1e-3 I", spectrum=lambda values, look: values + 1e-3),
+    moved_ends(),
+    noisy(1e-15),
+)
+
+
+def _shifted(velocity: np.ndarray, look: Any) -> np.ndarray:
+    return velocity + 1e-4 / np.sqrt(velocity.size)
+
+
+SPAN = (
+    seen("a gradient with a leak", velocity=_shifted),
+    seen("momentum: yesterday's gradient", velocity=lambda v, look: v + 0.1 * look.gradient(look.weights[0])),
+    seen(
+        "Hessian + 1e-2",
+        eigen=lambda eigen, look: eigen._replace(values=eigen.values + 1e-2 * eigen.values[-1]),
+    ),
+    noisy(1e-13),
+)
+
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
     "memo90.min-norm-is-max-margin-corrected": MARGIN,
@@ -241,4 +284,10 @@ WORLDS = {
     "memo90.init-dependence": STARTS,
     "memo90.washed-out": WASHED,
     "memo90.washed-out-corrected": WASHED,
+    "memo90.fig6": (*FIG6, variable("train", "training in float64", _from_float)),
+    "memo90.fig6-reading": FIG6,
+    "memo90.fig6-reading-corrected": FIG6,
+    "memo90.fig3": FIG3,
+    "memo90.span-per-layer": SPAN,
+    "memo90.span-per-layer-corrected": (*SPAN, leak_beside()),
 }

@@ -42,7 +42,7 @@ ZERO = 1e-7
 TIMES = (-0.7, 1.3)
 
 
-class Pair(NamedTuple):
+class TwoFlows(NamedTuple):
     """Two matrices, or with ``bends`` a vector field Ax + quadratic and a polynomial change of coordinates B(x + …)."""
 
     A: np.ndarray
@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     bends: np.ndarray
 
 
-class Part(NamedTuple):
+class Space(NamedTuple):
     """A flow on an invariant space: coordinates (r, n) that select it, basis (n, r), matrix (r, r)."""
 
     select: np.ndarray
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     matrix: np.ndarray
 
 
-def parts(A: np.ndarray) -> dict[str, Part]:
+def parts(A: np.ndarray) -> dict[str, Space]:
     """The stable, unstable and centre part of e^{tA}."""
     found, spaces = {}, {}
     for name, sort in (
@@ -71,7 +71,7 @@ def parts(A: np.ndarray) -> dict[str, Part]:
     inverse, at = np.linalg.inv(np.hstack(list(spaces.values()))), 0
     for name, basis in spaces.items():
         select = inverse[at : at + basis.shape[1]]
-        found[name], at = Part(select, basis, select @ A @ basis), at + basis.shape[1]
+        found[name], at = Space(select, basis, select @ A @ basis), at + basis.shape[1]
     return found
 
 
@@ -85,7 +85,7 @@ def intertwining(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     return mixed.reshape(n, n, order="F")
 
 
-def regular(H: np.ndarray) -> float:
+def regularity(H: np.ndarray) -> float:
     """Least singular value over the largest, 0 for H = 0."""
     values = np.linalg.svd(H, compute_uv=False)
     return float(values[-1] / values[0]) if values[0] > 0.0 else 0.0
@@ -112,7 +112,7 @@ def _carried(x: np.ndarray, one: np.ndarray, other: np.ndarray, sign: float) -> 
     return found
 
 
-def conjugated(x: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
+def image_of(x: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """h(x), x (m, n): stable, unstable and centre part by themselves."""
     one, other, image = parts(A), parts(B), np.zeros_like(x)
     for name, sign in (("stable", -1.0), ("unstable", 1.0)):
@@ -141,7 +141,7 @@ class ConjugacyClasses(Look):
 
     @classmethod
     def speaks_of(cls, problem: Any) -> bool:
-        return isinstance(problem, Pair) and problem.A.shape == problem.B.shape
+        return isinstance(problem, TwoFlows) and problem.A.shape == problem.B.shape
 
     @property
     def bent(self) -> bool:
@@ -166,7 +166,7 @@ class ConjugacyClasses(Look):
     def axis(self) -> float:
         """Regularity of an H between the parts on the imaginary axis, 1 where there are none."""
         one, other = (parts(M)["centre"].matrix for M in (self.problem.A, self.problem.B))
-        return regular(intertwining(one, other)) if one.size else 1.0
+        return regularity(intertwining(one, other)) if one.size else 1.0
 
     @property
     def matched(self) -> bool:
@@ -178,7 +178,7 @@ class ConjugacyClasses(Look):
         """h at the points of the case, None where none is built."""
         if not self.matched or self.axis < 1e-6:
             return None
-        return conjugated(self.points, self.problem.A, self.problem.B)
+        return image_of(self.points, self.problem.A, self.problem.B)
 
     @property
     def points(self) -> np.ndarray:
@@ -191,7 +191,7 @@ class ConjugacyClasses(Look):
         assert image is not None
         one, other = (scipy.linalg.expm(time * M) for M in (self.problem.A, self.problem.B))
         wanted = image @ other.T
-        gap = conjugated(self.points @ one.T, self.problem.A, self.problem.B) - wanted
+        gap = image_of(self.points @ one.T, self.problem.A, self.problem.B) - wanted
         return Number(float(np.max(np.linalg.norm(gap, axis=1) / np.linalg.norm(wanted, axis=1))), 100 * EPS)
 
     @cached_property
@@ -211,7 +211,7 @@ class ConjugacyClasses(Look):
         """
         if self.bent or self.facts["similar"] == SIMILAR["no"]:
             return NOT_ASKED
-        if regular(self.H) < 1e-6:
+        if regularity(self.H) < 1e-6:
             return Number(1.0, 100 * EPS)
         gaps = []
         for time in TIMES:
@@ -230,7 +230,7 @@ class ConjugacyClasses(Look):
         """
         if self.bent or self.facts["similar"] == SIMILAR["yes"]:
             return NOT_ASKED
-        return Number(regular(self.H), 1e-8)
+        return Number(regularity(self.H), 1e-8)
 
     @at_most(1e-7, sentence="differentiable")
     def eigenvalues(self) -> Number | None:
@@ -286,7 +286,7 @@ class ConjugacyClasses(Look):
         """
         if self.image is None or self.sizes[0]["centre"]:
             return NOT_ASKED
-        back = conjugated(self.image, self.problem.B, self.problem.A)
+        back = image_of(self.image, self.problem.B, self.problem.A)
         sizes = np.linalg.norm(self.points, axis=1)
         return Number(float(np.max(np.linalg.norm(back - self.points, axis=1) / sizes)), 100 * EPS)
 
@@ -298,7 +298,7 @@ class ConjugacyClasses(Look):
         """
         if self.image is None:
             return NOT_ASKED
-        small = conjugated(1e-12 * self.points, self.problem.A, self.problem.B)
+        small = image_of(1e-12 * self.points, self.problem.A, self.problem.B)
         return Number(float(np.max(np.linalg.norm(small, axis=1) / np.linalg.norm(self.image, axis=1))), EPS)
 
     @at_most(1e-8, sentence="iterated")
@@ -313,7 +313,7 @@ class ConjugacyClasses(Look):
             np.linalg.matrix_power(scipy.linalg.expm(0.5 * M), 4) for M in (self.problem.A, self.problem.B)
         )
         wanted = self.image @ other.T
-        gap = conjugated(self.points @ one.T, self.problem.A, self.problem.B) - wanted
+        gap = image_of(self.points @ one.T, self.problem.A, self.problem.B) - wanted
         return Number(float(np.max(np.linalg.norm(gap, axis=1) / np.linalg.norm(wanted, axis=1))), 100 * EPS)
 
     # The nonlinear pair -------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ class ConjugacyClasses(Look):
         alike = "on the axis, parts alike" if self.axis > 1e-6 else "on the axis, parts unlike"
         return {
             "fixed": self.periods if self.matched else np.nan,
-            "regular": np.nan if self.bent else regular(self.H),
+            "regular": np.nan if self.bent else regularity(self.H),
             "eigenvalues of A": alike if centre else "off the axis",
         }
 
@@ -443,7 +443,7 @@ def cases(key, *, rounds):
 def _pair(random, kind, similar, A, B, draw, bends=None):
     points = random.standard_normal((2, len(A)))
     seen = xr.Dataset({"final_weights": ("weight", points.ravel())})
-    pair = Pair(A, B, np.zeros((1, 1, 1)) if bends is None else bends)
+    pair = TwoFlows(A, B, np.zeros((1, 1, 1)) if bends is None else bends)
     return case(pair, seen, pair=kind, similar=SIMILAR[similar], draw=draw)
 
 
@@ -459,7 +459,7 @@ FIGURE = Figure(
     caption="Left: dimensions of the points of one period, largest difference over periods; a conjugacy leaves none. "
     "Right: least over largest singular value of H; at rounding there is no linear conjugacy.",
 )
-BUDGETS = {"quick": {"rounds": 4}, "full": {"rounds": 20}, "few": {"rounds": 1}}
+BUDGETS = {"quick": {"rounds": 3}, "full": {"rounds": 20}, "few": {"rounds": 1}}
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look in (

@@ -170,7 +170,7 @@ def cases(key: Any, *, square: int, others: tuple[int, int, int]) -> Iterator[Ca
         for i in range(count):
             problem = exponential.linear(_points(random, loss, outputs), loss, outputs=outputs)
             for spread in (0.01, 1.0, 3.0):
-                start = spread * random.standard_normal((outputs, problem.network.widths[0]))
+                start = spread * random.standard_normal((outputs, problem.size // outputs))
                 drawn.append((problem, (start,), {"loss": name, "start": spread, "draw": i + 1}))
         yield from ensemble(GradientFlow, drawn, **exponential.to_log_time([one for one, *_ in drawn], LOG_T))
 
@@ -196,7 +196,8 @@ STUDY = study(
         Panel(
             "turned", "size of start", "angle to the largest margin", r"$\|w(0)\|$", by=("loss",), log="xy"
         ),
-        caption="Left: under the square loss the limit is as far from X⁺y as the null-space part of the start. Right: under "
-        "losses with an exponential tail what w adds late has the direction of the largest margin, from every start.",
+        caption="Left: under the square loss the limit is as far from X⁺y as the null-space part of the start. Right: "
+        "under losses with an exponential tail what w adds late has the direction of the largest margin, from every "
+        "start.",
     ),
 )

@@ -102,7 +102,7 @@ class WashedOut(Look):
 
     @at_most(1e-9, sentence="invariant")
     def invariant(self) -> Number | None:
-        """Largest ‖W_1(t)Q − W_1(0)Q‖ over ‖W_1(T) − W_1(0)‖, linear nets (for a ReLU net nothing lies beside the data).
+        """Largest ‖W_1(t)Q − W_1(0)Q‖ over ‖W_1(T) − W_1(0)‖, linear nets (the ReLU nets have data everywhere).
 
         Rounding of some thousand steps.
         """
@@ -233,8 +233,8 @@ FIGURE = Figure(
     Panel(
         "reached", "case", "margin at the end over the largest", "case", by=("net",), reference={"asked": 0.9}
     ),
-    caption="Left: what lies beside the data, over the first layer, falls like 1/log t or its root. Right: the margin that is "
-    "reached; ReLU nets whose units see one point each keep them.",
+    caption="Left: what lies beside the data, over the first layer, falls like 1/log t or its root. Right: the margin "
+    "that is reached; ReLU nets whose units see one point each keep them.",
 )
 BUDGETS = {
     "quick": {"shallow": 6, "deep": 5, "relu": 6},
