@@ -257,6 +257,14 @@ def noised_hessian(size: float = 1e-3) -> World:
     return seen(f"curvature off by {size:g}", here=change)
 
 
+def other_gradient(factor: float = 1.001) -> World:
+    """A gradient that is larger than that of the loss."""
+    return seen(
+        f"a gradient {factor:g} times as large",
+        here=lambda here, look: here._replace(gradient=factor * here.gradient),
+    )
+
+
 def few_values(kept: int = 1) -> World:
     """Eigenvalues of the Hessian that take so few values."""
 
@@ -309,6 +317,7 @@ WORLDS = {
         few_values(),
         noisy(1e-13),
     ),
+    "memo90.multiclass": (moved_ends(0.05), stopped(3.0), other_gradient(), noisy(1e-12)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
