@@ -318,6 +318,7 @@ WORLDS = {
         noisy(1e-13),
     ),
     "memo90.multiclass": (moved_ends(0.05), stopped(3.0), other_gradient(), noisy(1e-12)),
+    "memo90.smooth-relu": (moved_ends(0.1), moved_ends(0.05), drift(0.1), noisy(1e-9)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
