@@ -261,7 +261,7 @@ def cases(key, *, repeats, draws):
                 )
 
 
-def draw(dataset, verdict):
+def drawn_kicks(dataset, verdict):
     """Training and test error, and the norm, of the first case with kicks and the first without."""
     figure, axes = figures.panels(3, height=3.0)
     rows = {}
@@ -278,7 +278,8 @@ def draw(dataset, verdict):
         figures.curves(x, curves, "iterations [million]", label, log=log, axes=place)
     return figures.with_caption(
         figure,
-        "The first pair: means over 29 repetitions and their twins, before each kick (every 120 000 iterations, until 5 million).",
+        "The first pair: means over 29 repetitions and their twins, before each kick (every 120 000 iterations, "
+        "until 5 million).",
     )
 
 
@@ -288,6 +289,6 @@ BUDGETS = {
     "few": {"repeats": 29, "draws": 1},
 }
 STUDIES = tuple(
-    study(name, look, cases, figure=draw, settings=section(__doc__, "Settings"), **BUDGETS)
+    study(name, look, cases, figure=drawn_kicks, settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look in (("memo90.fig4", Fig4Printed), ("memo90.fig4-corrected", Fig4Corrected))
 )

@@ -44,7 +44,7 @@ from gradlab.problem.problem import Problem
 NONE = 1e-8
 
 
-def minimiser(rows: np.ndarray, decay: float, w: np.ndarray) -> np.ndarray:
+def _minimiser(rows: np.ndarray, decay: float, w: np.ndarray) -> np.ndarray:
     """The minimiser of Σ e^{−w·x_n} + decay/2 ‖w‖², by damped Newton from w."""
 
     def value(w: np.ndarray) -> float:
@@ -69,15 +69,15 @@ def one_layer(rows: np.ndarray, decay: float, depth: int) -> np.ndarray:
     """w with Σ x_n e^{−w·x_n} = λ' w, λ' = λ ‖w‖^{2/K − 2}: the branch of long w, found by putting λ' in again."""
     w = np.zeros(rows.shape[1])
     for one in np.geomspace(1.0, decay, 8):
-        w = minimiser(rows, one, w)
+        w = _minimiser(rows, one, w)
     for _ in range(200):
-        before, w = w, minimiser(rows, decay * float(np.linalg.norm(w)) ** (2.0 / depth - 2.0), w)
+        before, w = w, _minimiser(rows, decay * float(np.linalg.norm(w)) ** (2.0 / depth - 2.0), w)
         if np.linalg.norm(w - before) <= 1e-14 * np.linalg.norm(w):
             break
     return w
 
 
-def balanced(w: np.ndarray, widths: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+def _balanced(w: np.ndarray, widths: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """Layers of rank one and equal norms whose product is w, along random unit vectors of hidden units."""
     K, size = len(widths) - 1, float(np.linalg.norm(w))
     units = [w / size]
@@ -183,7 +183,7 @@ class _Shared(Look):
         }
 
 
-class Lemma1Printed(_Shared):
+class LinearisedPrinted(_Shared):
     @at_most(1e-6, sentence="start")
     def start(self) -> Number:
         """Part of a random start that stays in the limit of the linearised flow, over the start.
@@ -201,7 +201,7 @@ class Lemma1Printed(_Shared):
         return Number(float(self.spectrum[0][0]), 1e-11)
 
 
-class Lemma1Corrected(_Shared):
+class LinearisedCorrected(_Shared):
     @at_most(0.0, sentence="kernel")
     def kernel(self) -> Number:
         """|zero eigenvalues of H less Σ (h_k − 1) over the hidden layers|.
@@ -243,7 +243,7 @@ def cases(key, *, data, decays):
                 plain = late.net(widths, X, y, "identity")
                 problem = Problem(plain.network, plain.loss, plain.data, decay)
                 w = one_layer(X * y[:, None], decay, len(widths) - 1)
-                vector = balanced(w, widths, random)
+                vector = _balanced(w, widths, random)
                 yield point(problem, vector, net="-".join(map(str, widths[1:])), λ=decay, N=N, draw=i + 1)
 
 
@@ -268,5 +268,5 @@ BUDGETS = {
 }
 STUDIES = tuple(
     study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **BUDGETS)
-    for name, look in (("memo90.lemma1", Lemma1Printed), ("memo90.lemma1-corrected", Lemma1Corrected))
+    for name, look in (("memo90.lemma1", LinearisedPrinted), ("memo90.lemma1-corrected", LinearisedCorrected))
 )

@@ -161,7 +161,7 @@ class Multiclass(Look):
         }
 
 
-def flow(problem: Problem) -> late.Field:
+def _flow(problem: Problem) -> late.Field:
     """dW/du of a linear net under Σ cross-entropy, u = log t."""
     widths, X = problem.network.widths, np.asarray(problem.data.inputs)
     labels = np.asarray(problem.data.targets)
@@ -200,7 +200,7 @@ def cases(key, *, data, deep, points):
                 w = 0.5 * random.standard_normal(problem.size)
                 net = "-".join(map(str, widths))
                 yield late.orbit(
-                    flow(problem), None, w, LOGS, problem, 1e-7, net=net, draw=i + 1, start=start + 1
+                    _flow(problem), None, w, LOGS, problem, 1e-7, net=net, draw=i + 1, start=start + 1
                 )
     for i in range(points):
         X, labels = exponential.three_classes(random, 6, 3)

@@ -242,8 +242,11 @@ def cases(key, *, crossing, sliding, sets, pairs):
         rows = [
             np.stack(
                 [
-                    late.solved(slide, start, logs, rtol)[-1],
-                    *(late.solved(_flow(net), start, logs, rtol, late.bending(net))[-1] for net in nets[1:]),
+                    late.by_radau(slide, start, logs, rtol)[-1],
+                    *(
+                        late.by_radau(_flow(net), start, logs, rtol, late.bending(net))[-1]
+                        for net in nets[1:]
+                    ),
                 ]
             )
             for rtol in (1e-7, 1e-5)
