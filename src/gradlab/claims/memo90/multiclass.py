@@ -163,6 +163,7 @@ class Multiclass(Look):
 
 def _flow(problem: Problem) -> late.Field:
     """dW/du of a linear net under Σ cross-entropy, u = log t."""
+    assert isinstance(problem.network, Dense)
     widths, X = problem.network.widths, np.asarray(problem.data.inputs)
     labels = np.asarray(problem.data.targets)
     own = np.eye(widths[-1])[labels]

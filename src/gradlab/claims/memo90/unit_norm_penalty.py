@@ -103,7 +103,7 @@ class _Shared(LateNet):
         """
         worst = 0.0
         for y in self.weights[[0, 20, 30, 40, 50, 60]]:
-            rho, V, layer, f, rows, shares = self.pieces(y)
+            rho, V, _, f, rows, shares = self.pieces(y)
             product = np.prod(rho)
             said = np.concatenate(
                 [product / rho * (shares @ f), product * (shares @ rows) - 2.0 * self.penalty * V]
