@@ -264,7 +264,7 @@ def cases(key, *, repeats, draws):
 def drawn_kicks(dataset, verdict):
     """Training and test error, and the norm, of the first pair, a curve a convention of the loss."""
     figure, axes = figures.panels(3, height=3.0)
-    rows = {}
+    rows: dict[str, int] = {}
     for i, name in enumerate(dataset["pair"].values.tolist()):
         if name.startswith("kicks"):
             rows.setdefault(str(dataset["loss"].values[i]), i)
