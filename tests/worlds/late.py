@@ -232,6 +232,56 @@ def grown_late(factor: float) -> World:
     return orbit(f"the last records {factor:g} times as large", change)
 
 
+def shifted_spectrum(by: float) -> World:
+    """Eigenvalues of the Hessian, over λ, shifted."""
+    return seen(f"the spectrum shifted by {by:g}", spectrum=lambda pair, look: (pair[0] + by, pair[1]))
+
+
+def noised_jacobian(size: float = 1e-3) -> World:
+    """Derivatives of the outputs by the weights off by a share of their size, which is not told."""
+
+    def change(here: Any, look: Any) -> Any:
+        noise = np.random.default_rng(19).standard_normal(here.jacobian.shape)
+        return here._replace(jacobian=here.jacobian + size * np.abs(here.jacobian).max() * noise)
+
+    return seen(f"derivatives off by {size:g}", here=change)
+
+
+def noised_hessian(size: float = 1e-3) -> World:
+    """A curvature of the network that is off by a share of its size."""
+
+    def change(here: Any, look: Any) -> Any:
+        noise = np.random.default_rng(20).standard_normal(here.curved.shape)
+        return here._replace(curved=here.curved + size * np.abs(here.squares).max() * (noise + noise.T))
+
+    return seen(f"curvature off by {size:g}", here=change)
+
+
+def other_gradient(factor: float = 1.001) -> World:
+    """A gradient that is larger than that of the loss."""
+    return seen(
+        f"a gradient {factor:g} times as large",
+        here=lambda here, look: here._replace(gradient=factor * here.gradient),
+    )
+
+
+def few_values(kept: int = 1) -> World:
+    """Eigenvalues of the Hessian that take so few values."""
+
+    def change(values: np.ndarray, look: Any) -> np.ndarray:
+        return np.sort(values[-1 - np.arange(len(values)) % kept])
+
+    return seen(f"a spectrum of {kept} values", values=change)
+
+
+def mixed_jacobian() -> World:
+    """Derivatives of the outputs by the weights in another order."""
+    return seen(
+        "derivatives in another order",
+        here=lambda here, look: here._replace(jacobian=here.jacobian[:, :, ::-1]),
+    )
+
+
 LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
 
 GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
@@ -258,6 +308,17 @@ WORLDS = {
     "memo90.fig4": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
     "memo90.fig4-corrected": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
     "memo90.perturb-square": (moved_ends(1e-3), cut_short(0.5), drift(1e-3), noisy(1e-13)),
+    "memo90.lemma1": (shifted_spectrum(-1e-3), noised_jacobian(), mixed_jacobian(), noisy(1e-13)),
+    "memo90.lemma1-corrected": (shifted_spectrum(1e-3), noised_jacobian(), mixed_jacobian(), noisy(1e-13)),
+    "memo90.linearises-to-deep-linear": (few_values(), few_values(2), few_values(3), noisy(1e-13)),
+    "memo90.linearises-to-deep-linear-corrected": (
+        noised_hessian(),
+        noised_hessian(1e-6),
+        few_values(),
+        noisy(1e-13),
+    ),
+    "memo90.multiclass": (moved_ends(0.05), stopped(3.0), other_gradient(), noisy(1e-12)),
+    "memo90.smooth-relu": (moved_ends(0.1), moved_ends(0.05), drift(0.1), noisy(1e-9)),
     "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
     "memo90.theorem3-corrected": LIMITS,
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),

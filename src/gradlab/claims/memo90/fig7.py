@@ -70,7 +70,7 @@ STUDIES = tuple(
         name,
         look,
         growth.cases,
-        figure=growth.draw,
+        figure=growth.drawn_growth,
         settings=section(growth.__doc__, "Settings"),
         **growth.BUDGETS,
     )

@@ -322,7 +322,7 @@ def product_flow(f_tilde: float) -> tuple[late.Field, late.Field]:
     return field, jacobian
 
 
-def draw(dataset, verdict):
+def drawn_growth(dataset, verdict):
     """The product over log t, and a layer's norm, a line a depth: equal norms, f̃ = 1 or the first there is."""
     figure, (left, right) = figures.panels(2, height=3.2)
     size = 1.0 if 1.0 in dataset["f̃"].values else float(dataset["f̃"].values[0])
@@ -347,7 +347,7 @@ BUDGETS = {
     "few": {"depths": (1, 2, 12), "unequal": (2,), "sizes": (0.5,)},
 }
 STUDIES = tuple(
-    study(name, look, cases, figure=draw, settings=section(__doc__, "Settings"), **BUDGETS)
+    study(name, look, cases, figure=drawn_growth, settings=section(__doc__, "Settings"), **BUDGETS)
     for name, look in (
         ("memo90.growth", GrowthPrinted),
         ("memo90.growth-corrected", GrowthCorrected),

@@ -208,12 +208,13 @@ def _deep(random, widths, activation, draw):
     """A net that is trained, kicked and trained again, by the flow, at two tolerances."""
     X = random.standard_normal((3, widths[0]))
     y = 0.5 * random.standard_normal(3)
-    problem = Problem(Dense(widths, activation), Square(half=True, reduction="sum"), Data(X, y[:, None]))
+    network = Dense(widths, activation)
+    problem = Problem(network, Square(half=True, reduction="sum"), Data(X, y[:, None]))
     start = 0.8 * random.standard_normal(problem.size)
     kicks = _unit(random, (5, 1, problem.size), SMALL)
 
     def field(_, w):
-        here = Forward(problem.network, w, X)
+        here = Forward(network, w, X)
         return (y - here.f[:, 0]) @ here.jacobian[:, 0, :]
 
     kept = {}

@@ -43,7 +43,7 @@ class ThreeNormalisations(LateNet):
 
     def whole(self, rows: np.ndarray) -> np.ndarray:
         """W of rows (ρ, V), each V_k to norm one."""
-        _, _, layer = late_polar.split(self.problem, rows[0])
+        _, _, layer = late_polar.polar_parts(self.problem, rows[0])
         V = rows[:, self.depth :]
         sizes = np.sqrt(np.stack([np.sum(V[:, layer == k] ** 2, axis=1) for k in range(self.depth)], axis=1))
         return V / sizes[:, layer]
@@ -52,7 +52,7 @@ class ThreeNormalisations(LateNet):
         """log(1/L) at every record."""
         found = []
         for y in rows:
-            rho, V, layer = late_polar.split(self.problem, y)
+            rho, V, layer = late_polar.polar_parts(self.problem, y)
             unit = self.whole(y[None])[0] if normalised else V
             m, _ = late.margins(self.problem, rho[layer] * unit)
             found.append(m.min() - np.log(np.exp(m.min() - m).sum()))
@@ -142,7 +142,9 @@ def cases(key, *, linear, rectified):
             if late.margins(problem, w)[0].min() > 0.1:
                 break
         start = late_polar.chart(problem, w)
-        fields = [late_polar.flow(problem, kind, PENALTY if kind == "penalty" else 0.0) for kind in KINDS]
+        fields = [
+            late_polar.polar_flow(problem, kind, PENALTY if kind == "penalty" else 0.0) for kind in KINDS
+        ]
         runs = [late.orbit(field, None, start, LOGS, problem, 1e-7) for field in fields]
         beside = {
             one: (("record", "weight"), np.hstack([run.trajectory[one].values for run in runs]))

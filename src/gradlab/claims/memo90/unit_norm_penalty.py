@@ -44,7 +44,7 @@ class _Shared(LateNet):
 
     def pieces(self, y):
         """ρ, V, layer, f̃ (N,), its gradient (N, P), and e^{−ρ f̃} (N,)."""
-        rho, V, layer = late_polar.split(self.problem, y)
+        rho, V, layer = late_polar.polar_parts(self.problem, y)
         f, rows = late.margins(self.problem, V)
         return rho, V, layer, f, rows, np.exp(-np.prod(rho) * f)
 
@@ -52,7 +52,7 @@ class _Shared(LateNet):
     def z(self) -> np.ndarray:
         """‖V_k‖² at every record, (records, K)."""
         K = self.depth
-        _, _, layer = late_polar.split(self.problem, self.weights[0])
+        _, _, layer = late_polar.polar_parts(self.problem, self.weights[0])
         return np.stack([np.sum(self.weights[:, K:][:, layer == k] ** 2, axis=1) for k in range(K)], axis=1)
 
     @cached_property
@@ -79,7 +79,7 @@ class _Shared(LateNet):
 
     def potential(self, y: np.ndarray) -> float:
         """L + λ Σ (‖V_k‖² − 1)."""
-        rho, V, layer = late_polar.split(self.problem, y)
+        rho, V, layer = late_polar.polar_parts(self.problem, y)
         f, _ = late.margins(self.problem, rho[layer] * V)
         return float(np.exp(-f).sum() + self.penalty * (V @ V - len(rho)))
 
@@ -103,7 +103,7 @@ class _Shared(LateNet):
         """
         worst = 0.0
         for y in self.weights[[0, 20, 30, 40, 50, 60]]:
-            rho, V, layer, f, rows, shares = self.pieces(y)
+            rho, V, _, f, rows, shares = self.pieces(y)
             product = np.prod(rho)
             said = np.concatenate(
                 [product / rho * (shares @ f), product * (shares @ rows) - 2.0 * self.penalty * V]
@@ -142,8 +142,8 @@ class _Shared(LateNet):
         worst = 0.0
         for i in (0, 20, 30, 40, 50, 60):
             y = self.weights[i]
-            _, V, layer = late_polar.split(self.problem, y)
-            moved = late_polar.flow(self.problem, "penalty", self.penalty)(0.0, y)[self.depth :]
+            _, V, layer = late_polar.polar_parts(self.problem, y)
+            moved = late_polar.polar_flow(self.problem, "penalty", self.penalty)(0.0, y)[self.depth :]
             for k in range(self.depth):
                 found = 2.0 * V[layer == k] @ moved[layer == k]
                 gap = found - factor * (self.C[i] - 2.0 * self.penalty * self.z[i, k])
@@ -244,7 +244,7 @@ def cases(key, *, penalties, each):
                 w = start
                 while w is None or late.margins(problem, w)[0].min() < 0.02:
                     w = random.standard_normal(problem.size)
-                yield late_polar.orbit(
+                yield late_polar.polar_orbit(
                     problem, w, LOGS, "penalty", penalty, **{"net": name, "λ": penalty, "draw": i + 1}
                 )
 

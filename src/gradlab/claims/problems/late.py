@@ -23,7 +23,7 @@ FINE, COARSER = 1e-7, 100.0
 Field = Callable[[float, np.ndarray], np.ndarray]
 
 
-def solved(
+def by_radau(
     field: Field, start: np.ndarray, logs: np.ndarray, rtol: float, jacobian: Field | None = None
 ) -> np.ndarray:
     """y at every u = log t of ``logs``, the first of which is the start's: (records, P); NaN where the solver gave
@@ -49,13 +49,13 @@ def orbit(
     """A case of an orbit that is solved twice, the second time a hundred times coarser."""
     start = np.asarray(start, dtype=np.float64)
     kept = {
-        f"weights{end}": (("record", "weight"), solved(field, start, logs, rtol * by, jacobian))
+        f"weights{end}": (("record", "weight"), by_radau(field, start, logs, rtol * by, jacobian))
         for end, by in (("", 1.0), ("_coarse", COARSER))
     }
     return case(problem, xr.Dataset({**kept, "log_t": ("record", logs)}), **facts)
 
 
-def net(widths: tuple[int, ...], X: np.ndarray, y: Any = None, activation: str = "relu") -> Problem:
+def net(widths: tuple[int, ...], X: np.ndarray, y: Any = None, activation: Any = "relu") -> Problem:
     """A dense net without biases on these inputs, labels 1 unless given, under Σ e^{−y f}."""
     signs = np.ones(len(X)) if y is None else np.asarray(y, dtype=np.float64)
     network = Dense(widths, activation if len(widths) > 2 else "identity")

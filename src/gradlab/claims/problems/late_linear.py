@@ -59,9 +59,7 @@ def _cases(seed: tuple[int, ...], kinds: tuple[tuple[str, int], ...]) -> tuple[C
             rows = signed(random, kind)
             signs = np.where(random.uniform(size=len(rows)) < 0.5, -1.0, 1.0)
             problem = late.net((rows.shape[1], 1), rows * signs[:, None], signs)
-            start: np.ndarray = (0.0 if kind == "equal weights" else 1.0) * random.standard_normal(
-                rows.shape[1]
-            )
+            start = np.asarray(random.standard_normal(rows.shape[1])) * (kind != "equal weights")
             found.append(
                 late.orbit(
                     late.flow(problem),

@@ -12,7 +12,7 @@ from gradlab.observe.layers import layer_of
 from gradlab.problem.problem import Problem
 
 
-def split(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def polar_parts(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """ρ (K,), V (P,) and the layer of every weight (P,) of a chart vector (ρ, V)."""
     layer = layer_of(problem.network)
     K = int(layer.max()) + 1
@@ -26,7 +26,7 @@ def chart(problem: Problem, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([rho, weights / rho[layer]])
 
 
-def flow(problem: Problem, kind: str, penalty: float = 0.0) -> late.Field:
+def polar_flow(problem: Problem, kind: str, penalty: float = 0.0) -> late.Field:
     """d(ρ, V)/du, u = log t: ``plain``, ``weight normalisation`` (‖v_k‖ stays), or ``penalty`` (eqs. 48 and 49)."""
     layer, pulls = layer_of(problem.network), late.flow(problem)
     K = int(layer.max()) + 1
@@ -50,9 +50,9 @@ def flow(problem: Problem, kind: str, penalty: float = 0.0) -> late.Field:
     return field
 
 
-def orbit(
+def polar_orbit(
     problem: Problem, weights: Any, logs: np.ndarray, kind: str, penalty: float = 0.0, **facts: Any
 ) -> Any:
     """A case whose ``weights`` are (ρ, V) at every record."""
     start = chart(problem, np.asarray(weights))
-    return late.orbit(flow(problem, kind, penalty), None, start, logs, problem, 1e-7, **facts)
+    return late.orbit(polar_flow(problem, kind, penalty), None, start, logs, problem, 1e-7, **facts)
