@@ -194,7 +194,7 @@ def cases(key, *, draws, rounds):
             )
             every = tuple(scale * w for w in (first, shared, shared, last))
             drawn[1].append((Problem(UNROLLED, Square(), data), every, {}))
-    times = np.linspace(0.0, 24.0, 301)[1:]
+    times = np.linspace(0.0, 24.0, 201)[1:]
     runs = [list(ensemble(GradientFlow, one, times, solver=Adaptive("dopri8", 1e-9))) for one in drawn]
     for i in range(draws):
         kept: dict[str, Any] = {}
