@@ -176,7 +176,9 @@ def _separable(rng):
 
 def cases(key, *, draws):
     """Both losses from the same starts."""
-    rng, squares, exponentials = generator(key), [], []
+    rng = generator(key)
+    squares: list[Any] = []
+    exponentials: list[Any] = []
     for i in range(draws):
         X, labels = _separable(rng)
         start = transients.equal(rng, NET, 1e-5)
@@ -188,7 +190,7 @@ def cases(key, *, draws):
     whole = np.concatenate([early, np.linspace(14.0, 60.0, 16)[1:]])
     two = ensemble(GradientFlow, squares, whole, solver=Adaptive("dopri8", 1e-9))
     for ours, theirs in zip(one, two, strict=True):
-        beside = {"beside_t": ("early", theirs.trajectory["t"].values)}
+        beside: dict[str, Any] = {"beside_t": ("early", theirs.trajectory["t"].values)}
         for end in ("", COARSE):
             beside[f"beside_weights{end}"] = (("early", "weight"), theirs.trajectory[f"weights{end}"].values)
         yield Case(ours.label, ours.problem, ours.trajectory.assign(beside), ours.facts)
