@@ -24,6 +24,7 @@ SPOILED = {
     "memo112.bounded-output": ("(Q(3, 5), Q(4, 5)), (Q(1, 2),) * 4", "(Q(1), Q(0)), (Q(1, 2),) * 4"),
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
     "memo112.lowest-norm": ("(1, 1, -1)", "(1, 1, 1)"),
+    "memo112.resnet": ("Q(-2), Q(1), Q(-1)", "Q(2), Q(1), Q(1)"),
     "memo112.sgd-fluctuation": (
         "f, y = (Q(1), Q(-1)), (Q(1), Q(-1))",
         "f, y = (Q(1), Q(-1)), (Q(1), Q(-1, 2))",

@@ -79,11 +79,13 @@ class Panel:
         count = dataset.sizes["case"]
         x = np.arange(1, count + 1) if self.x == "case" else dataset[self.x].values
         if self.lines:
+            drawn, along = {}, {}
             for name, which in rows.items():
-                both = {f"{name} {i + 1}" if i else name: y[row] for i, row in enumerate(which[: self.each])}
-                figures.curves(
-                    x[which[0]] if np.ndim(x) > 1 else x, both, self.xlabel, self.ylabel, **options
-                )
+                seen = [row for row in which if np.isfinite(y[row]).any()][: self.each]
+                for i, row in enumerate(seen):
+                    label = f"{name} {i + 1}" if i else name
+                    drawn[label], along[label] = y[row], x[row] if np.ndim(x) > 1 else x
+            figures.curves(along, drawn, self.xlabel, self.ylabel, **options)
             return
         across, over = ({name: values[which].ravel() for name, which in rows.items()} for values in (x, y))
         figures.scatter(across, over, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)

@@ -75,7 +75,13 @@ class Transient(LayerRecords):
     @cached_property
     def duration(self) -> Number:
         """T, the first time at which ρ/ρ_eq = ½."""
-        return crossing(self.time, self.filled, END)
+        # −ρ^{−(1−2/L)} (log ρ of two layers) is a straight line in t while ρ is small
+        filled, power = np.maximum(self.filled, 1e-12), 2.0 / self.depth - 1.0
+        if self.depth == 1:
+            return crossing(self.time, self.filled, END)
+        if self.depth == 2:
+            return crossing(self.time, np.log(filled), math.log(END))
+        return crossing(self.time, -(filled**power), -(END**power))
 
     @property
     def depth(self) -> int:

@@ -87,7 +87,9 @@ class Output(LayerRecords):
         return Number(self.largest / self.bound, ROUNDING) if self.shared else NOT_ASKED
 
     def shown(self):
-        return {"f": self.largest, "bound": self.bound}
+        net = self.problem.network
+        most = float((-(-net.kernel // net.stride)) ** len(net.channels)) if self.shared else 1.0
+        return {"f": self.largest, "most": most}
 
 
 class Counted(Output):
@@ -168,7 +170,7 @@ FIGURE = Figure(
     Panel("f", "case", r"$\max_n|f_n|$", "case", by=("net",), log="y", reference={"1": 1.0}),
     Panel(
         "f",
-        "bound",
+        "most",
         r"$\max_n|f_n|$",
         r"$\prod_k\lceil kernel/stride\rceil$",
         by=("kind",),

@@ -9,7 +9,7 @@ printed (memo112.lemma1-corrected). The passage's reason, "the number of paramet
 case", is no part of the dynamics. Performance: both from the same start on the same data, errors on held-out points.
 
 Settings. Loss Σ(g − y)². Linear nets W_out W W W_in and W_out W_3 W_2 W_in, width 3, from equal weights W_2 = W_3 =
-W, ten points of two overlapping classes, ρ(0) = 2e-4 to 2e-3, to t = 24. 400 held-out points. Points of linear and
+W, ten points of two overlapping classes, ρ(0) = 3e-5 to 3e-3, to t = 40. 400 held-out points. Points of linear and
 ReLU nets for the degrees.
 
 Tolerances. Exponents as in memo112.transient-length, 5e-2 in units of 1 − 2/L; degrees to rounding. Small: a tenth at
@@ -41,7 +41,7 @@ from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense, Function
 from gradlab.problem.problem import Problem
 
-SIZES, USES = np.geomspace(2e-4, 2e-3, 7), 2
+SIZES, USES = np.geomspace(3e-5, 3e-3, 7), 2
 
 
 def _linear(weights: Any, x: Any) -> Any:
@@ -194,7 +194,7 @@ def cases(key, *, draws, rounds):
             )
             every = tuple(scale * w for w in (first, shared, shared, last))
             drawn[1].append((Problem(UNROLLED, Square(), data), every, {}))
-    times = np.linspace(0.0, 24.0, 301)[1:]
+    times = np.linspace(0.0, 40.0, 241)[1:]
     runs = [list(ensemble(GradientFlow, one, times, solver=Adaptive("dopri8", 1e-9))) for one in drawn]
     for i in range(draws):
         kept: dict[str, Any] = {}

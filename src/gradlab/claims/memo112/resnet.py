@@ -20,6 +20,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -78,7 +79,7 @@ class Blocks(Look):
         """σ(W_b h), from a residual net of that block alone."""
         width = self.problem.network.width
         alone = Residual(width, width, 1, width, self.problem.network.activation)
-        return np.asarray(alone((np.eye(width), self.layers[number], np.eye(width)), h)) - h
+        return np.asarray(alone((np.eye(width), self.layers[number], np.eye(width)), jnp.asarray(h))) - h
 
     @cached_property
     def parts(self) -> np.ndarray:
@@ -102,8 +103,8 @@ class Blocks(Look):
         found = []
         for chosen in self.subsets:
             h = self.inputs @ self.layers[0].T
-            for block in chosen:
-                h = slopes[block - 1] * (h @ self.layers[block].T)
+            for number in chosen:
+                h = slopes[number - 1] * (h @ self.layers[number].T)
             found.append((h @ self.layers[-1].T)[:, 0])
         return np.array(found)
 
@@ -171,7 +172,7 @@ class Corrected(Blocks):
         return NOT_ASKED if self.linear or self.flowed or few else self.off(self.parts)
 
 
-ACTIVATIONS = {"linear": "identity", "ReLU": "relu", "leaky ReLU": leaky_relu(0.2)}
+ACTIVATIONS: dict[str, Any] = {"linear": "identity", "ReLU": "relu", "leaky ReLU": leaky_relu(0.2)}
 
 
 def _profile(one: Transient) -> tuple[float, np.ndarray]:
@@ -198,10 +199,12 @@ def cases(key, *, blocks, nets, rounds, flows):
         problems = [transients.numbers(rng, 2) for _ in range(4)]
         drawn: dict[str, list[Any]] = {"residual": [], "plain": []}
         for problem in problems:
-            plain = transients.chain(count + 2)
-            for kind, net in (("residual", Residual(1, 1, count, 1, "identity")), ("plain", plain)):
+            for kind, chain in (
+                ("residual", Residual(1, 1, count, 1, "identity")),
+                ("plain", transients.chain(count + 2)),
+            ):
                 start = tuple(np.full((1, 1), 0.1) for _ in range(count + 2))
-                drawn[kind].append((Problem(net, Square(), problem.data), start, {}))
+                drawn[kind].append((Problem(chain, Square(), problem.data), start, {}))
         until = {1: 4.0, 2: 12.0, 3: 100.0}[count]
         runs = []
         for kind, span in (("residual", 3.0), ("plain", until)):

@@ -165,14 +165,14 @@ def cases(key, *, groups, draws, large):
             drawn.append(
                 (problem, start, {"net": name, "start": "small" if i < draws else "large", "draw": i + 1})
             )
-        yield from ensemble(GradientFlow, drawn, np.geomspace(0.05, 1e3, 100), solver=Adaptive("bdf", 1e-9))
+        yield from ensemble(GradientFlow, drawn, np.geomspace(0.05, 1e3, 60), solver=Adaptive("bdf", 1e-9))
 
 
 STUDY = study(
     "memo112.second-phase",
     Arriving,
     cases,
-    quick={"groups": tuple(GROUPS), "draws": 8, "large": 6},
+    quick={"groups": tuple(GROUPS), "draws": 8, "large": 4},
     full={"draws": 24, "large": 24},
     few={"groups": ("linear",), "draws": 1, "large": 1},
     settings=section(__doc__, "Settings"),
@@ -185,7 +185,7 @@ STUDY = study(
             by=("net",),
             log="xy",
         ),
-        Panel("norm2", "t", r"$\|W\|^2$", "$t$", by=("net", "start"), lines=True, each=2, log="x"),
+        Panel("norm2", "t", r"$\|W\|^2$", "$t$", by=("net", "start"), lines=True, each=1, log="x"),
         caption="Left: from records near the end, how far the local pseudoinverse solution is from where the "
         "flow ends: a "
         "power 2 of the way that is left. Right: the norm along the flow.",

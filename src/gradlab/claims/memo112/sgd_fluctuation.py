@@ -109,7 +109,7 @@ class Fluctuating(Transient):
         """
         start = np.asarray(self.trajectory["start"].values)
         problem = Problem(self.problem.network, self.problem.loss, self.problem.data)
-        slopes = np.asarray(problem.output_jacobian(problem.unravel(start))).reshape(len(self.labels), -1)
+        slopes = np.asarray(problem.output_jacobian(self.tree(start))).reshape(len(self.labels), -1)
         size = 2.0 * float(np.abs(self.labels) @ np.linalg.norm(slopes, axis=1))
         return Number(float(np.linalg.norm(self.gradient(start))) / size, 1e-15)
 

@@ -322,7 +322,7 @@ STUDIES = (
         few={"layers": 1, "draws": 1},
         settings=section(__doc__, "Settings"),
         figure=Figure(
-            Panel("share", "t", "loss fallen / ball's", "$t/T$", by=("ρ(0)",), lines=True, each=3),
+            Panel("share", "t", "loss fallen / ball's", "$t/T$", by=("ρ(0)",), lines=True, each=1),
             Panel(
                 "multiplier",
                 "t",
@@ -361,7 +361,7 @@ STUDIES = (
             Panel("rho", "at", r"$\rho/\rho_{eq}$", "$at$", by=("L",), lines=True, each=1),
             caption="Figure 2 again, from flows of chains from ρ(0) = 1e-2: the λ with which ρ minimises Σ(ρf − "
             "y)² + λρ², "
-            "and ρ.",
+            "and ρ, of two, three and four layers.",
         ),
     ),
 )

@@ -245,10 +245,10 @@ def cases(key, *, depths, nets, draws):
             starts = np.stack([first.weights[0] for first, _ in looks])
             fine, coarse = (np.array([pair[j].duration.value for pair in looks]) for j in (0, 1))
             lost = np.array([first.duration.error for first, _ in looks])
-            kept = {"weights": (("record", "weight"), starts), "duration": ("record", fine)}
-            kept["lost"] = ("record", np.maximum(lost / fine, 1e-4))
-            kept |= {f"weights{COARSE}": kept["weights"], f"duration{COARSE}": ("record", coarse + lost)}
-            yield case(mine[0].problem, xr.Dataset(kept), net="linear net", L=depth, draw=i + 1)
+            seen: dict[str, Any] = {"weights": (("record", "weight"), starts), "duration": ("record", fine)}
+            seen["lost"] = ("record", np.maximum(lost / fine, 1e-4))
+            seen |= {f"weights{COARSE}": seen["weights"], f"duration{COARSE}": ("record", coarse + lost)}
+            yield case(mine[0].problem, xr.Dataset(seen), net="linear net", L=depth, draw=i + 1)
 
 
 BUDGETS: dict[str, Any] = {
