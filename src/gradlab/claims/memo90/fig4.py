@@ -276,9 +276,9 @@ def drawn_kicks(dataset, verdict):
         figures.curves(
             x, found, "iterations [million]", label, log="y" if name == "train" else "", axes=place
         )
-    said = "The first pair: means over 29 repetitions and their twins, before each kick (every 120 000 iterations, until 5 "
+    said = "The first pair: means over 29 repetitions and their twins, before each kick (every 120 000 iterations, "
     return figures.with_caption(
-        figure, said + "million), for the two conventions under which step 0.2 is stable."
+        figure, said + "until 5 million), for the two conventions under which step 0.2 is stable."
     )
 
 
