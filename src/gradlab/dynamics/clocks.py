@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -45,6 +46,18 @@ class Clock(eqx.Module):
         """log(1 + t) at τ where the clock alone says it, else None: then it is integrated."""
         return None
 
+    def ahead(self, tau: Any, until: Any) -> Any:
+        """How far it is from τ to ``until`` in physical time, in the clock's unit at τ; in τ where t is not known."""
+        if self.known(tau) is None:
+            return until - tau
+
+        def time(tau: Any) -> Any:
+            known: Any = self.known(tau)
+            return jnp.expm1(known)
+
+        now, pace = jax.value_and_grad(time)(tau)
+        return (time(until) - now) / pace
+
     def at(self, u: float) -> float:
         """The inverse of :meth:`known`, on the host: τ where log(1 + t) = u."""
         raise ValueError(f"the clock {type(self).__name__} does not follow from physical time alone")
@@ -68,7 +81,10 @@ class Time(Clock):
         return jnp.zeros(())
 
     def known(self, tau: Any) -> Float[Array, ""] | None:
-        return jnp.log1p(tau)
+        return tree.library(tau).log1p(tau)  # type: ignore[no-any-return]
+
+    def ahead(self, tau: Any, until: Any) -> Any:
+        return until - tau
 
     def at(self, u: float) -> float:
         return math.expm1(u)
@@ -88,7 +104,11 @@ class LogTime(Clock):
         return -u
 
     def known(self, tau: Any) -> Float[Array, ""] | None:
-        return jnp.asarray(tau)
+        return tree.library(tau).asarray(tau)  # type: ignore[no-any-return]
+
+    def ahead(self, tau: Any, until: Any) -> Any:
+        span = until - tau
+        return tree.library(span).expm1(span)
 
     def at(self, u: float) -> float:
         return u

@@ -64,12 +64,15 @@ class State(eqx.Module):
         return replace(self, y=kept[0], u=kept[1], energy=booked)
 
 
-def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
-    """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside."""
+def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any = None) -> State:
+    """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside.
+
+    booked : the balance as it begins, where it is known.
+    """
     # Arrays are put and not computed: only ``encode`` and the balance are compiled.
     zero, none = put(0.0), put(np.int64(0))
     y = jax.tree.map(lambda leaf: put(leaf, jnp.float64), flow.encode(weights))
-    booked = solver.balanced(flow, y)
+    booked = solver.balanced(flow, y) if booked is None else booked
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
     return State(put(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked)
@@ -90,9 +93,10 @@ def _blind(memory: Any, parts: int) -> Any:
 def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
     """log t from u = log(1 + t); −∞ at t = 0, right for any u, however large."""
     # expm1 keeps small t exact; beyond u = 1 the form u + log(1 − e^−u) never overflows.
-    small = jnp.log(jnp.expm1(jnp.minimum(u, 1.0)))
-    large = u + jnp.log1p(-jnp.exp(-jnp.maximum(u, 1.0)))
-    return jnp.where(u < 1.0, small, large)
+    xp = tree.library(u)
+    small = xp.log(xp.expm1(xp.minimum(u, 1.0)))
+    large = u + xp.log1p(-xp.exp(-xp.maximum(u, 1.0)))
+    return tree.where(u < 1.0, small, large)
 
 
 def rhs(tau: Any, state: tuple[Any, ...], args: tuple[Flow, Clock]) -> tuple[Any, ...]:

@@ -19,14 +19,17 @@ from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers.hosted import turn
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import Tangent
+from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.ending import LOST, Pace
+from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
@@ -133,6 +136,8 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
+    #: How the chart variables lie in a vector.
+    layout: Layout
     #: How many records there are.
     records: int = 1
 
@@ -187,6 +192,22 @@ class Drive:
         return alone and not isinstance(self.flow, Kicked) and blocked(self.records, self.flow.observed.size)
 
     @functools.cached_property
+    def sight(self) -> Sight:
+        """Observables where the host asks for them."""
+        return Sight(self.flow, self.observables, self.layout)
+
+    @functools.cached_property
+    def _host(self) -> Host | None:
+        """What steps the run from the host, where that can be done."""
+        alone = self.members is None and not self.blocked
+        serves = alone and Host.serves(self.flow, self.solver, self.stop)
+        return Host(self.flow, self.clock, self.solver, self.sight) if serves else None
+
+    def hosts(self, state: State) -> bool:
+        """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
+        return self._host is not None and self.quickly(state) and turn(self.solver, state.memory)
+
+    @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:
         return {}
 
@@ -222,16 +243,20 @@ class Drive:
             clock_start = time.perf_counter()
             if solver.hosted:
                 return self._on_host(state, end, tell)
-            solver = solver.following(state.memory)
-            state, seen = step(
-                self.quickly(state),
-                self.calls(solver),
-                state,
-                end,
-                np.float64(limit),
-                noise.amount,
-                np.int64(noise.number),
-            )
+            seen: Any
+            if self._host is not None and self.hosts(state):
+                state, seen = self._host.to(state, end, noise)
+            else:
+                solver = solver.following(state.memory)
+                state, seen = step(
+                    self.quickly(state),
+                    self.calls(solver),
+                    state,
+                    end,
+                    np.float64(limit),
+                    noise.amount,
+                    np.int64(noise.number),
+                )
             state = pace.judged(self.explained(state))
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))

@@ -16,11 +16,13 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.energy import Energy, keeps
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, start
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Layout
 from gradlab.laboratory import arguments
 from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
@@ -60,12 +62,22 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
-    if members is None and flow.chart_is_identity and not flow.dissipates:
-        state = start(flow, picked, weights)
+    drive = Drive(flow, clock, strong(picked), stop, strong(chosen), members, Layout.of(weights))
+    if members is None and flow.chart_is_identity:
+        state = start(flow, picked, weights, booked=_booked(drive, weights))
     else:
         begin = _start_one if members is None else _start_members
         state = begin(True, Constants(flow, picked), weights)
-    return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
+        drive = replace(drive, layout=Layout.of(state.y))
+    return drive, strong(state)
+
+
+def _booked(drive: Drive, weights: Any) -> Any:
+    """The balance at the start, by the program that looks at the records."""
+    if not keeps(drive.flow) or type(drive.solver).balanced is not Solver.balanced:
+        return ()
+    first, grain = drive.sight(drive.layout.host(weights), 0.0)[1]
+    return Energy(first, grain, put(0.0), put(0.0))
 
 
 def _findings(problem: Problem, weights: Any, members: int | None) -> Findings:

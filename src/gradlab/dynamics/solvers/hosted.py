@@ -1,0 +1,287 @@
+"""An explicit pair stepped from the host: two small programs hold the field, NumPy decides between them.
+
+What is compiled is a loop of attempted steps with one copy of the field, and a pair of products with its Jacobian; what
+``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers. Nothing
+is carried from one record to the next but the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gradlab.dynamics import stops, tangent, tree
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.energy import Energy
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.adaptive import first_step
+from gradlab.dynamics.solvers.auto import Auto, Journal, turned
+from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.multistep import Past
+from gradlab.dynamics.solvers.pairs import stepped, tableau
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.state import ATTEMPTS, State, rhs
+from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import BETWEEN, Tangent
+from gradlab.dynamics.tree import Layout
+
+
+def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
+    """Whether a run can be stepped so: an explicit pair, no stop that is looked for between records, one chart."""
+    if isinstance(solver, Auto):
+        if int(solver.policy.products) != 2:
+            return False
+        solver = Adaptive(solver.explicit)
+    free = not stop.located and stop.steps is None
+    pair = isinstance(solver, Adaptive) and solver.name != "bdf" and tableau(solver.stepper) is not None
+    return pair and free and type(flow).settle is Flow.settle and not flow.discrete
+
+
+def turn(solver: Solver, memory: Any) -> bool:
+    """Whether the next call is the explicit pair's, as far as it can be made from the host."""
+    if not isinstance(memory, Journal):
+        return True
+    # What a method that looks back has kept is for the compiled loop to forget.
+    return not bool(memory.wish) and (int(memory.changes) == 0 or not isinstance(memory.past, Past))
+
+
+class Leg(NamedTuple):
+    """What a loop of attempts carries: ``point`` is y, log(1 + t) and, where it is balanced, E, as one vector."""
+
+    tau: Any
+    h: Any
+    point: Any
+    slope: Any
+    previous: Any
+    steps: Any
+    rejected: Any
+    attempts: Any
+    doubt: Any
+    status: Any
+
+
+def _field(flow: Flow, clock: Clock, layout: Layout) -> Callable[[Any, Any], Any]:
+    """The rate of the point, at (τ, point)."""
+    n = layout.size
+
+    def rate(tau: Any, point: Any) -> Any:
+        moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
+        return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
+
+    return rate
+
+
+def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
+    """‖·‖₂ of each row, safe against overflow and underflow of the squares."""
+    largest = jnp.max(jnp.abs(rows), axis=1)
+    size = jnp.where(largest > 0.0, largest, 1.0)
+    return size * jnp.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
+
+
+def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any) -> Leg:
+    """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled."""
+    stepper, n = solver.stepper, layout.size
+    order: Any = stepper.error_order(diffrax.ODETerm(rhs))
+    table: Any = tableau(stepper)
+    field = _field(flow, clock, layout)
+    balanced = leg.point.size > n + 1
+
+    def go_on(leg: Leg) -> Any:
+        return (leg.tau < end) & (leg.status == stops.RUNNING) & (leg.attempts < most)
+
+    def attempt(leg: Leg) -> Leg:
+        h, last, cut = planned(leg.tau, end, leg.h, solver.least, leg.attempts)
+        tau = jnp.where(last, end, leg.tau + h)
+        after, error, slope = stepped(table, field, leg.tau, tau - leg.tau, leg.point, leg.slope)
+        known = clock.known(tau)
+        if known is not None:
+            after = after.at[n].set(known)
+        y0, y1 = leg.point[:n], after[:n]
+        small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
+        ratio = off / (solver.tolerance * jnp.maximum(small, large) + solver.absolute)
+        if known is None:
+            later = jnp.maximum(1.0, jnp.maximum(leg.point[n], after[n]))
+            ratio = jnp.maximum(ratio, jnp.abs(error[n]) / (solver.tolerance * later))
+        keep = jnp.isfinite(large) & jnp.isfinite(after[n]) & (ratio <= 1.0)
+        ratio, factor = following(ratio, leg.previous, keep, order, EXPLICIT, LARGEST)
+        doubt = leg.doubt
+        if balanced:
+            grown = jnp.abs(after[-1] - leg.point[-1])
+            # As ``Energy.after``.
+            more = grown / jnp.where(way > 0.0, way, 1.0) * off + jnp.abs(error[-1])
+            doubt = doubt + jnp.where(keep, more, 0.0)
+        under = ~keep & (leg.tau + SMALLEST * h == leg.tau)
+        return Leg(
+            tau=jnp.where(keep, tau, leg.tau),
+            h=longer(leg.h, h, factor, keep, cut),
+            point=jnp.where(keep, after, leg.point),
+            slope=jnp.where(keep, slope, leg.slope),
+            previous=jnp.where(keep, ratio, leg.previous),
+            steps=leg.steps + keep,
+            rejected=leg.rejected + ~keep,
+            attempts=leg.attempts + 1,
+            doubt=doubt,
+            status=jnp.where(under, stops.UNDERFLOW, leg.status),
+        )
+
+    return jax.lax.while_loop(go_on, attempt, leg)
+
+
+def products(
+    flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any, unknowns: Any
+) -> tuple[Any, Any, Any, Any]:
+    """(rate of the point, J v, q, J q) as in ``tangent.products``, of those entries where ``unknowns`` is 1."""
+    field = _field(flow, clock, layout)
+    slope, product = jax.linearize(lambda at: field(tau, at), point)
+    return slope, *tangent.products(lambda v: unknowns * product(v), vector)
+
+
+class Programs(NamedTuple):
+    """The two programs, compiled: ``attempts(solver, leg, end, most)`` and ``products(tau, point, vector, unknowns)``."""
+
+    attempts: Callable[[Adaptive, Leg, Any, Any], Leg]
+    products: Callable[[Any, Any, Any, Any], tuple[Any, Any, Any, Any]]
+
+
+class Walk:
+    """Where an orbit is on the way to a record: the state, its trees as vectors of NumPy; moved on in place.
+
+    y : the chart variables. unknowns : 1 for y and log(1 + t), 0 for E. memory : ``Auto``'s journal, or nothing.
+    """
+
+    def __init__(self, programs: Programs, layout: Layout, state: State) -> None:
+        self.programs, self.layout, self.before = programs, layout, state
+        n, energy = layout.size, state.energy
+        self.balanced = isinstance(energy, Energy)
+        extra = (energy.spent,) if self.balanced else ()
+        self.point = np.concatenate([layout.host(state.y), np.stack([state.u, *extra])])
+        self.unknowns = np.ones(len(self.point))
+        self.unknowns[n + 1 :] = 0.0
+        self.tau, self.h = np.float64(state.tau), np.float64(state.h)
+        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = (
+            int(value)
+            for value in (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
+        )
+        self.doubt = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
+        self.slope, self.previous, self.made = None, np.float64(1.0), 0
+        self.tangent, self.memory = state.tangent, state.memory
+        if isinstance(self.tangent, Tangent):
+            self.tangent = tangent.changed(self.tangent, layout.host, tree.number)
+        if isinstance(self.memory, Journal):
+            spectrum = self.memory.spectrum
+            vector = Layout.of(spectrum.vector).host(spectrum.vector)
+            self.memory = replace(self.memory, spectrum=replace(spectrum, vector=vector))
+            self.memory = jax.tree.map(tree.number, self.memory)
+
+    @property
+    def y(self) -> Any:
+        return self.point[: self.layout.size]
+
+    @property
+    def u(self) -> Any:
+        return self.point[self.layout.size]
+
+    @property
+    def energy(self) -> Any:
+        begun = self.before.energy
+        return Energy(begun.first, begun.grain, self.point[-1], self.doubt) if self.balanced else begun
+
+    def shake(self, amount: float, number: int) -> None:
+        """Every chart variable y becomes y (1 ± amount)."""
+        self.point = np.concatenate([tree.shaken(self.y, amount, number), self.point[self.layout.size :]])
+
+    def products(self, vector: Any, unknowns: Any) -> tuple[Any, Any, Any]:
+        """(J v, q, J q) here; the rate of the point with it, where that is not known."""
+        slope, *images = self.programs.products(self.tau, self.point, vector, unknowns)
+        if self.slope is None:
+            self.slope = np.asarray(slope)
+            self.evaluations += 1
+        image, beside, other = map(np.asarray, images)
+        return image, beside, other
+
+    def attempt(self, solver: Adaptive, end: Any, most: int) -> None:
+        """At most so many attempted steps, with the tangent's looks between them."""
+        if self.slope is None:
+            self.products(np.zeros_like(self.point), self.unknowns)
+        if self.h == 0.0:
+            n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
+            rates: Any = self.slope
+            self.h = np.float64(first_step(order, solver, self.y, (rates[:n], rates[n]), end - self.tau))
+        each, until = solver.each, self.made + most
+        while self.made < until and self.tau < end and self.status == stops.RUNNING:
+            leg = self.programs.attempts(
+                solver,
+                Leg(
+                    self.tau, self.h, self.point, self.slope, self.previous, np.int64(self.steps),
+                    np.int64(self.rejected), np.int64(self.made), self.doubt, np.int64(self.status),
+                ),
+                end,
+                np.int64(min(until, self.made + self._unwatched(each))),
+            )  # fmt: skip
+            made = int(leg.attempts)
+            self.evaluations += each * (made - self.made)
+            self.made = made
+            self.tau, self.h, self.previous, self.doubt = (
+                np.asarray(value)[()] for value in (leg.tau, leg.h, leg.previous, leg.doubt)
+            )
+            self.point, self.slope = np.asarray(leg.point), np.asarray(leg.slope)
+            self.steps, self.rejected, self.status = int(leg.steps), int(leg.rejected), int(leg.status)
+            self._look()
+
+    def _unwatched(self, each: int) -> int:
+        """Attempts until the tangent is to be looked at."""
+        if not isinstance(self.tangent, Tangent) or not self.tangent.active:
+            return ATTEMPTS
+        return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
+
+    def _look(self) -> None:
+        held = self.tangent
+        if not isinstance(held, Tangent) or not held.active or not self.tau > held.tau:
+            return
+        cost = tangent.spent(self)
+        if cost - held.mark < BETWEEN:
+            return
+        n = self.layout.size
+        alone = self.unknowns.copy()
+        alone[n:] = 0.0
+
+        def pair(vector: Any) -> tuple[Any, Any, Any]:
+            whole = np.concatenate([vector, np.zeros(len(alone) - n)])
+            first, beside, second = (image[:n] for image in self.products(whole, alone))
+            return first, beside, second
+
+        self.tangent = tangent.looked(held, self, pair, cost)
+
+    def state(self) -> State:
+        """The state here."""
+        n, held, memory = self.layout.size, self.tangent, self.memory
+        if isinstance(held, Tangent):
+            held = tangent.changed(held, self.layout.tree, tree.number)
+        if isinstance(memory, Journal):
+            vector = Layout.of(self.before.memory.spectrum.vector).tree(memory.spectrum.vector)
+            memory = replace(memory, spectrum=replace(memory.spectrum, vector=vector))
+        counts = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
+        return State(
+            self.tau, self.layout.tree(self.y), self.point[n], self.h, *map(np.int64, counts), memory,
+            self.before.scratch, self.energy, held,
+        )  # fmt: skip
+
+
+def carried(clock: Clock, solver: Solver, inner: Adaptive, walk: Walk, end: Any) -> None:
+    """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps."""
+    end = np.float64(end)
+    while walk.made < ATTEMPTS and walk.tau < end and walk.status == stops.RUNNING:
+        if not isinstance(solver, Auto):
+            walk.attempt(inner, end, ATTEMPTS - walk.made)
+            continue
+        turned(clock, solver, inner, walk, end)
+        if walk.memory.wish:
+            return

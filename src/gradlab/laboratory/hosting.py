@@ -1,0 +1,90 @@
+"""Small and new problems are stepped from the host, through three small programs: what is left is not worth more.
+
+A loop of a whole run, with the choice of methods, looks, balance and observables in it, takes XLA five times as long to
+compile as the field alone. The host pays with a call of 0.1 ms for every look and record instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradlab.dynamics import energy, stops, tree
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import noted, shown
+from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers import hosted
+from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.state import State
+from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Layout
+from gradlab.laboratory.programs import Constants, Program
+from gradlab.laboratory.second import Noise
+
+_attempts = Program(hosted.attempts)
+_products = Program(hosted.products)
+
+
+def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tuple[dict[str, Any], Any]:
+    at = layout.tree(y)
+    return shown(flow, observables, at, u), energy.level(flow, at) if energy.keeps(flow) else None
+
+
+_seen = Program(_sight)
+
+
+def host(a: Any) -> Any:
+    """The tree with arrays of NumPy."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if tree.library(leaf) is not np else leaf, a)
+
+
+class Sight:
+    """Observables and the level of the potential, at chart variables given as a vector."""
+
+    def __init__(self, flow: Flow, observables: Any, layout: Layout) -> None:
+        self.layout, self._constants = layout, Constants(flow, observables, layout)
+
+    def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
+        return jax.tree.map(np.asarray, _seen(True, self._constants, y, np.float64(u)))  # type: ignore[no-any-return]
+
+
+class Host:
+    """The programs of one run, and what they are given."""
+
+    def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
+        moving = flow.flow if isinstance(flow, Kicked) else flow
+        self.clock, self.solver, self.sight = clock, host(solver), sight
+        self.inner = (
+            host(self.solver._adaptive(self.solver.explicit)) if isinstance(solver, Auto) else self.solver
+        )
+        loop = Constants(moving, clock, self.inner, sight.layout)
+        field = Constants(moving, clock, sight.layout)
+        self._programs = hosted.Programs(
+            lambda solver, leg, end, most: _attempts(True, loop, leg, end, most),
+            lambda *changing: _products(True, field, *changing),
+        )
+
+    @staticmethod
+    def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
+        """Whether a run can be stepped from the host (``hosted.serves``)."""
+        return hosted.serves(flow.flow if isinstance(flow, Kicked) else flow, solver, stop)
+
+    def to(self, state: State, end: Any, noise: Noise) -> tuple[State, dict[str, Any] | None]:
+        """Towards ``end``, until the other method's turn has come, or ATTEMPTS steps; there, what is seen.
+
+        Shaken at ``end`` as by ``integrate.advance``.
+        """
+        walk = hosted.Walk(self._programs, self.sight.layout, state)
+        with np.errstate(all="ignore"):
+            hosted.carried(self.clock, self.solver, self.inner, walk, end)
+            if walk.tau < end and walk.status == stops.RUNNING:
+                return walk.state(), None
+            if float(noise.amount) and walk.tau >= end:
+                walk.shake(float(noise.amount), noise.number)
+            seen, level = self.sight(walk.y, walk.u)
+            row = noted(seen, walk, level if walk.balanced else None)
+        state = walk.state()
+        return state, row | self.solver.seen(state)
