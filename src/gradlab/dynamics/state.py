@@ -85,7 +85,7 @@ def _blind(memory: Any, parts: int) -> Any:
         if not isinstance(part, Spectrum) or parts == 2:
             return part
         y, u, spent = part.vector
-        return replace(part, vector=(*unknown((y, u)).vector, jnp.zeros_like(spent)))
+        return replace(part, vector=(*unknown((y, u)).vector, put(np.zeros(np.shape(spent)))))
 
     return jax.tree.map(blind, memory, is_leaf=lambda part: isinstance(part, Spectrum))
 

@@ -25,7 +25,7 @@ from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import Noise
 
 _attempts = Program(hosted.attempts)
-_products = Program(hosted.products)
+_product = Program(hosted.product)
 
 
 def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tuple[dict[str, Any], Any]:
@@ -63,8 +63,8 @@ class Host:
         loop = Constants(moving, clock, self.inner, sight.layout)
         field = Constants(moving, clock, sight.layout)
         self._programs = hosted.Programs(
-            lambda solver, leg, end, most: _attempts(True, loop, leg, end, most),
-            lambda *changing: _products(True, field, *changing),
+            lambda *changing: _attempts(True, loop, *changing),
+            lambda *changing: _product(True, field, *changing),
         )
 
     @staticmethod

@@ -108,14 +108,14 @@ class Auto(Solver):
         policy, tolerance = self.policy, float(np.min(np.asarray(self.tolerance)))
         explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 3e-3 else "bosh3"
         stabilised = ("mrkc3" if tolerance >= 1e-7 else "mrkc5") if symmetric else ""
-        beside = policy.dense_tight if tolerance < policy.tight else policy.dense_beside
-        dense = size <= (policy.dense if not symmetric else 0 if ensemble else beside)
+        beside = policy.dense_tight if tolerance < float(policy.tight) else policy.dense_beside
+        dense = size <= int(policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
         return replace(self, explicit=explicit, stiff=stiff)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
         problem, symmetric = flow.observed, flow.symmetric and clock.symmetric
-        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < self.policy.tight
+        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < float(self.policy.tight)
         # The curvature of |r|^p, p > 2, falls with the residual.
         residual = loss.kind == "residual" and not (isinstance(loss, Lp) and loss.p > 2.0)
         lasting = residual or clock.known(0.0) is None

@@ -1,6 +1,6 @@
 """An explicit pair stepped from the host: two small programs hold the field, NumPy decides between them.
 
-What is compiled is a loop of attempted steps with one copy of the field, and a pair of products with its Jacobian; what
+What is compiled is a loop of attempted steps with one copy of the field, and a product with its Jacobian; what
 ``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers. Nothing
 is carried from one record to the next but the state.
 """
@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tangent, tree
@@ -68,87 +70,92 @@ class Leg(NamedTuple):
     status: Any
 
 
-def _field(flow: Flow, clock: Clock, layout: Layout) -> Callable[[Any, Any], Any]:
-    """The rate of the point, at (τ, point)."""
+@eqx.filter_jit
+def _rate(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
+    """The rate of the point; traced once for the programs of a problem."""
     n = layout.size
-
-    def rate(tau: Any, point: Any) -> Any:
-        moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
-        return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
-
-    return rate
+    moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
+    return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
 
 
 def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
     """‖·‖₂ of each row, safe against overflow and underflow of the squares."""
-    largest = jnp.max(jnp.abs(rows), axis=1)
-    size = jnp.where(largest > 0.0, largest, 1.0)
-    return size * jnp.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
+    largest = lax.reduce_max(lax.abs(rows), (1,))
+    size = lax.select(largest > 0.0, largest, jnp.ones_like(largest))
+    return size * lax.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
 
 
 def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any) -> Leg:
-    """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled."""
-    stepper, n = solver.stepper, layout.size
+    """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled.
+
+    As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
+    for.
+    """
+    stepper, n, size = solver.stepper, layout.size, leg.point.size
     order: Any = stepper.error_order(diffrax.ODETerm(rhs))
     table: Any = tableau(stepper)
-    field = _field(flow, clock, layout)
-    balanced = leg.point.size > n + 1
+    balanced = size > n + 1
+
+    def field(tau: Any, point: Any) -> Any:
+        return _rate(flow, clock, layout, tau, point)
 
     def go_on(leg: Leg) -> Any:
         return (leg.tau < end) & (leg.status == stops.RUNNING) & (leg.attempts < most)
 
     def attempt(leg: Leg) -> Leg:
         h, last, cut = planned(leg.tau, end, leg.h, solver.least, leg.attempts)
-        tau = jnp.where(last, end, leg.tau + h)
+        tau = lax.select(last, end, leg.tau + h)
         after, error, slope = stepped(table, field, leg.tau, tau - leg.tau, leg.point, leg.slope)
         known = clock.known(tau)
         if known is not None:
             after = after.at[n].set(known)
         y0, y1 = leg.point[:n], after[:n]
         small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
-        ratio = off / (solver.tolerance * jnp.maximum(small, large) + solver.absolute)
+        ratio = off / (solver.tolerance * lax.max(small, large) + solver.absolute)
         if known is None:
-            later = jnp.maximum(1.0, jnp.maximum(leg.point[n], after[n]))
-            ratio = jnp.maximum(ratio, jnp.abs(error[n]) / (solver.tolerance * later))
-        keep = jnp.isfinite(large) & jnp.isfinite(after[n]) & (ratio <= 1.0)
+            later = lax.max(np.float64(1.0), lax.max(leg.point[n], after[n]))
+            ratio = lax.max(ratio, lax.abs(error[n]) / (solver.tolerance * later))
+        keep = lax.is_finite(large) & lax.is_finite(after[n]) & (ratio <= 1.0)
         ratio, factor = following(ratio, leg.previous, keep, order, EXPLICIT, LARGEST)
         doubt = leg.doubt
         if balanced:
-            grown = jnp.abs(after[-1] - leg.point[-1])
             # As ``Energy.after``.
-            more = grown / jnp.where(way > 0.0, way, 1.0) * off + jnp.abs(error[-1])
-            doubt = doubt + jnp.where(keep, more, 0.0)
+            slowest = lax.abs(after[-1] - leg.point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
+            doubt = doubt + slowest * off + lax.abs(error[-1])
         under = ~keep & (leg.tau + SMALLEST * h == leg.tau)
+        made = lax.convert_element_type(keep, leg.steps.dtype)
+        # One choice for all that a step changes.
+        before = jnp.concatenate([leg.point, leg.slope, jnp.stack([leg.tau, leg.previous, leg.doubt])])
+        moved = jnp.concatenate([after, slope, jnp.stack([tau, ratio, doubt])])
+        now = lax.select(jnp.broadcast_to(keep, moved.shape), moved, before)
         return Leg(
-            tau=jnp.where(keep, tau, leg.tau),
+            tau=now[-3],
             h=longer(leg.h, h, factor, keep, cut),
-            point=jnp.where(keep, after, leg.point),
-            slope=jnp.where(keep, slope, leg.slope),
-            previous=jnp.where(keep, ratio, leg.previous),
-            steps=leg.steps + keep,
-            rejected=leg.rejected + ~keep,
+            point=now[:size],
+            slope=now[size : 2 * size],
+            previous=now[-2],
+            steps=leg.steps + made,
+            rejected=leg.rejected + 1 - made,
             attempts=leg.attempts + 1,
-            doubt=doubt,
-            status=jnp.where(under, stops.UNDERFLOW, leg.status),
+            doubt=now[-1],
+            status=leg.status + under * stops.UNDERFLOW,
         )
 
-    return jax.lax.while_loop(go_on, attempt, leg)
+    return lax.while_loop(go_on, attempt, leg)
 
 
-def products(
-    flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any, unknowns: Any
-) -> tuple[Any, Any, Any, Any]:
-    """(rate of the point, J v, q, J q) as in ``tangent.products``, of those entries where ``unknowns`` is 1."""
-    field = _field(flow, clock, layout)
-    slope, product = jax.linearize(lambda at: field(tau, at), point)
-    return slope, *tangent.products(lambda v: unknowns * product(v), vector)
+def product(
+    flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any
+) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
+    """(rate of the point, J v), J the Jacobian of that rate."""
+    return jax.jvp(lambda at: _rate(flow, clock, layout, tau, at), (point,), (vector,))
 
 
 class Programs(NamedTuple):
-    """The two programs, compiled: ``attempts(solver, leg, end, most)`` and ``products(tau, point, vector, unknowns)``."""
+    """The two programs, compiled: ``attempts(leg, end, most)`` and ``product(tau, point, vector)``."""
 
-    attempts: Callable[[Adaptive, Leg, Any, Any], Leg]
-    products: Callable[[Any, Any, Any, Any], tuple[Any, Any, Any, Any]]
+    attempts: Callable[[Leg, Any, Any], Leg]
+    product: Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 class Walk:
@@ -159,7 +166,10 @@ class Walk:
 
     def __init__(self, programs: Programs, layout: Layout, state: State) -> None:
         self.programs, self.layout, self.before = programs, layout, state
-        n, energy = layout.size, state.energy
+        n, self.opened = layout.size, state.energy
+        if isinstance(self.opened, Energy):
+            self.opened = jax.tree.map(tree.number, self.opened)
+        energy = self.opened
         self.balanced = isinstance(energy, Energy)
         extra = (energy.spent,) if self.balanced else ()
         self.point = np.concatenate([layout.host(state.y), np.stack([state.u, *extra])])
@@ -191,7 +201,7 @@ class Walk:
 
     @property
     def energy(self) -> Any:
-        begun = self.before.energy
+        begun = self.opened
         return Energy(begun.first, begun.grain, self.point[-1], self.doubt) if self.balanced else begun
 
     def shake(self, amount: float, number: int) -> None:
@@ -199,18 +209,24 @@ class Walk:
         self.point = np.concatenate([tree.shaken(self.y, amount, number), self.point[self.layout.size :]])
 
     def products(self, vector: Any, unknowns: Any) -> tuple[Any, Any, Any]:
-        """(J v, q, J q) here; the rate of the point with it, where that is not known."""
-        slope, *images = self.programs.products(self.tau, self.point, vector, unknowns)
+        """``tangent.products`` here, of the entries where ``unknowns`` is 1; q is zero where J v lies along v."""
+        image = self._product(vector) * unknowns
+        rest = image - np.dot(vector, image) * vector
+        beside = tree.norm(rest)
+        other = rest / beside if beside > 0.0 else rest
+        return image, other, self._product(other) * unknowns
+
+    def _product(self, vector: Any) -> Any:
+        slope, image = self.programs.product(self.tau, self.point, vector)
         if self.slope is None:
             self.slope = np.asarray(slope)
             self.evaluations += 1
-        image, beside, other = map(np.asarray, images)
-        return image, beside, other
+        return np.asarray(image)
 
     def attempt(self, solver: Adaptive, end: Any, most: int) -> None:
         """At most so many attempted steps, with the tangent's looks between them."""
         if self.slope is None:
-            self.products(np.zeros_like(self.point), self.unknowns)
+            self._product(np.zeros_like(self.point))
         if self.h == 0.0:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
             rates: Any = self.slope
@@ -218,7 +234,6 @@ class Walk:
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
             leg = self.programs.attempts(
-                solver,
                 Leg(
                     self.tau, self.h, self.point, self.slope, self.previous, np.int64(self.steps),
                     np.int64(self.rejected), np.int64(self.made), self.doubt, np.int64(self.status),
