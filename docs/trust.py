@@ -13,18 +13,24 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
+import jax  # noqa: E402
+
 import worlds  # noqa: E402
+from gradlab.cli.computing import by_default_quickly  # noqa: E402
 
 BEGIN, END = "<!-- wrong worlds: made by docs/trust.py -->", "<!-- end of wrong worlds -->"
 
 
-def rows() -> tuple[list[str], dict[str, int]]:
-    """One line a claim and world, and how many of each answer there were."""
+def rows() -> tuple[list[str], dict[str, int], list[str]]:
+    """One line a claim and world, how many of each answer there were, and the parts that fell in no world."""
+    standing: list[str] = []
     lines, counts = [], dict.fromkeys(("refuted", "inconclusive", "supported", "noisy refuted", "noisy"), 0)
     for topic in sorted(one.name for one in pkgutil.iter_modules(worlds.__path__)):
         for claim, given in importlib.import_module(f"worlds.{topic}").WORLDS.items():
+            held = worlds.standing(claim)
             for world in given:
                 down = worlds.fallen(claim, world)
+                held -= set(down)
                 if world.noisy:
                     counts["noisy"] += 1
                     counts["noisy refuted"] += bool(down)
@@ -34,11 +40,14 @@ def rows() -> tuple[list[str], dict[str, int]]:
                     counts["refuted" if down else "supported" if said == "supported" else "inconclusive"] += 1
                     said = f"refuted ({', '.join(down)})" if down else f"**{said}**"
                 lines.append(f"| {claim} | {world.name} | {said} |\n")
-    return lines, counts
+            standing += [f"{claim}: {part}" for part in sorted(held)]
+    return lines, counts, standing
 
 
 if __name__ == "__main__":
-    lines, counts = rows()
+    by_default_quickly()
+    jax.config.update("jax_enable_x64", True)
+    lines, counts, standing = rows()
     wrong = counts["refuted"] + counts["inconclusive"] + counts["supported"]
     head = (
         f"{wrong} wrong worlds: {counts['refuted']} refuted, {counts['inconclusive']} inconclusive, "
@@ -51,3 +60,4 @@ if __name__ == "__main__":
     after = rest.partition(END)[2]
     page.write_text(f"{before}{BEGIN}\n\n{head}{''.join(lines)}\n{END}{after}", encoding="utf-8")
     print(head.splitlines()[0])
+    print("Parts that hold and fell in no world:", *(standing or ["none"]), sep="\n  ")

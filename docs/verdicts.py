@@ -1,7 +1,9 @@
 """docs/verdicts.json and the table docs/verdicts.md, from what `gradlab verify --json` printed over several seeds.
 
-for seed in 0 1 2 3 4; do uv run gradlab verify --budget quick --seed $seed --json > seed$seed.json; done
-uv run python docs/verdicts.py quick seed*.json
+for budget in quick full; do for seed in 0 1 2 3 4; do
+    uv run gradlab verify --budget $budget --seed $seed --json > $budget$seed.json
+done; done
+uv run python docs/verdicts.py quick*.json --full full*.json
 """
 
 from __future__ import annotations
@@ -12,45 +14,56 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from gradlab.claims import catalogue
 from gradlab.report.numbers import measured, required, seconds
 
 HERE = Path(__file__).resolve().parent
 
 HEAD = """# Verdicts
 
-Made with `gradlab verify --budget {budget} --json` for {seeds} seeds, and `python docs/verdicts.py`; compare your own
-with `gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed
-since. The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0: the
-worst of all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds says so.
-Times are of one two-core machine with other work on it.
+Made with `gradlab verify --json`, at the quick budget for {seeds} seeds and at the full one for {full}, and
+`python docs/verdicts.py`; compare your own with `gradlab verify --expect docs/verdicts.json`, which also says where a
+statement, tolerance or setting was changed since. The verdict is about the substance; a misprint is said beside it. The
+number is the deciding one at seed 0 of the quick budget: the worst of all cases asked, or the one that comes closest to
+its tolerance. What is not the same for all seeds and both budgets says so. Times are of one two-core machine with other
+work on it.
 
 | claim | verdict | what holds | deciding part | measured | required | asked | time |
 |---|---|---|---|---|---|---|---|
 """
 
 
-def merged(budget: str, runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The records of the first seed, each with the verdicts of all of them and the budget."""
-    said: dict[str, dict[str, str]] = {}
-    for run in runs:
-        for record in run:
-            words = f"{record['verdict']} / {record['print']}" if record["print"] else record["verdict"]
-            said.setdefault(record["id"], {})[str(record["seed"])] = words
-    return [record | {"budget": budget, "seeds": said[record["id"]]} for record in runs[0]]
+def said(runs: list[list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
+    """What each claim's verdict was, substance and print, by seed."""
+    found: dict[str, dict[str, str]] = {}
+    for record in (record for run in runs for record in run):
+        words = f"{record['verdict']} / {record['print']}" if record["print"] else record["verdict"]
+        found.setdefault(record["id"], {})[str(record["seed"])] = words
+    return found
+
+
+def merged(quick: list[list[dict[str, Any]]], full: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The records of the first quick seed of each claim, with the verdicts of all seeds at both budgets."""
+    seeds, long = said(quick), said(full)
+    first: dict[str, dict[str, Any]] = {}
+    for record in (record for run in quick for record in run):
+        first.setdefault(record["id"], record)
+    return [
+        first[claim] | {"budget": "quick", "seeds": seeds[claim], "full": long.get(claim, {})}
+        for claim in catalogue.ids()
+        if claim in first
+    ]
 
 
 def words(record: dict[str, Any]) -> str:
-    """The verdict, the print, and where seeds differ."""
+    """The verdict, the print, and where seeds or budgets differ."""
     word = record["verdict"] if record["verdict"] == "supported" else f"**{record['verdict']}**"
     if record["print"] not in ("", "exact"):
         word += f", {record['print']}"
-    others = Counter(record["seeds"].values())
+    others = Counter([*record["seeds"].values(), *record["full"].values()])
     if len(others) > 1:
-        word += (
-            " ("
-            + ", ".join(f"{count} of {others.total()}: {said}" for said, count in others.most_common())
-            + ")"
-        )
+        counts = ", ".join(f"{count} of {others.total()}: {said}" for said, count in others.most_common())
+        word += f" ({counts})"
     return word
 
 
@@ -76,11 +89,14 @@ def row(record: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        runs = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[2:]]
-        text = json.dumps(merged(sys.argv[1], runs), indent=1, ensure_ascii=False, allow_nan=False)
+        names, _, long = " ".join(sys.argv[1:]).partition("--full")
+        quick, full = (
+            [json.loads(Path(name).read_text(encoding="utf-8")) for name in given.split()]
+            for given in (names, long)
+        )
+        text = json.dumps(merged(quick, full), indent=1, ensure_ascii=False, allow_nan=False)
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
-    seeds = max(len(record["seeds"]) for record in records)
-    (HERE / "verdicts.md").write_text(
-        HEAD.format(seeds=seeds, budget=records[0]["budget"]) + "".join(map(row, records)), encoding="utf-8"
-    )
+    counts = {name: min(len(record[name]) for record in records) for name in ("seeds", "full")}
+    head = HEAD.format(**counts)
+    (HERE / "verdicts.md").write_text(head + "".join(map(row, records)), encoding="utf-8")

@@ -178,6 +178,15 @@ class TestMisuse:
         with pytest.raises(ValueError, match="names 'c', which is no measure"):
             study(CLAIM, wrong(role="print", repaired="c"), lambda key: iter(()))
 
+    def test_it_computes_in_double_precision_whatever_the_caller_has_set(self) -> None:
+        def cases(key: object) -> list[Case]:
+            return [point(problem(), jax.numpy.ones(2) / 3.0)]
+
+        made = study(CLAIM, Sized, cases)
+        with jax.enable_x64(False):
+            seen = made.measure(made.run("few", None))
+        assert float(seen["norm"].values[0]) == float(np.linalg.norm(np.ones(2) / 3.0))
+
     def test_few_and_full_say_only_what_differs_from_quick(self) -> None:
         given = []
         made = study(

@@ -41,8 +41,7 @@ def few(claim_id: str) -> tuple[Study, tuple[Case, ...]]:
     study = catalogue.load([claim_id])[0]
     shared = (catalogue.base(claim_id), study.cases, repr(study.budgets["few"]))
     if shared not in _RAN:
-        with jax.enable_x64(True):
-            _RAN[shared] = tuple(study.run("few", key(claim_id, 0)))
+        _RAN[shared] = tuple(study.run("few", key(claim_id, 0)))
     return study, _RAN[shared]
 
 
@@ -54,6 +53,15 @@ def true_verdict(claim_id: str) -> Verdict:
     """The verdict of the few cases as they are."""
     study, cases = few(claim_id)
     return study.judge(study.measure(cases))
+
+
+def standing(claim_id: str) -> set[str]:
+    """The parts, of substance or print, that hold in the true world: what a wrong one can bring down."""
+    return {
+        part.id
+        for part in true_verdict(claim_id).parts
+        if part.role != "control" and part.verdict == SUPPORTED
+    }
 
 
 def changed(claim_id: str, world: World) -> tuple[Study, Iterator[Case]]:
@@ -89,8 +97,8 @@ def falls(claim_id: str, world: World) -> bool:
 
 
 def _fallen(claim_id: str, after: Verdict) -> list[str]:
-    before = {part.id: part.verdict for part in true_verdict(claim_id).parts if part.role != "control"}
-    return [part.id for part in after.parts if part.verdict == REFUTED and before.get(part.id) == SUPPORTED]
+    before = standing(claim_id)
+    return [part.id for part in after.parts if part.verdict == REFUTED and part.id in before]
 
 
 # Orbits -----------------------------------------------------------------------------------------------------

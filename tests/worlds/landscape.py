@@ -120,6 +120,15 @@ def other_spectrum(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Wor
     return seen(name, spectrum=lambda spectrum, look: (np.sort(change(spectrum[0])), spectrum[1]))
 
 
+def no_saddles(name: str, sign: float, sides: Callable[[float, float], tuple[float, float]]) -> World:
+    """Every critical point is an extremum: F leaves it to one side only, and the Hessian says so too."""
+    return seen(
+        name,
+        sides=lambda found, look: sides(*found),
+        spectrum=lambda found, look: (np.sort(sign * np.abs(found[0])), found[1]),
+    )
+
+
 def one_stiff(values: np.ndarray) -> np.ndarray:
     """The eigenvalue next to zero a thousandth of the largest."""
     values = values.copy()
@@ -133,6 +142,8 @@ LANDSCAPES = (
     SHIFTED,
     other_spectrum("the absolute value of the Hessian", np.abs),
     unfit_example(),
+    no_saddles("every saddle a minimum", 1.0, lambda falls, rises: (0.0, rises)),
+    no_saddles("every saddle a maximum", -1.0, lambda falls, rises: (falls, 0.0)),
     noisy(5e-17),
 )
 

@@ -129,6 +129,15 @@ def an_example_unseen() -> World:
     return seen("∂f of an example missing", eigen=change)
 
 
+def origin_without_layers() -> World:
+    """At W = 0 the layers do not act on one another: the Hessian there is the decay alone."""
+
+    def change(here: Any, look: Any) -> Any:
+        return here._replace(squares=0.0 * here.squares, curved=0.0 * here.curved)
+
+    return seen("no coupling of layers at W = 0", at_origin=change)
+
+
 # Weights ----------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +274,7 @@ WORLDS = {
     "memo90.regularised-square": MINIMA,
     "memo90.regularised-square-corrected": (
         *MINIMA,
+        origin_without_layers(),
         shifted(),
         flattened(),
         lifted_kernel(0),

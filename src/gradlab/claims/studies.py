@@ -31,6 +31,7 @@ from gradlab.claims.judging import BALANCE, Verdict, judge
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import measured
 from gradlab.laboratory.balance import violated
+from gradlab.problem.precision import float64
 
 Budget = Literal["quick", "full"]
 
@@ -113,7 +114,9 @@ class Study:
 
     def run(self, budget: str, key: Any) -> Iterable[Case]:
         """The cases of a budget: ``quick``, ``full``, or ``few``, a handful for tests."""
-        return self.cases(key, **self.budgets[budget])
+        drawn = float64(lambda: iter(self.cases(key, **self.budgets[budget])))()
+        following = float64(lambda: next(drawn, None))
+        return iter(following, None)
 
     def judge(self, dataset: xr.Dataset) -> Verdict:
         """The verdict of a collected dataset; see :func:`gradlab.claims.judging.judge`."""
@@ -131,6 +134,7 @@ class Study:
         """Observe every case and collect the numbers along the dim ``case``."""
         return collect((case.label, self.observed(case)) for case in cases)
 
+    @float64
     def observed(self, case: Case) -> xr.Dataset:
         """The numbers of one case, each from two looks, its facts, and what the figure needs."""
         if not self.look.speaks_of(case.problem):

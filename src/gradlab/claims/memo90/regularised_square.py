@@ -21,6 +21,7 @@ Tolerances. Formulas: rounding, 1e-10 of ‖H‖; the printed one in units of λ
 far below the 1 that a term of order λ has. The origin: rounding of eigenvalues, 1e-10 of ‖H‖.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,11 @@ class RegularisedSquareCorrected(_Shared):
         """
         return self.negatives()
 
+    @cached_property
+    def at_origin(self):
+        """The network to second order at W = 0."""
+        return local(self.problem, np.zeros(self.size))
+
     @at_most(1e-10, sentence="origin")
     def origin(self) -> Number | None:
         """Least eigenvalue at W = 0 against the closed form, in units of ‖H(0)‖; asked where σ(0) = 0.
@@ -130,13 +136,14 @@ class RegularisedSquareCorrected(_Shared):
         )
         if kinked or len(network.widths) < 3 or network.activation.derivative(zero, 0)[0] != 0.0:
             return NOT_ASKED
-        here = local(self.problem, np.zeros(self.size))
-        values = np.linalg.eigvalsh(here.hessian)
+        values = np.linalg.eigvalsh(self.at_origin.hessian)
         decay = np.broadcast_to(np.asarray(self.problem.decay), (len(network.widths) - 1,))
         expected = float(decay.min())
         if len(network.widths) == 3:
             x = np.asarray(self.problem.data.inputs).reshape(self.examples, -1)
-            across = float(network.activation.derivative(zero, 1)[0] * np.linalg.norm(here.first.T @ x, 2))
+            across = float(
+                network.activation.derivative(zero, 1)[0] * np.linalg.norm(self.at_origin.first.T @ x, 2)
+            )
             expected = float(decay.mean() - np.hypot(0.5 * (decay[0] - decay[1]), across))
         return Number(abs(float(values[0]) - expected) / float(np.abs(values).max()), len(values) * EPS)
 
