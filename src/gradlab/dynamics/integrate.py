@@ -71,7 +71,7 @@ def noted(seen: dict[str, Any], state: Any, now: Any) -> dict[str, Any]:
     """What is ``shown`` at a state, with balance, rounding, clock, physical time and counts; now : ``energy.level``."""
     if now is not None:
         seen |= balanced(state.energy, state.steps, *now)
-    if isinstance(state.tangent, Tangent):
+    if isinstance(state.tangent, Tangent | tree.Plain):
         size = relative(state.tangent, state.y, state.tau)
         seen |= {"rounding": size, "rounding_evaluations": state.tangent.spent}
     counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}

@@ -158,7 +158,8 @@ def looked(tangent: Tangent, state: Any, pair: Callable[[Any], tuple[Any, Any, A
     high = (relative > math.log(RAISED)) & good
     rises = high & ~tangent.high & ~tangent.decided
     decides = (relative > math.log(DECIDED)) & ~tangent.decided & good
-    return Tangent(
+    return tree.changed(
+        tangent,
         vector=vector,
         other=other,
         matrix=matrix,
@@ -174,7 +175,6 @@ def looked(tangent: Tangent, state: Any, pair: Callable[[Any], tuple[Any, Any, A
         high=high,
         decided=tangent.decided | decides,
         decided_u=tree.where(decides, state.u, tangent.decided_u),
-        active=tangent.active,
     )
 
 
@@ -205,7 +205,8 @@ def spent(state: Any) -> Any:
     return state.evaluations + 2 * count * state.jacobians
 
 
-def changed(held: Tangent, trees: Callable[[Any], Any], numbers: Callable[[Any], Any]) -> Tangent:
-    """The tangent with its trees as another function has them, and its numbers."""
-    named = ("vector", "other", "last", "kept")
-    return Tangent(**{key: (trees if key in named else numbers)(value) for key, value in vars(held).items()})
+def with_trees(held: Any, trees: Callable[[Any], Any]) -> Any:
+    """The tangent, plain or not, with its trees as another function has them."""
+    return tree.changed(
+        held, **{name: trees(getattr(held, name)) for name in ("vector", "other", "last", "kept")}
+    )

@@ -63,7 +63,7 @@ def conditioned(states: list[State]) -> list[State]:
     """The states with a tangent; the second solve, of the same program, looks at nothing."""
     layout = Layout.of(states[0].y)
     begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
-    begun = tangent.changed(begun, layout.tree, put)
+    begun = jax.tree.map(put, tangent.with_trees(begun, layout.tree))
     first, *others = (replace(state, tangent=begun) for state in states)
     resting = [replace(state, tangent=replace(begun, active=put(False))) for state in others]
     return [first, *resting]
@@ -96,7 +96,7 @@ def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[st
 
 def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Chart variables at a state, at SPREAD δ beside it and where it was kept, as vectors; how far off the last is."""
-    held = tangent.changed(state.tangent, drive.layout.host, tree.number)
+    held = tangent.with_trees(tree.plain(state.tangent), drive.layout.host)
     y = drive.layout.host(state.y)
     vector, log_size = tangent.size(held, y, np.float64(state.tau))
     return y, y + SPREAD * np.exp(log_size) * vector, held.kept, tree.norm(y - held.kept) / tree.norm(y)

@@ -323,6 +323,7 @@ def drive_all(
         if packed is not None:
             states = unpack(packed, states)
     rows: list[dict[str, Any]] = []
+    loose: list[dict[str, Any]] = []
     before = [_row(parts[0], i) for i in range(max(0, done - 2), done)] if parts else []
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
@@ -336,10 +337,16 @@ def drive_all(
         index += len(seen)
         report_progress(name, float(index), float(len(moments)))
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
-            part = frame(rows, drive.observables, drive.members).assign(_finals(drive, states, rows[-1]))
+            over = index == len(moments) or _ended(states[0], 1)
             if store is not None:
+                part = frame(rows, drive.observables, drive.members, _finals(drive, states, rows[-1]))
                 store.append(part, pack(states), time.perf_counter() - clocked)
-            parts.append(part)
+                parts.append(part)
+            else:
+                loose += rows
+                if over:
+                    finals = _finals(drive, states, rows[-1])
+                    parts = [frame(loose, drive.observables, drive.members, finals)]
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()

@@ -56,11 +56,11 @@ class Host:
 
     def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
-        self.clock, self.solver, self.sight = clock, host(solver), sight
-        self.inner = (
-            host(self.solver._adaptive(self.solver.explicit)) if isinstance(solver, Auto) else self.solver
-        )
-        loop = Constants(moving, clock, self.inner, sight.layout)
+        self.clock, self.sight, self._auto = clock, sight, isinstance(solver, Auto)
+        self.solver = solver = host(solver)
+        inner = host(solver._adaptive(solver.explicit)) if isinstance(solver, Auto) else solver
+        loop = Constants(moving, clock, inner, sight.layout)
+        self._plain, self._inner = tree.plain(solver), tree.plain(inner)
         field = Constants(moving, clock, sight.layout)
         self._programs = hosted.Programs(
             lambda *changing: _attempts(True, loop, *changing),
@@ -79,7 +79,7 @@ class Host:
         """
         walk = hosted.Walk(self._programs, self.sight.layout, state)
         with np.errstate(all="ignore"):
-            hosted.carried(self.clock, self.solver, self.inner, walk, end)
+            hosted.carried(self.clock, self._plain if self._auto else None, self._inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
                 return walk.state(), None
             if float(noise.amount) and walk.tau >= end:

@@ -21,13 +21,14 @@ from jaxtyping import Array, Bool, Float, Int
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, cost, method
+from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, evaluations, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
-from gradlab.dynamics.solvers.policy import Policy
+from gradlab.dynamics.solvers.policy import Policy, usual
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, lengthened, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import changed
 from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put
 
@@ -93,7 +94,7 @@ class Auto(Solver):
     slack: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     horizon: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
-    policy: Policy = eqx.field(default_factory=Policy)
+    policy: Policy = eqx.field(default_factory=usual)
 
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
@@ -133,8 +134,8 @@ class Auto(Solver):
 
     def following(self, memory: Journal) -> Auto:
         """For the next call: the stiff method once any member of an ensemble wishes for it (on the host)."""
-        changed = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
-        return self if changed is self.changed else replace(self, changed=changed)
+        wished = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
+        return self if wished is self.changed else replace(self, changed=wished)
 
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
         """Short calls of the method whose turn it is, until the other's has come."""
@@ -283,7 +284,7 @@ def turned(clock: Clock, solver: Auto, inner: Any, walk: Any, end: Any) -> None:
         image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns)
         vector, radius = lengthened(journal.spectrum.vector, image, other)
         radius = radius if np.isfinite(radius) else journal.spectrum.radius
-        journal = replace(journal, spectrum=Spectrum(vector, radius, np.int64(1)))
+        journal = changed(journal, spectrum=changed(journal.spectrum, vector=vector, radius=radius, age=1))
     stake = foreseen(clock, solver, walk, end, journal.spectrum.radius)
     walk.memory = _wish(journal, solver, walk, end, measured, looking, stake)
     walk.evaluations += 4 * measured
@@ -307,7 +308,7 @@ def _measures(
 
 def _attempts(solver: Auto, state: Any, looking: Any) -> Any:
     """Of an explicit call: none where the run only looks."""
-    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    each, policy = evaluations(solver.explicit), solver.policy
     early = policy.early_bdf if solver.stiff == "bdf" else policy.early
     few = tree.where(state.evaluations < 3 * policy.early, early // each, policy.late // each)
     return tree.where(looking, 0, few)
@@ -344,7 +345,7 @@ def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: An
     """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
     policy, price = solver.policy, _price(solver, state)
     limit = LIMITS.get(solver.explicit, 3.0)
-    each = cost(method(solver.explicit), solver.explicit)
+    each = evaluations(solver.explicit)
     stake = each * remaining(journal, policy.steepest, state, _until(solver, state, end))
     held = (stiffness > policy.enter * limit) & (stake > price)
     near = policy.near_bdf if solver.stiff == "bdf" else policy.near
@@ -360,7 +361,7 @@ def foreseen(clock: Clock, solver: Auto, state: State, end: Any, radius: Any) ->
     asks for so many whenever time has grown by e. In clocks that do not follow from time the rate of change stays
     as well: accuracy asks for steps ``lengthened`` times the first, unless that ends on a record.
     """
-    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    each, policy = evaluations(solver.explicit), solver.policy
     until = _until(solver, state, end)
     ahead = radius * clock.ahead(state.tau, until)
     xp = tree.library(ahead)
@@ -388,7 +389,7 @@ def _wish(
     limit, policy = LIMITS.get(solver.explicit, 3.0), solver.policy
     # A look makes no steps, and says nothing of how they grow.
     step = tree.where(looking, 0.0, state.h)
-    seen = replace(journal, stiffness=stiffness, clock=state.tau, step=step)
+    seen = changed(journal, stiffness=stiffness, clock=state.tau, step=step)
     if not solver.stiff:
         return seen
     price = _price(solver, state)
@@ -402,7 +403,7 @@ def _wish(
     wish = tree.where(journal.changes < CHANGES, wish, journal.wish)
     differs = wish != journal.wish
     place = tree.where(differs, journal.changes, CHANGES)
-    return replace(
+    return changed(
         seen,
         wish=wish,
         changes=journal.changes + differs,

@@ -8,7 +8,6 @@ is carried from one record to the next but the state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import diffrax
@@ -182,14 +181,17 @@ class Walk:
         )
         self.doubt = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
         self.slope, self.previous, self.made = None, np.float64(1.0), 0
-        self.tangent, self.memory = state.tangent, state.memory
-        if isinstance(self.tangent, Tangent):
-            self.tangent = tangent.changed(self.tangent, layout.host, tree.number)
-        if isinstance(self.memory, Journal):
-            spectrum = self.memory.spectrum
-            vector = Layout.of(spectrum.vector).host(spectrum.vector)
-            self.memory = replace(self.memory, spectrum=replace(spectrum, vector=vector))
-            self.memory = jax.tree.map(tree.number, self.memory)
+        self.tangent = ()
+        if isinstance(state.tangent, Tangent):
+            self.tangent = tangent.with_trees(tree.plain(state.tangent), layout.host)
+        self.memory = tree.plain(state.memory)
+        if isinstance(state.memory, Journal):
+            self.memory = self._seen_as(Layout.of(state.memory.spectrum.vector).host)
+
+    def _seen_as(self, change: Callable[[Any], Any]) -> Any:
+        """The journal with its spectral vector as another function has it."""
+        spectrum = self.memory.spectrum
+        return tree.changed(self.memory, spectrum=tree.changed(spectrum, vector=change(spectrum.vector)))
 
     @property
     def y(self) -> Any:
@@ -223,7 +225,7 @@ class Walk:
             self.evaluations += 1
         return np.asarray(image)
 
-    def attempt(self, solver: Adaptive, end: Any, most: int) -> None:
+    def attempt(self, solver: Any, end: Any, most: int) -> None:
         """At most so many attempted steps, with the tangent's looks between them."""
         if self.slope is None:
             self._product(np.zeros_like(self.point))
@@ -253,13 +255,13 @@ class Walk:
 
     def _unwatched(self, each: int) -> int:
         """Attempts until the tangent is to be looked at."""
-        if not isinstance(self.tangent, Tangent) or not self.tangent.active:
+        if self.tangent == () or not self.tangent.active:
             return ATTEMPTS
         return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
 
     def _look(self) -> None:
         held = self.tangent
-        if not isinstance(held, Tangent) or not held.active or not self.tau > held.tau:
+        if held == () or not held.active or not self.tau > held.tau:
             return
         cost = tangent.spent(self)
         if cost - held.mark < BETWEEN:
@@ -278,11 +280,10 @@ class Walk:
     def state(self) -> State:
         """The state here."""
         n, held, memory = self.layout.size, self.tangent, self.memory
-        if isinstance(held, Tangent):
-            held = tangent.changed(held, self.layout.tree, tree.number)
-        if isinstance(memory, Journal):
-            vector = Layout.of(self.before.memory.spectrum.vector).tree(memory.spectrum.vector)
-            memory = replace(memory, spectrum=replace(memory.spectrum, vector=vector))
+        if held != ():
+            held = tree.module(tangent.with_trees(held, self.layout.tree))
+        if isinstance(self.before.memory, Journal):
+            memory = tree.module(self._seen_as(Layout.of(self.before.memory.spectrum.vector).tree))
         counts = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
         return State(
             self.tau, self.layout.tree(self.y), self.point[n], self.h, *map(np.int64, counts), memory,
@@ -290,13 +291,16 @@ class Walk:
         )  # fmt: skip
 
 
-def carried(clock: Clock, solver: Solver, inner: Adaptive, walk: Walk, end: Any) -> None:
-    """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps."""
+def carried(clock: Clock, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
+    """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps.
+
+    auto, inner : plain (``tree.plain``); the solver where it is ``Auto``, else None, and the pair as it steps it.
+    """
     end = np.float64(end)
     while walk.made < ATTEMPTS and walk.tau < end and walk.status == stops.RUNNING:
-        if not isinstance(solver, Auto):
+        if auto is None:
             walk.attempt(inner, end, ATTEMPTS - walk.made)
             continue
-        turned(clock, solver, inner, walk, end)
+        turned(clock, auto, inner, walk, end)
         if walk.memory.wish:
             return
