@@ -74,9 +74,8 @@ def begun(y: Any, tau: Any) -> Tangent:
 
 def _rounding(y: Any, steps: Any, number: Any) -> tuple[Any, Any]:
     """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps."""
-    signs = jax.tree.map(
-        lambda a: a - 1.0, tree.shaken(jax.tree.map(lambda a: a * 0.0 + 1.0, y), 1.0, number)
-    )
+    ones = tree.each(lambda a: a * 0.0 + 1.0, y)
+    signs = tree.each(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
     count = sum(np.size(leaf) for leaf in jax.tree.leaves(y))
     size = EPS * tree.norm(y)
     xp = tree.library(size)
@@ -106,7 +105,7 @@ def _moved(matrix: Float[Array, "2 2"], span: Any) -> tuple[Any, Any]:
 def size(tangent: Tangent, y: Any, tau: Any) -> tuple[Any, Any]:
     """(direction, log ‖δ‖) at τ, not before the last look; no longer than y."""
     c, grown = _moved(tangent.matrix, tangent.half + (tau - tangent.tau))
-    vector = jax.tree.map(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
+    vector = tree.each(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
     length = tree.norm(y)
     xp = tree.library(length, grown)
     most = xp.log(tree.where(length > 0.0, length, 1.0))
@@ -139,9 +138,7 @@ def looked(tangent: Tangent, state: Any, pair: Callable[[Any], tuple[Any, Any, A
     xp = tree.library(log_ahead, log_fresh)
     top = xp.maximum(log_ahead, log_fresh)
     top = tree.where(xp.isfinite(top), top, 0.0)
-    both = jax.tree.map(
-        lambda a, b: xp.exp(log_ahead - top) * a + xp.exp(log_fresh - top) * b, ahead, fresh
-    )
+    both = tree.each(lambda a, b: xp.exp(log_ahead - top) * a + xp.exp(log_fresh - top) * b, ahead, fresh)
     length = tree.norm(both)
     good = xp.isfinite(length) & (length > 0.0)
     vector = tree.where(good, tree.scale(1.0 / tree.where(good, length, 1.0), both), fresh)

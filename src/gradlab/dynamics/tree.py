@@ -77,6 +77,11 @@ def module(a: Any) -> Any:
     return a.kind(**{name: module(value) for name, value in vars(a).items() if name != "kind"})
 
 
+def each(function: Any, *trees: Any) -> Any:
+    """``jax.tree.map``, and of vectors on the host the function itself."""
+    return function(*trees) if on_host(trees[0]) else jax.tree.map(function, *trees)
+
+
 def wide(x: Any) -> Array:
     """A real number or array in the widest floating type that is switched on: float64, or float32 without x64."""
     return jnp.asarray(x, dtype=jnp.result_type(float))

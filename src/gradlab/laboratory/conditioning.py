@@ -18,7 +18,6 @@ from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
-from gradlab.problem.precision import put
 
 #: Weights times examples up to which rounding is followed unasked.
 SMALL = 20_000
@@ -63,9 +62,9 @@ def conditioned(states: list[State]) -> list[State]:
     """The states with a tangent; the second solve, of the same program, looks at nothing."""
     layout = Layout.of(states[0].y)
     begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
-    begun = jax.tree.map(put, tangent.with_trees(begun, layout.tree))
+    begun = tangent.with_trees(begun, layout.tree)
     first, *others = (replace(state, tangent=begun) for state in states)
-    resting = [replace(state, tangent=replace(begun, active=put(False))) for state in others]
+    resting = [replace(state, tangent=replace(begun, active=np.bool_(False))) for state in others]
     return [first, *resting]
 
 

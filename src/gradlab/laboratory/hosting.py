@@ -56,7 +56,7 @@ class Host:
 
     def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
-        self.clock, self.sight, self._auto = clock, sight, isinstance(solver, Auto)
+        self.clock, self.sight, self._auto = tree.plain(clock), sight, isinstance(solver, Auto)
         self.solver = solver = host(solver)
         inner = host(solver._adaptive(solver.explicit)) if isinstance(solver, Auto) else solver
         loop = Constants(moving, clock, inner, sight.layout)

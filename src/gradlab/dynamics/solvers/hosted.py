@@ -7,6 +7,7 @@ is carried from one record to the next but the state.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
@@ -25,7 +26,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import first_step
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
-from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.solvers.methods import Adaptive, method
 from gradlab.dynamics.solvers.multistep import Past
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.solver import Solver
@@ -40,10 +41,19 @@ def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
     if isinstance(solver, Auto):
         if int(solver.policy.products) != 2:
             return False
-        solver = Adaptive(solver.explicit)
-    free = not stop.located and stop.steps is None
-    pair = isinstance(solver, Adaptive) and solver.name != "bdf" and tableau(solver.stepper) is not None
-    return pair and free and type(flow).settle is Flow.settle and not flow.discrete
+        name = solver.explicit
+    elif isinstance(solver, Adaptive):
+        name = solver.name
+    else:
+        return False
+    free = not stop.located and stop.steps is None and not flow.discrete and type(flow).settle is Flow.settle
+    return free and _explicit(name)
+
+
+@functools.cache
+def _explicit(name: str) -> bool:
+    """Whether that is an explicit pair."""
+    return name != "bdf" and tableau(method(name)) is not None
 
 
 def turn(solver: Solver, memory: Any) -> bool:
@@ -55,18 +65,14 @@ def turn(solver: Solver, memory: Any) -> bool:
 
 
 class Leg(NamedTuple):
-    """What a loop of attempts carries: ``point`` is y, log(1 + t) and, where it is balanced, E, as one vector."""
+    """What a loop of attempts carries, as two arrays.
 
-    tau: Any
-    h: Any
-    point: Any
-    slope: Any
-    previous: Any
-    steps: Any
-    rejected: Any
-    attempts: Any
-    doubt: Any
-    status: Any
+    reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error ratio
+    and the doubt in the balance. counts : steps, rejected, attempts, status.
+    """
+
+    reals: Float[Array, " reals"]
+    counts: Int[Array, "4"]
 
 
 @eqx.filter_jit
@@ -90,7 +96,7 @@ def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Le
     As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
     for.
     """
-    stepper, n, size = solver.stepper, layout.size, leg.point.size
+    stepper, n, size = solver.stepper, layout.size, (leg.reals.size - 4) // 2
     order: Any = stepper.error_order(diffrax.ODETerm(rhs))
     table: Any = tableau(stepper)
     balanced = size > n + 1
@@ -99,46 +105,39 @@ def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Le
         return _rate(flow, clock, layout, tau, point)
 
     def go_on(leg: Leg) -> Any:
-        return (leg.tau < end) & (leg.status == stops.RUNNING) & (leg.attempts < most)
+        _, _, made, status = leg.counts
+        return (leg.reals[-4] < end) & (status == stops.RUNNING) & (made < most)
 
     def attempt(leg: Leg) -> Leg:
-        h, last, cut = planned(leg.tau, end, leg.h, solver.least, leg.attempts)
-        tau = lax.select(last, end, leg.tau + h)
-        after, error, slope = stepped(table, field, leg.tau, tau - leg.tau, leg.point, leg.slope)
+        (now, before, previous, doubted), attempts = leg.reals[-4:], leg.counts[2]
+        point, rate = leg.reals[:size], leg.reals[size : 2 * size]
+        h, last, cut = planned(now, end, before, solver.least, attempts)
+        tau = lax.select(last, end, now + h)
+        after, error, slope = stepped(table, field, now, tau - now, point, rate)
         known = clock.known(tau)
         if known is not None:
             after = after.at[n].set(known)
-        y0, y1 = leg.point[:n], after[:n]
+        y0, y1 = point[:n], after[:n]
         small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
         ratio = off / (solver.tolerance * lax.max(small, large) + solver.absolute)
         if known is None:
-            later = lax.max(np.float64(1.0), lax.max(leg.point[n], after[n]))
+            later = lax.max(np.float64(1.0), lax.max(point[n], after[n]))
             ratio = lax.max(ratio, lax.abs(error[n]) / (solver.tolerance * later))
         keep = lax.is_finite(large) & lax.is_finite(after[n]) & (ratio <= 1.0)
-        ratio, factor = following(ratio, leg.previous, keep, order, EXPLICIT, LARGEST)
-        doubt = leg.doubt
+        ratio, factor = following(ratio, previous, keep, order, EXPLICIT, LARGEST)
+        doubt = doubted
         if balanced:
             # As ``Energy.after``.
-            slowest = lax.abs(after[-1] - leg.point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
-            doubt = doubt + slowest * off + lax.abs(error[-1])
-        under = ~keep & (leg.tau + SMALLEST * h == leg.tau)
-        made = lax.convert_element_type(keep, leg.steps.dtype)
+            slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
+            doubt = doubted + slowest * off + lax.abs(error[-1])
+        under = ~keep & (now + SMALLEST * h == now)
+        next_h = longer(before, h, factor, keep, cut)
         # One choice for all that a step changes.
-        before = jnp.concatenate([leg.point, leg.slope, jnp.stack([leg.tau, leg.previous, leg.doubt])])
-        moved = jnp.concatenate([after, slope, jnp.stack([tau, ratio, doubt])])
-        now = lax.select(jnp.broadcast_to(keep, moved.shape), moved, before)
-        return Leg(
-            tau=now[-3],
-            h=longer(leg.h, h, factor, keep, cut),
-            point=now[:size],
-            slope=now[size : 2 * size],
-            previous=now[-2],
-            steps=leg.steps + made,
-            rejected=leg.rejected + 1 - made,
-            attempts=leg.attempts + 1,
-            doubt=now[-1],
-            status=leg.status + under * stops.UNDERFLOW,
-        )
+        moved = jnp.concatenate([after, slope, jnp.stack([tau, next_h, ratio, doubt])])
+        stays = jnp.concatenate([leg.reals[:-4], jnp.stack([now, next_h, previous, doubted])])
+        made = lax.convert_element_type(keep, leg.counts.dtype)
+        more = jnp.stack([made, 1 - made, jnp.ones_like(made), under * stops.UNDERFLOW])
+        return Leg(lax.select(jnp.broadcast_to(keep, moved.shape), moved, stays), leg.counts + more)
 
     return lax.while_loop(go_on, attempt, leg)
 
@@ -180,7 +179,8 @@ class Walk:
             for value in (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
         )
         self.doubt = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
-        self.slope, self.previous, self.made = None, np.float64(1.0), 0
+        self.slope: Any = None
+        self.previous, self.made = np.float64(1.0), 0
         self.tangent = ()
         if isinstance(state.tangent, Tangent):
             self.tangent = tangent.with_trees(tree.plain(state.tangent), layout.host)
@@ -231,26 +231,22 @@ class Walk:
             self._product(np.zeros_like(self.point))
         if self.h == 0.0:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
-            rates: Any = self.slope
-            self.h = np.float64(first_step(order, solver, self.y, (rates[:n], rates[n]), end - self.tau))
+            slope = (self.slope[:n], self.slope[n])
+            self.h = np.float64(first_step(order, solver, self.y, slope, end - self.tau))
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
+            numbers = (self.tau, self.h, self.previous, self.doubt)
+            counts = (self.steps, self.rejected, self.made, self.status)
             leg = self.programs.attempts(
-                Leg(
-                    self.tau, self.h, self.point, self.slope, self.previous, np.int64(self.steps),
-                    np.int64(self.rejected), np.int64(self.made), self.doubt, np.int64(self.status),
-                ),
+                Leg(np.concatenate([self.point, self.slope, numbers]), np.array(counts)),
                 end,
                 np.int64(min(until, self.made + self._unwatched(each))),
-            )  # fmt: skip
-            made = int(leg.attempts)
-            self.evaluations += each * (made - self.made)
-            self.made = made
-            self.tau, self.h, self.previous, self.doubt = (
-                np.asarray(value)[()] for value in (leg.tau, leg.h, leg.previous, leg.doubt)
             )
-            self.point, self.slope = np.asarray(leg.point), np.asarray(leg.slope)
-            self.steps, self.rejected, self.status = int(leg.steps), int(leg.rejected), int(leg.status)
+            reals, before, size = np.asarray(leg.reals), self.made, len(self.point)
+            self.steps, self.rejected, self.made, self.status = np.asarray(leg.counts).tolist()
+            self.point, self.slope = reals[:size], reals[size : 2 * size]
+            self.tau, self.h, self.previous, self.doubt = reals[-4:]
+            self.evaluations += each * (self.made - before)
             self._look()
 
     def _unwatched(self, each: int) -> int:
