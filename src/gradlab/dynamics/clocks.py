@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.tree import Anywhere
 
 
 class Clock(eqx.Module):
@@ -42,7 +43,7 @@ class Clock(eqx.Module):
         u = log(1 + t) is the logarithm of physical time.
         """
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
         """log(1 + t) at τ where the clock alone says it, else None: then it is integrated."""
         return None
 
@@ -80,7 +81,7 @@ class Time(Clock):
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
         return tree.library(tau).log1p(tau)  # type: ignore[no-any-return]
 
     def ahead(self, tau: Any, until: Any) -> Any:
@@ -103,7 +104,7 @@ class LogTime(Clock):
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return -u
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
         return tree.library(tau).asarray(tau)  # type: ignore[no-any-return]
 
     def ahead(self, tau: Any, until: Any) -> Any:

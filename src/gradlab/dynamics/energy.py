@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.tree import Anywhere
 
 EPS = float(np.finfo(np.float64).eps)
 #: Units of eps by which a potential may be off, relative to what is summed in it, and E in every step.
@@ -33,10 +34,10 @@ class Energy(eqx.Module):
     the steps may have erred by.
     """
 
-    first: Float[Array, "..."]
-    grain: Float[Array, "..."]
-    spent: Float[Array, "..."]
-    doubt: Float[Array, "..."]
+    first: Float[Anywhere, "..."]
+    grain: Float[Anywhere, "..."]
+    spent: Float[Anywhere, "..."]
+    doubt: Float[Anywhere, "..."]
 
     def after(self, before: Any, after: Any, error: Any) -> Energy:
         """After an accepted step from (y, u, E) to (y, u, E) with this estimated error.

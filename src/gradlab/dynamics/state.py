@@ -18,6 +18,7 @@ from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.stabilised import Spectrum, unknown
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Anywhere
 from gradlab.problem.precision import put
 
 #: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
@@ -36,15 +37,15 @@ class State(eqx.Module):
     tangent : what becomes of rounding, a ``Tangent``, or nothing. An ensemble's state carries a leading member axis.
     """
 
-    tau: Float[Array, "..."]
+    tau: Float[Anywhere, "..."]
     y: Any
-    u: Float[Array, "..."]
-    h: Float[Array, "..."]
-    steps: Int[Array, "..."]
-    rejected: Int[Array, "..."]
-    evaluations: Int[Array, "..."]
-    jacobians: Int[Array, "..."]
-    status: Int[Array, "..."]
+    u: Float[Anywhere, "..."]
+    h: Float[Anywhere, "..."]
+    steps: Int[Anywhere, "..."]
+    rejected: Int[Anywhere, "..."]
+    evaluations: Int[Anywhere, "..."]
+    jacobians: Int[Anywhere, "..."]
+    status: Int[Anywhere, "..."]
     memory: Any = ()
     scratch: Any = ()
     energy: Any = ()
@@ -90,7 +91,7 @@ def _blind(memory: Any, parts: int) -> Any:
     return jax.tree.map(blind, memory, is_leaf=lambda part: isinstance(part, Spectrum))
 
 
-def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
+def log_time(u: Float[Anywhere, ""]) -> Float[Anywhere, ""]:
     """log t from u = log(1 + t); −∞ at t = 0, right for any u, however large."""
     # expm1 keeps small t exact; beyond u = 1 the form u + log(1 − e^−u) never overflows.
     xp = tree.library(u)

@@ -22,10 +22,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.energy import EPS
+from gradlab.dynamics.tree import Anywhere
 
 #: Evaluations between two looks, of which one costs four: a tenth of a solve, and of two the first alone looks.
 BETWEEN, PRICE = 40, 4
@@ -46,20 +47,20 @@ class Tangent(eqx.Module):
 
     vector: Any
     other: Any
-    matrix: Float[Array, "2 2"]
-    log_size: Float[Array, ""]
-    tau: Float[Array, ""]
-    half: Float[Array, ""]
-    steps: Int[Array, ""]
-    mark: Int[Array, ""]
-    spent: Int[Array, ""]
+    matrix: Float[Anywhere, "2 2"]
+    log_size: Float[Anywhere, ""]
+    tau: Float[Anywhere, ""]
+    half: Float[Anywhere, ""]
+    steps: Int[Anywhere, ""]
+    mark: Int[Anywhere, ""]
+    spent: Int[Anywhere, ""]
     last: Any
     kept: Any
-    kept_u: Float[Array, ""]
-    high: Bool[Array, ""]
-    decided: Bool[Array, ""]
-    decided_u: Float[Array, ""]
-    active: Bool[Array, ""]
+    kept_u: Float[Anywhere, ""]
+    high: Bool[Anywhere, ""]
+    decided: Bool[Anywhere, ""]
+    decided_u: Float[Anywhere, ""]
+    active: Bool[Anywhere, ""]
 
 
 def begun(y: Any, tau: Any) -> Tangent:
@@ -82,7 +83,7 @@ def _rounding(y: Any, steps: Any, number: Any) -> tuple[Any, Any]:
     return tree.scale(count**-0.5, signs), xp.log(size * xp.sqrt(1.0 + steps))
 
 
-def _moved(matrix: Float[Array, "2 2"], span: Any) -> tuple[Any, Any]:
+def _moved(matrix: Float[Anywhere, "2 2"], span: Any) -> tuple[Any, Any]:
     """(c, l) with e^{T span} e₁ = c exp(l), ‖c‖ = 1."""
     xp = tree.library(matrix, span)
     (a, b), (c, d) = ((matrix[i, 0], matrix[i, 1]) for i in (0, 1))
@@ -102,7 +103,7 @@ def _moved(matrix: Float[Array, "2 2"], span: Any) -> tuple[Any, Any]:
     return (first / size, second / size), grown
 
 
-def size(tangent: Tangent, y: Any, tau: Any) -> tuple[Any, Any]:
+def size(tangent: Any, y: Any, tau: Any) -> tuple[Any, Any]:
     """(direction, log ‖δ‖) at τ, not before the last look; no longer than y."""
     c, grown = _moved(tangent.matrix, tangent.half + (tau - tangent.tau))
     vector = tree.each(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
@@ -129,7 +130,7 @@ def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]
     return jax.lax.fori_loop(0, 2, one, (none, none, none))  # type: ignore[no-any-return]
 
 
-def looked(tangent: Tangent, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]], cost: Any) -> Tangent:
+def looked(tangent: Any, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]], cost: Any) -> Any:
     """The tangent after a look at a state, which has cost so much until then; ``pair`` : v ↦ :func:`products`."""
     y, tau = state.y, state.tau
     half = 0.5 * (tau - tangent.tau)
@@ -175,7 +176,7 @@ def looked(tangent: Tangent, state: Any, pair: Callable[[Any], tuple[Any, Any, A
     )
 
 
-def relative(tangent: Tangent, y: Any, tau: Any) -> Float[Array, ""]:
+def relative(tangent: Any, y: Any, tau: Any) -> Float[Anywhere, ""]:
     """‖δ‖/‖y‖ at τ, at most 1."""
     length, (_, log_size) = tree.norm(y), size(tangent, y, tau)
     return tree.library(log_size).exp(log_size) / tree.where(length > 0.0, length, 1.0)

@@ -18,6 +18,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 
+#: An array of JAX, or of NumPy on the host.
+Anywhere = jax.Array | np.ndarray | np.generic
+
+
 def library(*values: Any) -> Any:
     """The module that computes with these: ``jax.numpy`` where one is an array of JAX, else ``numpy``."""
     for value in values:
@@ -73,7 +77,7 @@ def changed(a: Any, **fields: Any) -> Any:
 def module(a: Any) -> Any:
     """The module of which that is the :func:`plain` one."""
     if not isinstance(a, Plain):
-        return a
+        return number(a) if isinstance(a, (bool, int, float)) else a
     return a.kind(**{name: module(value) for name, value in vars(a).items() if name != "kind"})
 
 
@@ -92,7 +96,7 @@ def like(factor: Any, leaf: Any) -> Array:
     return jnp.asarray(factor, dtype=jnp.result_type(leaf))
 
 
-def inner(a: Any, b: Any) -> Float[Array, ""]:
+def inner(a: Any, b: Any) -> Float[Anywhere, ""]:
     """⟨a, b⟩, summed over all leaves."""
     if on_host(a) and on_host(b):
         return np.dot(a, b)
@@ -100,7 +104,7 @@ def inner(a: Any, b: Any) -> Float[Array, ""]:
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
-def norm(a: Any) -> Float[Array, ""]:
+def norm(a: Any) -> Float[Anywhere, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
     if on_host(a):
         largest = np.abs(a).max(initial=0.0)

@@ -25,7 +25,7 @@ from gradlab.dynamics.tangent import with_look
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
 
-def first_step(order: int, solver: Adaptive, y: Any, slope: Any, span: Any) -> Float[Array, ""]:
+def first_step(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
     """The first step's size, by how fast (y, u) moves, of which ``slope`` is the rate."""
     pace = tree.norm(slope[0]) / (tree.norm(y) + solver.absolute) + abs(slope[1])
     xp = tree.library(pace, solver.tolerance)

@@ -28,7 +28,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, lengthened, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tree import changed
+from gradlab.dynamics.tree import Anywhere, changed
 from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put
 
@@ -51,14 +51,14 @@ class Journal(eqx.Module):
     spectrum: Spectrum
     past: Any
     implicit: Any
-    wish: Bool[Array, ""]
-    stiffness: Float[Array, ""]
-    clock: Float[Array, ""]
-    step: Float[Array, ""]
-    changes: Int[Array, ""]
-    when: Float[Array, " changes"]
-    stiff: Bool[Array, " changes"]
-    why: Float[Array, " changes"]
+    wish: Bool[Anywhere, ""]
+    stiffness: Float[Anywhere, ""]
+    clock: Float[Anywhere, ""]
+    step: Float[Anywhere, ""]
+    changes: Int[Anywhere, ""]
+    when: Float[Anywhere, " changes"]
+    stiff: Bool[Anywhere, " changes"]
+    why: Float[Anywhere, " changes"]
 
 
 class Auto(Solver):
@@ -159,11 +159,11 @@ class Auto(Solver):
     def until(self, end: float) -> Auto:
         return replace(self, horizon=number(end))
 
-    def seen(self, state: State) -> dict[str, Array]:
+    def seen(self, state: State) -> dict[str, Any]:
         stiffness = state.memory.stiffness
         return {"stiff": tree.library(stiffness).asarray(self.changed), "stiffness": stiffness}
 
-    def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Array]]:
+    def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Any]]:
         """Every change: how many, when, to what and why."""
         return {
             "changes": ((), memory.changes),
@@ -268,12 +268,12 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
-def turned(clock: Clock, solver: Auto, inner: Any, walk: Any, end: Any) -> None:
+def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
     """As :func:`automatic`, of the explicit pair from the host.
 
     walk : where the orbit is (``hosted.Walk``), moved on in place. inner : the pair as that steps it.
     """
-    journal: Journal = walk.memory
+    journal: Any = walk.memory
     looking = solver.stiff == "bdf" and walk.steps == 0 and journal.spectrum.age < 0
     evaluations = walk.evaluations
     # A look at the start gives the first step as well.
@@ -291,7 +291,7 @@ def turned(clock: Clock, solver: Auto, inner: Any, walk: Any, end: Any) -> None:
 
 
 def _measures(
-    clock: Clock, solver: Auto, journal: Journal, evaluations: Any, moved: Any, end: Any, looking: Any
+    clock: Any, solver: Any, journal: Any, evaluations: Any, moved: Any, end: Any, looking: Any
 ) -> Any:
     """Whether the radius is measured after a call, begun with so many evaluations, that no stabilised method made."""
     policy = solver.policy
@@ -306,7 +306,7 @@ def _measures(
     return looking | (held & (~far | falls))
 
 
-def _attempts(solver: Auto, state: Any, looking: Any) -> Any:
+def _attempts(solver: Any, state: Any, looking: Any) -> Any:
     """Of an explicit call: none where the run only looks."""
     each, policy = evaluations(solver.explicit), solver.policy
     early = policy.early_bdf if solver.stiff == "bdf" else policy.early
@@ -314,7 +314,7 @@ def _attempts(solver: Auto, state: Any, looking: Any) -> Any:
     return tree.where(looking, 0, few)
 
 
-def remaining(journal: Journal, steepest: Any, state: State, until: Any) -> Float[Array, ""]:
+def remaining(journal: Any, steepest: Any, state: Any, until: Any) -> Any:
     """Explicit steps still to come: ∫ dτ/h(τ), h changing as the power of τ, from ``steepest`` to 1, as of late."""
     tau, h = state.tau, state.h
     known = (journal.step > 0.0) & (tau > journal.clock) & (journal.clock > 0.0)
@@ -327,7 +327,7 @@ def remaining(journal: Journal, steepest: Any, state: State, until: Any) -> Floa
     return tau / h * xp.expm1(rest * xp.log1p((until - tau) / tau)) / rest
 
 
-def _until(solver: Auto, state: State, end: Any) -> Any:
+def _until(solver: Any, state: Any, end: Any) -> Any:
     """Where the run ends; unless that is known, the end of this stretch, and at least twice the present time."""
     xp = tree.library(state.tau)
     return tree.where(
@@ -335,13 +335,13 @@ def _until(solver: Auto, state: State, end: Any) -> Any:
     )
 
 
-def _price(solver: Auto, state: State) -> Any:
+def _price(solver: Any, state: Any) -> Any:
     """Evaluations that a change to the stiff method costs."""
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
     return solver.policy.price(solver.stiff, size, solver.tolerance, solver.fading)
 
 
-def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: Any) -> Bool[Array, ""]:
+def _worth(journal: Any, solver: Any, state: Any, end: Any, stiffness: Any) -> Any:
     """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
     policy, price = solver.policy, _price(solver, state)
     limit = LIMITS.get(solver.explicit, 3.0)
@@ -354,7 +354,7 @@ def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: An
     return (journal.step > 0.0) & (held | soon)
 
 
-def foreseen(clock: Clock, solver: Auto, state: State, end: Any, radius: Any) -> Float[Array, ""]:
+def foreseen(clock: Any, solver: Any, state: Any, end: Any, radius: Any) -> Any:
     """The explicit pair's evaluations by what is known before its first step: the spectral radius ρ, and that step.
 
     Where curvature stays, stability asks for ρ Δ/limit steps, Δ as in ``Clock.ahead``. Where it falls like 1/t, accuracy
@@ -375,14 +375,14 @@ def foreseen(clock: Clock, solver: Auto, state: State, end: Any, radius: Any) ->
 
 
 def _wish(
-    journal: Journal,
-    solver: Auto,
+    journal: Any,
+    solver: Any,
     state: Any,
     end: Any,
     measured: Any = True,
     looking: Any = False,
     stake: Any = 0.0,
-) -> Journal:
+) -> Any:
     """With the wish for the next call. stake : what is :func:`foreseen`; a look at the start begins with BDF for it."""
     # Not a number where nothing was measured: every comparison with it says no.
     stiffness = tree.where(measured, state.h * journal.spectrum.radius, np.nan)

@@ -184,9 +184,11 @@ class Walk:
         self.tangent = ()
         if isinstance(state.tangent, Tangent):
             self.tangent = tangent.with_trees(tree.plain(state.tangent), layout.host)
-        self.memory = tree.plain(state.memory)
-        if isinstance(state.memory, Journal):
-            self.memory = self._seen_as(Layout.of(state.memory.spectrum.vector).host)
+        self.memory = held = state.memory
+        if isinstance(held, Journal):
+            # What the other method keeps is carried along as it is.
+            self.memory = tree.changed(tree.plain(held), past=held.past, implicit=held.implicit)
+            self.memory = self._seen_as(Layout.of(held.spectrum.vector).host)
 
     def _seen_as(self, change: Callable[[Any], Any]) -> Any:
         """The journal with its spectral vector as another function has it."""
@@ -287,7 +289,7 @@ class Walk:
         )  # fmt: skip
 
 
-def carried(clock: Clock, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
+def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
     """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps.
 
     auto, inner : plain (``tree.plain``); the solver where it is ``Auto``, else None, and the pair as it steps it.

@@ -17,6 +17,7 @@ from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.counting import Estimate
 from gradlab.dynamics.solvers.loops import loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
+from gradlab.dynamics.tree import Anywhere
 from gradlab.problem.precision import put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
@@ -37,8 +38,8 @@ class Spectrum(eqx.Module):
     """
 
     vector: Any
-    radius: Float[Array, ""]
-    age: Int[Array, ""]
+    radius: Float[Anywhere, ""]
+    age: Int[Anywhere, ""]
 
 
 def unknown(y: Any) -> Spectrum:
