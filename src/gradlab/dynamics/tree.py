@@ -17,7 +17,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-
 #: An array of JAX, or of NumPy on the host.
 Anywhere = jax.Array | np.ndarray | np.generic
 

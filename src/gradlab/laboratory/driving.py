@@ -21,7 +21,7 @@ from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.hosted import turn
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import State, explain, margin, rhs, watch
+from gradlab.dynamics.state import State, explain, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
@@ -31,12 +31,12 @@ from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.ending import LOST, Pace
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
+from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
-    FACTOR,
     Noise,
     bar,
     bars,
@@ -47,10 +47,6 @@ from gradlab.laboratory.second import (
 )
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
-
-#: Stops met at a moment inside a step.
-LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
-
 
 _one = Program(advance)
 _members = Program(
@@ -92,21 +88,6 @@ def _explained(flow: Flow, clock: Clock, state: State) -> State:
 
 _explain_one = Program(_explained)
 _explain_members = Program(eqx.filter_vmap(_explained, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
-
-
-def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
-    """The margin of the stop at a state, its rate in the clock, and log dt/dτ."""
-    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
-    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
-    velocity = (rhs(state.tau, (state.y, state.u), (flow, clock))[0], jnp.exp(-log_rate - state.u))
-    gap, rate = jax.jvp(lambda pair: margin(flow, stop, pair), ((state.y, state.u),), (velocity,))
-    return gap, rate, -log_rate
-
-
-_crossing_one = Program(_crossing)
-_crossing_members = Program(
-    eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
-)
 
 
 @dataclass(frozen=True)
@@ -397,7 +378,7 @@ def _record(
     rows = [*before, row]
     errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
     errors = with_rounding(drive, fine, row, errors)
-    row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
 
@@ -440,28 +421,9 @@ def _records(
         errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
         errors = unknown_where(errors, gone)
         if row is rows[-1]:
-            errors = _timed(drive, [fine, coarse], states[0], row, errors)
+            errors = timed(drive, [fine, coarse], states[0], row, errors)
         seen.append(with_bar(row, other) | errors)
     return [fine, coarse], seen[len(before) :]
-
-
-def _timed(
-    drive: Drive, states: list[State], before: State, row: dict[str, Any], errors: dict[str, Any]
-) -> dict[str, Any]:
-    """The bars, with that on the time of a located stop: how far it is off its level, and how the solves differ."""
-    status = np.asarray(states[0].status)
-    now = np.isin(status, LOCATED) & (np.asarray(before.status) == stops.RUNNING)
-    if drive.flow.discrete or not np.any(now):
-        return errors
-    look = _crossing_one if drive.members is None else _crossing_members
-    constants = drive.constants("flow", "clock", "stop")
-    (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
-    with np.errstate(all="ignore"):
-        off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
-        late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
-        late = late + rounding(row["step"])
-        added = {"log_t_error": late, "t_error": late * row["t"]}
-    return errors | {name: errors[name] + np.where(now, more, 0.0) for name, more in added.items()}
 
 
 def _flat(flow: Flow, y: Any) -> Any:

@@ -252,6 +252,7 @@ def _finish(
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
         "compiled": _compiled(drive, begun, dataset["evaluations"].values),
+        "stepped": _stepped(drive, begun, dataset),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -268,9 +269,25 @@ def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:
     """How the run's programs were compiled, in words; they are changed for others between two records."""
     if drive.solver.hosted:
         return "on the host"
-    ended = replace(begun, evaluations=put(evaluations[-1]))
-    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, ended)]
+    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, _ended(begun, evaluations))]
     return words[0] if words[0] == words[1] else "quickly, then fully"
+
+
+def _ended(begun: State, evaluations: np.ndarray) -> State:
+    """The state at the start with the evaluations of the end, by which programs are chosen."""
+    return replace(begun, evaluations=put(evaluations[-1]))
+
+
+def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
+    """Who made the steps of the first solve, in words: the host, calls of a compiled loop, or both."""
+    if drive.solver.hosted:
+        return "from the host"
+    if not drive.hosts(begun):
+        return "in a compiled loop"
+    changed = bool(np.any(dataset["changes"].values)) if "changes" in dataset else False
+    if not changed and drive.quickly(_ended(begun, dataset["evaluations"].values)):
+        return "from the host"
+    return "from the host, then in a compiled loop"
 
 
 @float64

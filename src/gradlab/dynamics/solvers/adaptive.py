@@ -9,12 +9,19 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.control import CHEBYSHEV, EXPLICIT, LARGEST, SMALLEST, following, longer, planned
+from gradlab.dynamics.solvers.control import (
+    CHEBYSHEV,
+    EXPLICIT,
+    LARGEST,
+    SMALLEST,
+    following,
+    longer,
+    planned,
+)
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
@@ -24,6 +31,7 @@ from gradlab.dynamics.tangent import with_look
 
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
+
 
 def first_step(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
     """The first step's size, by how fast (y, u) moves, of which ``slope`` is the rate."""

@@ -330,9 +330,7 @@ def remaining(journal: Any, steepest: Any, state: Any, until: Any) -> Any:
 def _until(solver: Any, state: Any, end: Any) -> Any:
     """Where the run ends; unless that is known, the end of this stretch, and at least twice the present time."""
     xp = tree.library(state.tau)
-    return tree.where(
-        solver.horizon > 0.0, xp.maximum(solver.horizon, end), xp.maximum(end, 2.0 * state.tau)
-    )
+    return tree.where(solver.horizon > 0.0, xp.maximum(solver.horizon, end), xp.maximum(end, 2.0 * state.tau))
 
 
 def _price(solver: Any, state: Any) -> Any:
@@ -357,7 +355,7 @@ def _worth(journal: Any, solver: Any, state: Any, end: Any, stiffness: Any) -> A
 def foreseen(clock: Any, solver: Any, state: Any, end: Any, radius: Any) -> Any:
     """The explicit pair's evaluations by what is known before its first step: the spectral radius ρ, and that step.
 
-    Where curvature stays, stability asks for ρ Δ/limit steps, Δ as in ``Clock.ahead``. Where it falls like 1/t, accuracy
+    Where curvature stays, stability asks for ρ Δ/limit steps, Δ as ``Clock.ahead``. Where it falls like 1/t, accuracy
     asks for so many whenever time has grown by e. In clocks that do not follow from time the rate of change stays
     as well: accuracy asks for steps ``lengthened`` times the first, unless that ends on a record.
     """

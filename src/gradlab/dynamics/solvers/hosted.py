@@ -1,8 +1,8 @@
 """An explicit pair stepped from the host: two small programs hold the field, NumPy decides between them.
 
 What is compiled is a loop of attempted steps with one copy of the field, and a product with its Jacobian; what
-``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers. Nothing
-is carried from one record to the next but the state.
+``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers.
+Nothing is carried from one record to the next but the state.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def turn(solver: Solver, memory: Any) -> bool:
 class Leg(NamedTuple):
     """What a loop of attempts carries, as two arrays.
 
-    reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error ratio
-    and the doubt in the balance. counts : steps, rejected, attempts, status.
+    reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error
+    ratio and the doubt in the balance. counts : steps, rejected, attempts, status.
     """
 
     reals: Float[Array, " reals"]
@@ -90,7 +90,9 @@ def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
     return size * lax.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
 
 
-def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any) -> Leg:
+def attempts(
+    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any
+) -> Leg:
     """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled.
 
     As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
