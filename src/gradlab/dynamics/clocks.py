@@ -82,7 +82,7 @@ class Time(Clock):
         return jnp.zeros(())
 
     def known(self, tau: Any) -> Float[Anywhere, ""] | None:
-        return tree.library(tau).log1p(tau)  # type: ignore[no-any-return]
+        return tree.library(tau).log1p(tau)
 
     def ahead(self, tau: Any, until: Any) -> Any:
         return until - tau
@@ -105,7 +105,7 @@ class LogTime(Clock):
         return -u
 
     def known(self, tau: Any) -> Float[Anywhere, ""] | None:
-        return tree.library(tau).asarray(tau)  # type: ignore[no-any-return]
+        return tree.library(tau).asarray(tau)
 
     def ahead(self, tau: Any, until: Any) -> Any:
         span = until - tau

@@ -65,11 +65,15 @@ class Tangent(eqx.Module):
 
 def begun(y: Any, tau: Any) -> Tangent:
     """At the start, on the host: one rounding of the vector y, about which nothing is known yet."""
-    nothing, none, no = np.float64(0.0), np.int64(0), np.bool_(False)
+    nothing: Any = np.float64(0.0)
+    none: Any = np.int64(0)
+    no: Any = np.bool_(False)
+    matrix: Any = np.zeros((2, 2))
+    here: Any = np.float64(tau)
     seed, log_size = _rounding(y, none, none)
     return Tangent(
-        seed, 0.0 * y, np.zeros((2, 2)), log_size, np.float64(tau), nothing, none, none - BETWEEN, none, y, y,
-        nothing, no, no, nothing, np.bool_(True),
+        seed, 0.0 * y, matrix, log_size, here, nothing, none, none - BETWEEN, none, y, y,
+        nothing, no, no, nothing, ~no,
     )  # fmt: skip
 
 
@@ -127,7 +131,7 @@ def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]
         return tree.where(i == 0, image, first), tree.where(i == 0, new, other), image
 
     none = tree.scale(0.0, vector)
-    return jax.lax.fori_loop(0, 2, one, (none, none, none))  # type: ignore[no-any-return]
+    return jax.lax.fori_loop(0, 2, one, (none, none, none))
 
 
 def looked(tangent: Any, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]], cost: Any) -> Any:

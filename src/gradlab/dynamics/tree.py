@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -17,8 +17,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-#: An array of JAX, or of NumPy on the host.
-Anywhere = jax.Array | np.ndarray | np.generic
+#: An array of JAX, or of NumPy on the host; one behaves as the other.
+if TYPE_CHECKING:
+    Anywhere = Array
+else:
+    Anywhere = jax.Array | np.ndarray | np.generic
 
 
 def library(*values: Any) -> Any:

@@ -48,7 +48,7 @@ class Sight:
         self.layout, self._constants = layout, Constants(flow, observables, layout)
 
     def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
-        return jax.tree.map(np.asarray, _seen(True, self._constants, y, np.float64(u)))  # type: ignore[no-any-return]
+        return jax.tree.map(np.asarray, _seen(True, self._constants, y, np.float64(u)))
 
 
 class Host:

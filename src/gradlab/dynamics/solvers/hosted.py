@@ -33,7 +33,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import BETWEEN, Tangent
-from gradlab.dynamics.tree import Layout
+from gradlab.dynamics.tree import Anywhere, Layout
 
 
 def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
@@ -71,8 +71,8 @@ class Leg(NamedTuple):
     ratio and the doubt in the balance. counts : steps, rejected, attempts, status.
     """
 
-    reals: Float[Array, " reals"]
-    counts: Int[Array, "4"]
+    reals: Float[Anywhere, " reals"]
+    counts: Int[Anywhere, "4"]
 
 
 @eqx.filter_jit
@@ -175,15 +175,16 @@ class Walk:
         self.point = np.concatenate([layout.host(state.y), np.stack([state.u, *extra])])
         self.unknowns = np.ones(len(self.point))
         self.unknowns[n + 1 :] = 0.0
-        self.tau, self.h = np.float64(state.tau), np.float64(state.h)
+        self.tau: Any = np.float64(state.tau)
+        self.h: Any = np.float64(state.h)
         self.steps, self.rejected, self.evaluations, self.jacobians, self.status = (
             int(value)
             for value in (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
         )
-        self.doubt = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
+        self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
         self.slope: Any = None
         self.previous, self.made = np.float64(1.0), 0
-        self.tangent = ()
+        self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
             self.tangent = tangent.with_trees(tree.plain(state.tangent), layout.host)
         self.memory = held = state.memory
@@ -240,9 +241,10 @@ class Walk:
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
             numbers = (self.tau, self.h, self.previous, self.doubt)
-            counts = (self.steps, self.rejected, self.made, self.status)
+            reals: Any = np.concatenate([self.point, self.slope, numbers])
+            counts: Any = np.array((self.steps, self.rejected, self.made, self.status))
             leg = self.programs.attempts(
-                Leg(np.concatenate([self.point, self.slope, numbers]), np.array(counts)),
+                Leg(reals, counts),
                 end,
                 np.int64(min(until, self.made + self._unwatched(each))),
             )
@@ -284,10 +286,13 @@ class Walk:
             held = tree.module(tangent.with_trees(held, self.layout.tree))
         if isinstance(self.before.memory, Journal):
             memory = tree.module(self._seen_as(Layout.of(self.before.memory.spectrum.vector).tree))
-        counts = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
+        counts: Any = map(
+            np.int64, (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
+        )
+        steps, rejected, evaluations, jacobians, status = counts
         return State(
-            self.tau, self.layout.tree(self.y), self.point[n], self.h, *map(np.int64, counts), memory,
-            self.before.scratch, self.energy, held,
+            self.tau, self.layout.tree(self.y), self.point[n], self.h, steps, rejected, evaluations, jacobians,
+            status, memory, self.before.scratch, self.energy, held,
         )  # fmt: skip
 
 
