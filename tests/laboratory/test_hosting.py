@@ -53,7 +53,8 @@ def stepped(run: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), [("time", "dopri8"), ("log time", "auto"), ("log loss", "auto"), ("arc length", "tsit5")]
+    ("name", "solver"),
+    [("time", "dopri8"), ("log time", "auto"), ("log loss", "auto"), ("arc length", "tsit5")],
 )
 def test_from_the_host_and_in_a_compiled_loop_the_answers_agree_within_their_bars(
     name: str, solver: str, monkeypatch: pytest.MonkeyPatch

@@ -98,7 +98,12 @@ def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarra
     held = tangent.with_trees(tree.plain(state.tangent), drive.layout.host)
     y = drive.layout.host(state.y)
     vector, log_size = tangent.size(held, y, np.float64(state.tau))
-    return y, y + SPREAD * np.exp(log_size) * vector, held.kept, float(tree.norm(y - held.kept) / tree.norm(y))
+    return (
+        y,
+        y + SPREAD * np.exp(log_size) * vector,
+        held.kept,
+        float(tree.norm(y - held.kept) / tree.norm(y)),
+    )
 
 
 def of_weights(drive: Any, state: State, last: dict[str, Any], error: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ compile as the field alone. The host pays with a call of 0.1 ms for every look a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import noted, shown
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers import hosted
-from gradlab.dynamics.solvers.auto import Auto
+from gradlab.dynamics.solvers.auto import Auto, Journal
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
@@ -26,6 +27,7 @@ from gradlab.laboratory.second import Noise
 
 _attempts = Program(hosted.attempts)
 _product = Program(hosted.product)
+_stiffly = Program(hosted.stiffly)
 
 
 def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tuple[dict[str, Any], Any]:
@@ -56,16 +58,27 @@ class Host:
 
     def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
-        self.clock, self.sight, self._auto = tree.plain(clock), sight, isinstance(solver, Auto)
-        self.solver = solver = host(solver)
-        inner = host(solver._adaptive(solver.explicit)) if isinstance(solver, Auto) else solver
-        loop = Constants(moving, clock, inner, sight.layout)
-        self._plain, self._inner = tree.plain(solver), tree.plain(inner)
+        self.clock, self.sight, self.solver = tree.plain(clock), sight, host(solver)
         field = Constants(moving, clock, sight.layout)
-        self._programs = hosted.Programs(
+        self._turns = [self._turn(moving, clock, field, False)]
+        if isinstance(solver, Auto) and solver.stiff == "bdf":
+            self._turns.append(self._turn(moving, clock, field, True))
+
+    def _turn(
+        self, flow: Flow, clock: Any, field: Constants, changed: bool
+    ) -> tuple[Any, Any, hosted.Programs]:
+        """(``Auto`` and the method that steps, both plain, and the programs), by whether the stiff one does."""
+        auto = inner = self.solver
+        if isinstance(auto, Auto):
+            auto = host(replace(auto, changed=changed))
+            inner = host(auto._adaptive(auto.name))
+        loop = Constants(flow, clock, inner, self.sight.layout)
+        compiled = hosted.Programs(
             lambda *changing: _attempts(True, loop, *changing),
             lambda *changing: _product(True, field, *changing),
+            lambda *changing: _stiffly(True, loop, *changing),
         )
+        return tree.plain(auto) if isinstance(auto, Auto) else None, tree.plain(inner), compiled
 
     @staticmethod
     def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
@@ -77,9 +90,11 @@ class Host:
 
         Shaken at ``end`` as by ``integrate.advance``.
         """
-        walk = hosted.Walk(self._programs, self.sight.layout, state)
+        stiff = isinstance(state.memory, Journal) and bool(state.memory.wish)
+        auto, inner, compiled = self._turns[stiff]
+        walk = hosted.Walk(compiled, self.sight.layout, state)
         with np.errstate(all="ignore"):
-            hosted.carried(self.clock, self._plain if self._auto else None, self._inner, walk, end)
+            hosted.carried(self.clock, auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
                 return walk.state(), None
             if float(noise.amount) and walk.tau >= end:
@@ -87,4 +102,4 @@ class Host:
             seen, level = self.sight(walk.y, walk.u)
             row = noted(seen, walk, level if walk.balanced else None)
         state = walk.state()
-        return state, row | self.solver.seen(state)
+        return state, row | (self.solver if auto is None else auto).seen(state)

@@ -269,16 +269,20 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
 
 
 def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
-    """As :func:`automatic`, of the explicit pair from the host.
+    """As :func:`automatic`, of the explicit pair or BDF from the host.
 
-    walk : where the orbit is (``hosted.Walk``), moved on in place. inner : the pair as that steps it.
+    walk : where the orbit is (``hosted.Walk``), moved on in place. inner : the method whose turn it is.
     """
     journal: Any = walk.memory
-    looking = solver.stiff == "bdf" and walk.steps == 0 and journal.spectrum.age < 0
+    looking = not solver.changed and solver.stiff == "bdf" and walk.steps == 0 and journal.spectrum.age < 0
     evaluations = walk.evaluations
     # A look at the start gives the first step as well.
     images = walk.products(journal.spectrum.vector, walk.unknowns) if looking else None
-    walk.attempt(inner, end, int(_attempts(solver, walk, looking)))
+    if solver.changed:
+        walk.implicit(inner, end, int(solver.policy.stiff))
+        journal = walk.memory
+    else:
+        walk.attempt(inner, end, int(_attempts(solver, walk, looking)))
     measured = bool(_measures(clock, solver, journal, evaluations, walk, end, looking))
     if measured:
         image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns)
@@ -297,7 +301,7 @@ def _measures(
     policy = solver.policy
     if solver.changed:
         # On BDF to stay while that is foreseen to pay, and there are calls as many as records.
-        return ~(foreseen(clock, solver, moved, end, journal.spectrum.radius) > _price(solver, moved))
+        return foreseen(clock, solver, moved, end, journal.spectrum.radius) <= _price(solver, moved)
     held = (journal.step > 0.0) & (moved.h < policy.grown * journal.step)
     known = journal.spectrum.age >= 0
     far = known & (moved.h * journal.spectrum.radius < policy.far * LIMITS.get(solver.explicit, 3.0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import diffrax
@@ -26,13 +27,13 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.adaptive import first_step
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
+from gradlab.dynamics.solvers.implicit import resumed
 from gradlab.dynamics.solvers.methods import Adaptive, method
-from gradlab.dynamics.solvers.multistep import Past
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tangent import BETWEEN, Tangent
+from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
 from gradlab.dynamics.tree import Anywhere, Layout
 
 
@@ -57,11 +58,11 @@ def _explicit(name: str) -> bool:
 
 
 def turn(solver: Solver, memory: Any) -> bool:
-    """Whether the next call is the explicit pair's, as far as it can be made from the host."""
+    """Whether the next call can be made from the host: the explicit pair's, or BDF's."""
     if not isinstance(memory, Journal):
         return True
     # What a method that looks back has kept is for the compiled loop to forget.
-    return not bool(memory.wish) and (int(memory.changes) == 0 or not isinstance(memory.past, Past))
+    return memory.implicit != () or (not bool(memory.wish) and int(memory.changes) == 0)
 
 
 class Leg(NamedTuple):
@@ -151,11 +152,24 @@ def product(
     return jax.jvp(lambda at: _rate(flow, clock, layout, tau, at), (point,), (vector,))
 
 
+def stiffly(
+    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, state: State, end: Any, *going: Any
+) -> tuple[State, Any]:
+    """As ``implicit.resumed``, of a state whose y is a vector."""
+    moved, made = resumed(flow, clock, solver, Stop(), replace(state, y=layout.tree(state.y)), end, *going)
+    # Not a weak type, for which the next call would be compiled anew.
+    status = lax.convert_element_type(moved.status, moved.status.dtype)
+    return replace(moved, y=layout.flat(moved.y), status=status), made
+
+
 class Programs(NamedTuple):
-    """The two programs, compiled: ``attempts(leg, end, most)`` and ``product(tau, point, vector)``."""
+    """The programs, compiled: ``attempts(leg, end, most)``, ``product(tau, point, vector)``, and of BDF
+    ``stiffly(state, end, most, made, widest, due)``.
+    """
 
     attempts: Callable[[Leg, Any, Any], Leg]
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
+    stiffly: Callable[..., tuple[State, Any]]
 
 
 class Walk:
@@ -177,12 +191,10 @@ class Walk:
         self.unknowns[n + 1 :] = 0.0
         self.tau: Any = np.float64(state.tau)
         self.h: Any = np.float64(state.h)
-        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = (
-            int(value)
-            for value in (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
-        )
+        self._counted(state)
         self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
         self.slope: Any = None
+        self.begun, self.scratch = False, state.scratch
         self.previous, self.made = np.float64(1.0), 0
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
@@ -227,13 +239,14 @@ class Walk:
         slope, image = self.programs.product(self.tau, self.point, vector)
         if self.slope is None:
             self.slope = np.asarray(slope)
-            self.evaluations += 1
         return np.asarray(image)
 
     def attempt(self, solver: Any, end: Any, most: int) -> None:
         """At most so many attempted steps, with the tangent's looks between them."""
         if self.slope is None:
             self._product(np.zeros_like(self.point))
+        self.evaluations += not self.begun
+        self.begun = True
         if self.h == 0.0:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
             slope = (self.slope[:n], self.slope[n])
@@ -253,7 +266,34 @@ class Walk:
             self.point, self.slope = reals[:size], reals[size : 2 * size]
             self.tau, self.h, self.previous, self.doubt = reals[-4:]
             self.evaluations += each * (self.made - before)
-            self._look()
+            self._look(BETWEEN)
+
+    def implicit(self, solver: Any, end: Any, most: int) -> None:
+        """As :meth:`attempt`, by BDF."""
+        made, widest = 0, (end - self.tau) / solver.least
+        state = self._state(self.memory.implicit, self.y, ())
+        while made < most and self.tau < end and self.status == stops.RUNNING:
+            due = tangent.spent(self) + 1
+            if self.tangent != () and self.tangent.active:
+                due = max(due, int(self.tangent.mark) + IMPLICIT)
+            else:
+                due = np.iinfo(np.int64).max
+            going = (np.int64(most), np.int64(made), widest, np.int64(due))
+            state, count = self.programs.stiffly(state, end, *going)
+            self.made += int(count) - made
+            made = int(count)
+            self.tau, self.h = np.asarray(state.tau)[()], np.asarray(state.h)[()]
+            extra = (state.energy.spent,) if self.balanced else ()
+            self.point = np.concatenate([np.asarray(state.y), np.stack([state.u, *extra])])
+            self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
+            self._counted(state)
+            self._look(IMPLICIT)
+        self.slope, self.begun, self.scratch = None, False, state.scratch
+        self.memory = tree.changed(self.memory, implicit=state.memory)
+
+    def _counted(self, state: State) -> None:
+        counts = (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
+        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = map(int, counts)
 
     def _unwatched(self, each: int) -> int:
         """Attempts until the tangent is to be looked at."""
@@ -261,12 +301,12 @@ class Walk:
             return ATTEMPTS
         return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
 
-    def _look(self) -> None:
+    def _look(self, between: int) -> None:
         held = self.tangent
         if held == () or not held.active or not self.tau > held.tau:
             return
         cost = tangent.spent(self)
-        if cost - held.mark < BETWEEN:
+        if cost - held.mark < between:
             return
         n = self.layout.size
         alone = self.unknowns.copy()
@@ -281,18 +321,19 @@ class Walk:
 
     def state(self) -> State:
         """The state here."""
-        n, held, memory = self.layout.size, self.tangent, self.memory
+        held, memory = self.tangent, self.memory
         if held != ():
             held = tree.module(tangent.with_trees(held, self.layout.tree))
         if isinstance(self.before.memory, Journal):
             memory = tree.module(self._seen_as(Layout.of(self.before.memory.spectrum.vector).tree))
-        counts: Any = map(
-            np.int64, (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
-        )
-        steps, rejected, evaluations, jacobians, status = counts
+        return self._state(memory, self.layout.tree(self.y), held)
+
+    def _state(self, memory: Any, y: Any, held: Any) -> State:
+        counts: Any = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
+        steps, rejected, evaluations, jacobians, status = map(np.int64, counts)
         return State(
-            self.tau, self.layout.tree(self.y), self.point[n], self.h, steps, rejected, evaluations, jacobians,
-            status, memory, self.before.scratch, self.energy, held,
+            self.tau, y, self.u, self.h, steps, rejected, evaluations, jacobians, status, memory, self.scratch,
+            self.energy, held,
         )  # fmt: skip
 
 
@@ -307,5 +348,5 @@ def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
             walk.attempt(inner, end, ATTEMPTS - walk.made)
             continue
         turned(clock, auto, inner, walk, end)
-        if walk.memory.wish:
+        if bool(walk.memory.wish) != auto.changed:
             return
