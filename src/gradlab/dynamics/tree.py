@@ -24,10 +24,14 @@ else:
     Anywhere = jax.Array | np.ndarray | np.generic
 
 
+#: Types that are surely none of JAX's, whose check takes longer than most that is computed with them.
+_PLAIN = {np.ndarray, np.float64, np.int64, np.bool_, float, int, bool}
+
+
 def library(*values: Any) -> Any:
     """The module that computes with these: ``jax.numpy`` where one is an array of JAX, else ``numpy``."""
     for value in values:
-        if isinstance(value, jax.Array):
+        if type(value) not in _PLAIN and isinstance(value, jax.Array):
             return jnp
     return np
 
@@ -133,7 +137,7 @@ def add(a: Any, b: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the scalar condition holds, else b."""
-    if library(condition) is np and np.ndim(condition) == 0:
+    if type(condition) in (np.bool_, bool) or (library(condition) is np and np.ndim(condition) == 0):
         return a if condition else b
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 

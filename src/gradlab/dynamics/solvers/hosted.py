@@ -191,6 +191,7 @@ class Walk:
         self.unknowns[n + 1 :] = 0.0
         self.tau: Any = np.float64(state.tau)
         self.h: Any = np.float64(state.h)
+        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = 0, 0, 0, 0, 0
         self._counted(state)
         self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
         self.slope: Any = None
@@ -292,8 +293,8 @@ class Walk:
         self.memory = tree.changed(self.memory, implicit=state.memory)
 
     def _counted(self, state: State) -> None:
-        counts = (state.steps, state.rejected, state.evaluations, state.jacobians, state.status)
-        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = map(int, counts)
+        self.steps, self.rejected, self.status = int(state.steps), int(state.rejected), int(state.status)
+        self.evaluations, self.jacobians = int(state.evaluations), int(state.jacobians)
 
     def _unwatched(self, each: int) -> int:
         """Attempts until the tangent is to be looked at."""
@@ -330,7 +331,7 @@ class Walk:
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:
         counts: Any = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
-        steps, rejected, evaluations, jacobians, status = map(np.int64, counts)
+        steps, rejected, evaluations, jacobians, status = (tree.number(count) for count in counts)
         return State(
             self.tau, y, self.u, self.h, steps, rejected, evaluations, jacobians, status, memory, self.scratch,
             self.energy, held,
