@@ -199,7 +199,8 @@ class Layout:
 
     def host(self, a: Any) -> np.ndarray:
         """The tree as a vector of NumPy."""
-        return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(a)])
+        leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(a)]
+        return np.concatenate(leaves) if leaves else np.zeros(0)
 
     def tree(self, vector: Any) -> Any:
         """The vector as a tree."""

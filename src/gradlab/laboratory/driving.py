@@ -242,7 +242,8 @@ class Drive:
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
-                return state, seen
+                # What ended a call of the host before its end was not looked at there.
+                return state, self._host.look(state) if seen is None and self._host else seen
             # Iterations give the same bits however they are cut, so their calls may follow the clock.
             spent = time.perf_counter() - clock_start
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))

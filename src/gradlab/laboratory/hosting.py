@@ -90,8 +90,7 @@ class Host:
 
         Shaken at ``end`` as by ``integrate.advance``.
         """
-        stiff = isinstance(state.memory, Journal) and bool(state.memory.wish)
-        auto, inner, compiled = self._turns[stiff]
+        auto, inner, compiled = self._turn_of(state)
         walk = hosted.Walk(compiled, self.sight.layout, state)
         with np.errstate(all="ignore"):
             hosted.carried(self.clock, auto, inner, walk, end)
@@ -99,7 +98,19 @@ class Host:
                 return walk.state(), None
             if float(noise.amount) and walk.tau >= end:
                 walk.shake(float(noise.amount), noise.number)
-            seen, level = self.sight(walk.y, walk.u)
-            row = noted(seen, walk, level if walk.balanced else None)
         state = walk.state()
-        return state, row | (self.solver if auto is None else auto).seen(state)
+        return state, self._noted(walk, state, auto)
+
+    def look(self, state: State) -> dict[str, Any]:
+        """What is seen at a state."""
+        auto, _, compiled = self._turn_of(state)
+        return self._noted(hosted.Walk(compiled, self.sight.layout, state), state, auto)
+
+    def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
+        return self._turns[isinstance(state.memory, Journal) and bool(state.memory.wish)]
+
+    def _noted(self, walk: hosted.Walk, state: State, auto: Any) -> dict[str, Any]:
+        seen, level = self.sight(walk.y, walk.u)
+        with np.errstate(all="ignore"):
+            row = noted(seen, walk, level if walk.balanced else None)
+        return row | (auto or self.solver).seen(state)
