@@ -62,6 +62,8 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
+    if members is None and not flow.discrete:
+        flow = _lean(flow)
     drive = Drive(flow, clock, strong(picked), stop, strong(chosen), members, Layout.of(weights))
     if members is None and flow.chart_is_identity:
         state = start(flow, picked, weights, booked=_booked(drive, weights))
@@ -70,6 +72,15 @@ def _prepare(
         state = begin(True, Constants(flow, picked), weights)
         drive = replace(drive, layout=Layout.of(state.y))
     return drive, strong(state)
+
+
+def _lean(flow: Flow) -> Flow:
+    """The flow with its problems as they are compiled at least cost."""
+
+    def is_problem(leaf: Any) -> bool:
+        return isinstance(leaf, Problem)
+
+    return jax.tree.map(lambda leaf: leaf.lean() if is_problem(leaf) else leaf, flow, is_leaf=is_problem)  # type: ignore[no-any-return]
 
 
 def _booked(drive: Drive, weights: Any) -> Any:
