@@ -41,7 +41,7 @@ def on_host(a: Any) -> bool:
     return type(a) is np.ndarray and a.ndim == 1
 
 
-def number(x: Any) -> Any:
+def of_numpy(x: Any) -> Any:
     """A number, or an array of them, of NumPy."""
     value = np.asarray(x)
     return value if value.ndim else value[()]
@@ -54,7 +54,7 @@ class Plain:
     """
 
     def __init__(self, module: Any) -> None:
-        self.__dict__.update({name: plain(value) for name, value in vars(module).items()})
+        self.__dict__.update({name: plainly(value) for name, value in vars(module).items()})
         self.__dict__["kind"] = type(module)
 
     def __getattr__(self, name: str) -> Any:
@@ -64,11 +64,11 @@ class Plain:
         return found.__get__(self) if callable(found) else found
 
 
-def plain(a: Any) -> Any:
+def plainly(a: Any) -> Any:
     """A module as :class:`Plain`, a number as NumPy's, all else as it is."""
     if isinstance(a, eqx.Module):
         return Plain(a)
-    return number(a) if isinstance(a, (jax.Array, np.ndarray)) else a
+    return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
 
 
 def changed(a: Any, **fields: Any) -> Any:
@@ -81,9 +81,9 @@ def changed(a: Any, **fields: Any) -> Any:
 
 
 def module(a: Any) -> Any:
-    """The module of which that is the :func:`plain` one."""
+    """The module of which that is the :func:`plainly` one."""
     if not isinstance(a, Plain):
-        return number(a) if isinstance(a, (bool, int, float)) else a
+        return of_numpy(a) if isinstance(a, (bool, int, float)) else a
     return a.kind(**{name: module(value) for name, value in vars(a).items() if name != "kind"})
 
 

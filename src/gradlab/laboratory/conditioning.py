@@ -95,7 +95,7 @@ def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[st
 
 def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Chart variables at a state, at SPREAD δ beside it and where it was kept, as vectors; how far off the last is."""
-    held = tangent.with_trees(tree.plain(state.tangent), drive.layout.host)
+    held = tangent.with_trees(tree.plainly(state.tangent), drive.layout.host)
     y = drive.layout.host(state.y)
     vector, log_size = tangent.size(held, y, np.float64(state.tau))
     return (

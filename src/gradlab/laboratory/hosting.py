@@ -26,7 +26,7 @@ from gradlab.laboratory.programs import Constants, Program
 from gradlab.laboratory.second import Noise
 
 _attempts = Program(hosted.attempts)
-_product = Program(hosted.product)
+_product = Program(hosted.jacobian_product)
 _stiffly = Program(hosted.stiffly)
 
 
@@ -58,7 +58,7 @@ class Host:
 
     def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
-        self.clock, self.sight, self.solver = tree.plain(clock), sight, host(solver)
+        self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
         field = Constants(moving, clock, sight.layout)
         self._turns = [self._turn(moving, clock, field, False)]
         if isinstance(solver, Auto) and solver.stiff == "bdf":
@@ -78,12 +78,12 @@ class Host:
             lambda *changing: _product(True, field, *changing),
             lambda *changing: _stiffly(True, loop, *changing),
         )
-        return tree.plain(auto) if isinstance(auto, Auto) else None, tree.plain(inner), compiled
+        return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
 
     @staticmethod
     def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
-        """Whether a run can be stepped from the host (``hosted.serves``)."""
-        return hosted.serves(flow.flow if isinstance(flow, Kicked) else flow, solver, stop)
+        """Whether a run can be stepped from the host (``hosted.hostable``)."""
+        return hosted.hostable(flow.flow if isinstance(flow, Kicked) else flow, solver, stop)
 
     def to(self, state: State, end: Any, noise: Noise) -> tuple[State, dict[str, Any] | None]:
         """Towards ``end``, until the other method's turn has come, or ATTEMPTS steps; there, what is seen.

@@ -80,7 +80,7 @@ def _lean(flow: Flow) -> Flow:
     def is_problem(leaf: Any) -> bool:
         return isinstance(leaf, Problem)
 
-    return jax.tree.map(lambda leaf: leaf.lean() if is_problem(leaf) else leaf, flow, is_leaf=is_problem)  # type: ignore[no-any-return]
+    return jax.tree.map(lambda leaf: leaf.lean() if is_problem(leaf) else leaf, flow, is_leaf=is_problem)
 
 
 def _booked(drive: Drive, weights: Any) -> Any:

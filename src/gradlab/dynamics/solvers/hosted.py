@@ -37,7 +37,7 @@ from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
 from gradlab.dynamics.tree import Anywhere, Layout
 
 
-def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
+def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
     """Whether a run can be stepped so: an explicit pair, no stop that is looked for between records, one chart."""
     if isinstance(solver, Auto):
         if int(solver.policy.products) != 2:
@@ -145,7 +145,7 @@ def attempts(
     return lax.while_loop(go_on, attempt, leg)
 
 
-def product(
+def jacobian_product(
     flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any
 ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
     """(rate of the point, J v), J the Jacobian of that rate."""
@@ -182,7 +182,7 @@ class Walk:
         self.programs, self.layout, self.before = programs, layout, state
         n, self.opened = layout.size, state.energy
         if isinstance(self.opened, Energy):
-            self.opened = jax.tree.map(tree.number, self.opened)
+            self.opened = jax.tree.map(tree.of_numpy, self.opened)
         energy = self.opened
         self.balanced = isinstance(energy, Energy)
         extra = (energy.spent,) if self.balanced else ()
@@ -199,11 +199,11 @@ class Walk:
         self.previous, self.made = np.float64(1.0), 0
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
-            self.tangent = tangent.with_trees(tree.plain(state.tangent), layout.host)
+            self.tangent = tangent.with_trees(tree.plainly(state.tangent), layout.host)
         self.memory = held = state.memory
         if isinstance(held, Journal):
             # What the other method keeps is carried along as it is.
-            self.memory = tree.changed(tree.plain(held), past=held.past, implicit=held.implicit)
+            self.memory = tree.changed(tree.plainly(held), past=held.past, implicit=held.implicit)
             self.memory = self._seen_as(Layout.of(held.spectrum.vector).host)
 
     def _seen_as(self, change: Callable[[Any], Any]) -> Any:
@@ -331,7 +331,7 @@ class Walk:
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:
         counts: Any = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
-        steps, rejected, evaluations, jacobians, status = (tree.number(count) for count in counts)
+        steps, rejected, evaluations, jacobians, status = (tree.of_numpy(count) for count in counts)
         return State(
             self.tau, y, self.u, self.h, steps, rejected, evaluations, jacobians, status, memory, self.scratch,
             self.energy, held,
@@ -341,7 +341,7 @@ class Walk:
 def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
     """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps.
 
-    auto, inner : plain (``tree.plain``); the solver where it is ``Auto``, else None, and the pair as it steps it.
+    auto, inner : plain (``tree.plainly``); the solver where it is ``Auto``, else None, and the pair as it steps it.
     """
     end = np.float64(end)
     while walk.made < ATTEMPTS and walk.tau < end and walk.status == stops.RUNNING:
