@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
 
 
-def first_step(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
+def first_size(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
     """The first step's size, by how fast (y, u) moves, of which ``slope`` is the rate."""
     pace = tree.norm(slope[0]) / (tree.norm(y) + solver.absolute) + abs(slope[1])
     xp = tree.library(pace, solver.tolerance)
@@ -152,7 +152,7 @@ def adaptive(
         return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)
-    first = first_step(int(method.order), solver, state.y, slope, end - state.tau)
+    first = first_size(int(method.order), solver, state.y, slope, end - state.tau)
     h = jnp.where(state.h > 0.0, state.h, first)
     spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
     begun = replace(state, h=h, evaluations=state.evaluations + spent)

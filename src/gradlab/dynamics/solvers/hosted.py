@@ -24,7 +24,7 @@ from gradlab.dynamics import stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.adaptive import first_step
+from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
 from gradlab.dynamics.solvers.implicit import resumed
@@ -251,7 +251,7 @@ class Walk:
         if self.h == 0.0:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
             slope = (self.slope[:n], self.slope[n])
-            self.h = np.float64(first_step(order, solver, self.y, slope, end - self.tau))
+            self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
             numbers = (self.tau, self.h, self.previous, self.doubt)
