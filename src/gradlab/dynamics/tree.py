@@ -84,7 +84,15 @@ def module(a: Any) -> Any:
     """The module of which that is the :func:`plainly` one."""
     if not isinstance(a, Plain):
         return of_numpy(a) if isinstance(a, (bool, int, float)) else a
-    return a.kind(**{name: module(value) for name, value in vars(a).items() if name != "kind"})
+    return made(a.kind, {name: module(value) for name, value in vars(a).items() if name != "kind"})
+
+
+def made(kind: Any, fields: dict[str, Any]) -> Any:
+    """A module of these fields, as ``jax.tree.unflatten`` makes it: nothing is converted or checked."""
+    module = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(module, name, value)
+    return module
 
 
 def each(function: Any, *trees: Any) -> Any:

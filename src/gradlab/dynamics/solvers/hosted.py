@@ -204,7 +204,8 @@ class Walk:
         if isinstance(held, Journal):
             # What the other method keeps is carried along as it is.
             self.memory = tree.changed(tree.plainly(held), past=held.past, implicit=held.implicit)
-            self.memory = self._seen_as(Layout.of(held.spectrum.vector).host)
+            self._spectral = Layout.of(held.spectrum.vector)
+            self.memory = self._seen_as(self._spectral.host)
 
     def _seen_as(self, change: Callable[[Any], Any]) -> Any:
         """The journal with its spectral vector as another function has it."""
@@ -222,7 +223,10 @@ class Walk:
     @property
     def energy(self) -> Any:
         begun = self.opened
-        return Energy(begun.first, begun.grain, self.point[-1], self.doubt) if self.balanced else begun
+        if not self.balanced:
+            return begun
+        doubt = {"spent": self.point[-1], "doubt": self.doubt}
+        return tree.made(Energy, {"first": begun.first, "grain": begun.grain} | doubt)
 
     def shake(self, amount: float, number: int) -> None:
         """Every chart variable y becomes y (1 ± amount)."""
@@ -326,16 +330,15 @@ class Walk:
         if held != ():
             held = tree.module(tangent.with_trees(held, self.layout.tree))
         if isinstance(self.before.memory, Journal):
-            memory = tree.module(self._seen_as(Layout.of(self.before.memory.spectrum.vector).tree))
+            memory = tree.module(self._seen_as(self._spectral.tree))
         return self._state(memory, self.layout.tree(self.y), held)
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:
-        counts: Any = (self.steps, self.rejected, self.evaluations, self.jacobians, self.status)
-        steps, rejected, evaluations, jacobians, status = (tree.of_numpy(count) for count in counts)
-        return State(
-            self.tau, y, self.u, self.h, steps, rejected, evaluations, jacobians, status, memory, self.scratch,
-            self.energy, held,
-        )  # fmt: skip
+        names = ("steps", "rejected", "evaluations", "jacobians", "status")
+        counts = {name: np.int64(getattr(self, name)) for name in names}
+        others = {"scratch": self.scratch, "energy": self.energy, "tangent": held}
+        point = {"tau": self.tau, "y": y, "u": self.u, "h": self.h}
+        return tree.made(State, point | counts | {"memory": memory} | others)
 
 
 def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
