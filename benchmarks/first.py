@@ -229,8 +229,8 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
     """The page for the docs."""
     says = f"""# The first answer
 
-CPU seconds from a new small problem to its answer at T = {T:g}, imports and their garbage apart, each solver in a process of its own
-without a compilation cache (`python -m benchmarks --part first --docs docs/benchmarks`; twenty problems with
+CPU seconds from a new small problem to its answer at T = {T:g}, imports and their garbage apart, each solver in a
+process of its own without a compilation cache (`python -m benchmarks --part first --docs docs/benchmarks`; twenty problems with
 `--budget full`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
