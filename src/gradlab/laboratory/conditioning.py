@@ -61,7 +61,8 @@ def _refusal(flow: Flow, solver: Solver, members: int | None) -> str | None:
 def conditioned(states: list[State]) -> list[State]:
     """The states with a tangent; the second solve, of the same program, looks at nothing."""
     layout = Layout.of(states[0].y)
-    begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
+    with np.errstate(all="ignore"):  # a start at 0 has no rounding
+        begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
     begun = tangent.with_trees(begun, layout.tree)
     first, *others = (replace(state, tangent=begun) for state in states)
     resting = [replace(state, tangent=replace(begun, active=np.bool_(False))) for state in others]
