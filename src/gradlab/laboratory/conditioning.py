@@ -98,13 +98,10 @@ def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Chart variables at a state, at SPREAD δ beside it and where it was kept, as vectors; how far off the last is."""
     held = tangent.with_trees(tree.plainly(state.tangent), drive.layout.host)
     y = drive.layout.host(state.y)
-    vector, log_size = tangent.size(held, y, np.float64(state.tau))
-    return (
-        y,
-        y + SPREAD * np.exp(log_size) * vector,
-        held.kept,
-        float(tree.norm(y - held.kept) / tree.norm(y)),
-    )
+    with np.errstate(all="ignore"):
+        vector, log_size = tangent.size(held, y, np.float64(state.tau))
+        gone = float(tree.norm(y - held.kept) / tree.norm(y))
+        return y, y + SPREAD * np.exp(log_size) * vector, held.kept, gone
 
 
 def of_weights(drive: Any, state: State, last: dict[str, Any], error: np.ndarray) -> np.ndarray:
