@@ -7,6 +7,7 @@ tolerance is the loosest of decades at which they are as accurate as gradlab was
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -228,9 +229,9 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
     """The page for the docs."""
     says = f"""# The first answer
 
-CPU seconds from a new small problem to its answer at T = {T:g}, imports apart, each solver in a process of its own
-without a compilation cache (`python -m benchmarks --part first --docs docs/benchmarks`; twenty problems with
-`--budget full`). gradlab:
+CPU seconds from a new small problem to its answer at T = {T:g}, imports and their garbage apart, each solver in a
+process of its own without a compilation cache (`python -m benchmarks --part first
+--docs docs/benchmarks`; twenty problems with `--budget full`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
 by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same
@@ -252,6 +253,8 @@ if __name__ == "__main__":
     import xarray  # noqa: F401
 
     jax.block_until_ready(jax.numpy.zeros(3) + 1)
+    # Nor is a collection of what importing left behind: 0.2 s, which would meet one of the three by chance.
+    gc.collect()
     print(
         json.dumps({"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[2]](int(sys.argv[1])))
     )

@@ -7,11 +7,13 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.tree import Anywhere
 
 
 class Clock(eqx.Module):
@@ -41,9 +43,21 @@ class Clock(eqx.Module):
         u = log(1 + t) is the logarithm of physical time.
         """
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
         """log(1 + t) at τ where the clock alone says it, else None: then it is integrated."""
         return None
+
+    def ahead(self, tau: Any, until: Any) -> Any:
+        """How far it is from τ to ``until`` in physical time, in the clock's unit at τ; in τ where t is not known."""
+        if self.known(tau) is None:
+            return until - tau
+
+        def time(tau: Any) -> Any:
+            known: Any = self.known(tau)
+            return jnp.expm1(known)
+
+        now, pace = jax.value_and_grad(time)(tau)
+        return (time(until) - now) / pace
 
     def at(self, u: float) -> float:
         """The inverse of :meth:`known`, on the host: τ where log(1 + t) = u."""
@@ -67,8 +81,11 @@ class Time(Clock):
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
-        return jnp.log1p(tau)
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
+        return tree.library(tau).log1p(tau)
+
+    def ahead(self, tau: Any, until: Any) -> Any:
+        return until - tau
 
     def at(self, u: float) -> float:
         return math.expm1(u)
@@ -87,8 +104,12 @@ class LogTime(Clock):
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return -u
 
-    def known(self, tau: Any) -> Float[Array, ""] | None:
-        return jnp.asarray(tau)
+    def known(self, tau: Any) -> Float[Anywhere, ""] | None:
+        return tree.library(tau).asarray(tau)
+
+    def ahead(self, tau: Any, until: Any) -> Any:
+        span = until - tau
+        return tree.library(span).expm1(span)
 
     def at(self, u: float) -> float:
         return u

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.tree import Anywhere
 
 EPS = float(np.finfo(np.float64).eps)
 #: Units of eps by which a potential may be off, relative to what is summed in it, and E in every step.
@@ -33,10 +34,10 @@ class Energy(eqx.Module):
     the steps may have erred by.
     """
 
-    first: Float[Array, "..."]
-    grain: Float[Array, "..."]
-    spent: Float[Array, "..."]
-    doubt: Float[Array, "..."]
+    first: Float[Anywhere, "..."]
+    grain: Float[Anywhere, "..."]
+    spent: Float[Anywhere, "..."]
+    doubt: Float[Anywhere, "..."]
 
     def after(self, before: Any, after: Any, error: Any) -> Energy:
         """After an accepted step from (y, u, E) to (y, u, E) with this estimated error.
@@ -52,16 +53,17 @@ class Energy(eqx.Module):
         return Energy(self.first, self.grain, e1, self.doubt + slope * off + jnp.abs(error[2]))
 
 
-def first_balance(flow: Flow, y: Any) -> Any:
-    """The balance at the start; nothing, (), for flows without one and for networks with kinks.
+def keeps(flow: Flow) -> bool:
+    """Whether a flow has a balance: not one that lowers no potential, nor networks with kinks.
 
     Along a kink a step's field is not the velocity: what slides moves by a mean of two gradients.
     """
-    if not flow.dissipates or not flow.observed.network.smooth:
-        return ()
-    zero = jnp.zeros(())
-    first = flow.potential(y)
-    return Energy(first, _grain(flow, y), zero, zero)
+    return flow.dissipates and flow.observed.network.smooth
+
+
+def first_balance(flow: Flow, y: Any) -> Any:
+    """The balance at the start; nothing, (), for flows without one."""
+    return Energy(*level(flow, y), jnp.zeros(()), jnp.zeros(())) if keeps(flow) else ()
 
 
 def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> Float[Array, ""]:
@@ -70,11 +72,19 @@ def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> F
     return jax.lax.stop_gradient(value * jnp.exp(logarithm - log_rate))
 
 
-def balance(flow: Flow, y: Any, energy: Energy, steps: Any) -> dict[str, Array]:
-    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for."""
-    now = flow.potential(y)
-    size = jnp.abs(energy.first) + jnp.abs(now) + jnp.abs(energy.spent)
-    rounding = ROUNDED * EPS * (size * jnp.sqrt(1.0 + steps) + energy.grain + _grain(flow, y))
+def level(flow: Flow, y: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(L, by how much one rounding of the outputs may move it)."""
+    return flow.potential(y), _grain(flow, y)
+
+
+def balanced(energy: Energy, steps: Any, now: Any, grain: Any) -> dict[str, Any]:
+    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for.
+
+    now, grain : the :func:`level` at present.
+    """
+    size = abs(energy.first) + abs(now) + abs(energy.spent)
+    root = tree.library(steps).sqrt(1.0 + steps)
+    rounding = ROUNDED * EPS * (size * root + energy.grain + grain)
     return {
         "dissipated": energy.spent,
         "balance": energy.first - now - energy.spent,

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.clocks import Clock
-from gradlab.dynamics.energy import Energy, balance
+from gradlab.dynamics.energy import Energy, balanced, level
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
@@ -56,15 +56,25 @@ def advance(
 
 def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, Array]:
     """The observables at a state, with the clock, physical time and counts beside them."""
-    weights, t = flow.decode(state.y), jnp.expm1(state.u)
-    problem = flow.observed
-    seen = {item.name: item(problem, weights, state.y, t) for item in observables}
-    seen |= {f"chart_{name}": value for name, value in flow.chart(state.y).items()}
-    if isinstance(state.energy, Energy):
-        seen |= balance(flow, state.y, state.energy, state.steps)
-    if isinstance(state.tangent, Tangent):
+    now = level(flow, state.y) if isinstance(state.energy, Energy) else None
+    return noted(shown(flow, observables, state.y, state.u), state, now)
+
+
+def shown(flow: Flow, observables: Sequence[Any], y: Any, u: Any) -> dict[str, Array]:
+    """The observables, and chart variables worth recording, at chart variables y and log(1 + t) = u."""
+    weights, t = flow.decode(y), jnp.expm1(u)
+    seen = {item.name: item(flow.observed, weights, y, t) for item in observables}
+    return seen | {f"chart_{name}": value for name, value in flow.chart(y).items()}
+
+
+def noted(seen: dict[str, Any], state: Any, now: Any) -> dict[str, Any]:
+    """What is ``shown`` at a state, with balance, rounding, clock, physical time and counts; now : ``energy.level``."""
+    if now is not None:
+        seen |= balanced(state.energy, state.steps, *now)
+    if isinstance(state.tangent, Tangent | tree.Plain):
         size = relative(state.tangent, state.y, state.tau)
         seen |= {"rounding": size, "rounding_evaluations": state.tangent.spent}
     counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
     counts["jacobians"] = state.jacobians
+    t = tree.library(state.u).expm1(state.u)
     return seen | {"tau": state.tau, "t": t, "log_t": log_time(state.u)} | counts

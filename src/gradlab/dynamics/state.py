@@ -18,6 +18,7 @@ from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.stabilised import Spectrum, unknown
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Anywhere
 from gradlab.problem.precision import put
 
 #: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
@@ -36,15 +37,15 @@ class State(eqx.Module):
     tangent : what becomes of rounding, a ``Tangent``, or nothing. An ensemble's state carries a leading member axis.
     """
 
-    tau: Float[Array, "..."]
+    tau: Float[Anywhere, "..."]
     y: Any
-    u: Float[Array, "..."]
-    h: Float[Array, "..."]
-    steps: Int[Array, "..."]
-    rejected: Int[Array, "..."]
-    evaluations: Int[Array, "..."]
-    jacobians: Int[Array, "..."]
-    status: Int[Array, "..."]
+    u: Float[Anywhere, "..."]
+    h: Float[Anywhere, "..."]
+    steps: Int[Anywhere, "..."]
+    rejected: Int[Anywhere, "..."]
+    evaluations: Int[Anywhere, "..."]
+    jacobians: Int[Anywhere, "..."]
+    status: Int[Anywhere, "..."]
     memory: Any = ()
     scratch: Any = ()
     energy: Any = ()
@@ -64,12 +65,15 @@ class State(eqx.Module):
         return replace(self, y=kept[0], u=kept[1], energy=booked)
 
 
-def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
-    """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside."""
+def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any = None) -> State:
+    """The state at clock value tau with t = 0, with what the solver (a ``Solver``) keeps beside.
+
+    booked : the balance as it begins, where it is known.
+    """
     # Arrays are put and not computed: only ``encode`` and the balance are compiled.
     zero, none = put(0.0), put(np.int64(0))
     y = jax.tree.map(lambda leaf: put(leaf, jnp.float64), flow.encode(weights))
-    booked = solver.balanced(flow, y)
+    booked = solver.balanced(flow, y) if booked is None else booked
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
     return State(put(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked)
@@ -82,17 +86,18 @@ def _blind(memory: Any, parts: int) -> Any:
         if not isinstance(part, Spectrum) or parts == 2:
             return part
         y, u, spent = part.vector
-        return replace(part, vector=(*unknown((y, u)).vector, jnp.zeros_like(spent)))
+        return replace(part, vector=(*unknown((y, u)).vector, put(np.zeros(np.shape(spent)))))
 
     return jax.tree.map(blind, memory, is_leaf=lambda part: isinstance(part, Spectrum))
 
 
-def log_time(u: Float[Array, ""]) -> Float[Array, ""]:
+def log_time(u: Float[Anywhere, ""]) -> Float[Anywhere, ""]:
     """log t from u = log(1 + t); −∞ at t = 0, right for any u, however large."""
     # expm1 keeps small t exact; beyond u = 1 the form u + log(1 − e^−u) never overflows.
-    small = jnp.log(jnp.expm1(jnp.minimum(u, 1.0)))
-    large = u + jnp.log1p(-jnp.exp(-jnp.maximum(u, 1.0)))
-    return jnp.where(u < 1.0, small, large)
+    xp = tree.library(u)
+    small = xp.log(xp.expm1(xp.minimum(u, 1.0)))
+    large = u + xp.log1p(-xp.exp(-xp.maximum(u, 1.0)))
+    return tree.where(u < 1.0, small, large)
 
 
 def rhs(tau: Any, state: tuple[Any, ...], args: tuple[Flow, Clock]) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ there, and only rounding leaves it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,10 +21,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.energy import EPS
+from gradlab.dynamics.tree import Anywhere
 
 #: Evaluations between two looks, of which one costs four: a tenth of a solve, and of two the first alone looks.
 BETWEEN, PRICE = 40, 4
@@ -44,107 +47,120 @@ class Tangent(eqx.Module):
 
     vector: Any
     other: Any
-    matrix: Float[Array, "2 2"]
-    log_size: Float[Array, ""]
-    tau: Float[Array, ""]
-    half: Float[Array, ""]
-    steps: Int[Array, ""]
-    mark: Int[Array, ""]
-    spent: Int[Array, ""]
+    matrix: Float[Anywhere, "2 2"]
+    log_size: Float[Anywhere, ""]
+    tau: Float[Anywhere, ""]
+    half: Float[Anywhere, ""]
+    steps: Int[Anywhere, ""]
+    mark: Int[Anywhere, ""]
+    spent: Int[Anywhere, ""]
     last: Any
     kept: Any
-    kept_u: Float[Array, ""]
-    high: Bool[Array, ""]
-    decided: Bool[Array, ""]
-    decided_u: Float[Array, ""]
-    active: Bool[Array, ""]
+    kept_u: Float[Anywhere, ""]
+    high: Bool[Anywhere, ""]
+    decided: Bool[Anywhere, ""]
+    decided_u: Float[Anywhere, ""]
+    active: Bool[Anywhere, ""]
 
 
 def begun(y: Any, tau: Any) -> Tangent:
-    """At the start: one rounding of y, about which nothing is known yet."""
-    nothing, none, no = jnp.zeros(()), jnp.zeros((), dtype=jnp.int64), jnp.asarray(False)
-    flat = tree.scale(0.0, y)
+    """At the start, on the host: one rounding of the vector y, about which nothing is known yet."""
+    nothing: Any = np.float64(0.0)
+    none: Any = np.int64(0)
+    no: Any = np.bool_(False)
+    matrix: Any = np.zeros((2, 2))
+    here: Any = np.float64(tau)
     seed, log_size = _rounding(y, none, none)
-    start = jnp.asarray(tau, jnp.float64)
     return Tangent(
-        seed, flat, jnp.zeros((2, 2)), log_size, start, nothing, none, none - BETWEEN, none, y, y, nothing, no, no,
-        nothing, jnp.asarray(True),
+        seed, 0.0 * y, matrix, log_size, here, nothing, none, none - BETWEEN, none, y, y,
+        nothing, no, no, nothing, ~no,
     )  # fmt: skip
 
 
 def _rounding(y: Any, steps: Any, number: Any) -> tuple[Any, Any]:
     """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps."""
-    ones = jax.tree.map(jnp.ones_like, y)
-    signs = jax.tree.map(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
-    count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(y))
-    size = EPS * tree.norm(y) * jnp.sqrt(1.0 + steps)
-    return tree.scale(count**-0.5, signs), jnp.log(size)
+    ones = tree.each(lambda a: a * 0.0 + 1.0, y)
+    signs = tree.each(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
+    count = sum(np.size(leaf) for leaf in jax.tree.leaves(y))
+    size = EPS * tree.norm(y)
+    xp = tree.library(size)
+    return tree.scale(count**-0.5, signs), xp.log(size * xp.sqrt(1.0 + steps))
 
 
-def _moved(matrix: Float[Array, "2 2"], span: Any) -> tuple[Any, Any]:
+def _moved(matrix: Float[Anywhere, "2 2"], span: Any) -> tuple[Any, Any]:
     """(c, l) with e^{T span} e₁ = c exp(l), ‖c‖ = 1."""
-    middle = 0.5 * (matrix[0, 0] + matrix[1, 1])
-    apart = matrix - middle * jnp.eye(2)
-    square = apart[0, 0] ** 2 + apart[0, 1] * apart[1, 0]
-    root = jnp.sqrt(jnp.abs(square))
-    safe = jnp.where(root > 0.0, root, 1.0)
+    xp = tree.library(matrix, span)
+    (a, b), (c, d) = ((matrix[i, 0], matrix[i, 1]) for i in (0, 1))
+    middle, half = 0.5 * (a + d), 0.5 * (a - d)
+    square = half**2 + b * c
+    root = xp.sqrt(abs(square))
+    safe = tree.where(root > 0.0, root, 1.0)
     real = square > 0.0
-    gone = jnp.exp(-2.0 * root * span)
-    even = jnp.where(real, 0.5 * (1.0 + gone), jnp.cos(root * span))
-    odd = jnp.where(real, 0.5 * (1.0 - gone), jnp.sin(root * span)) / safe
-    odd = jnp.where(root > 0.0, odd, span)
-    c = even * jnp.array([1.0, 0.0]) + odd * apart[:, 0]
-    size = jnp.linalg.norm(c)
-    size = jnp.where(size > 0.0, size, 1.0)
-    return c / size, middle * span + jnp.where(real, root * span, 0.0) + jnp.log(size)
+    gone = xp.exp(-2.0 * root * span)
+    even = tree.where(real, 0.5 * (1.0 + gone), xp.cos(root * span))
+    odd = tree.where(real, 0.5 * (1.0 - gone), xp.sin(root * span)) / safe
+    odd = tree.where(root > 0.0, odd, span)
+    first, second = even + odd * half, odd * c
+    size = xp.hypot(first, second)
+    size = tree.where(size > 0.0, size, 1.0)
+    grown = middle * span + tree.where(real, root * span, 0.0) + xp.log(size)
+    return (first / size, second / size), grown
 
 
-def size(tangent: Tangent, y: Any, tau: Any) -> tuple[Any, Any]:
+def size(tangent: Any, y: Any, tau: Any) -> tuple[Any, Any]:
     """(direction, log ‖δ‖) at τ, not before the last look; no longer than y."""
     c, grown = _moved(tangent.matrix, tangent.half + (tau - tangent.tau))
-    vector = jax.tree.map(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
+    vector = tree.each(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
     length = tree.norm(y)
-    most = jnp.log(jnp.where(length > 0.0, length, 1.0))
-    return vector, jnp.minimum(tangent.log_size + grown, most)
+    xp = tree.library(length, grown)
+    most = xp.log(tree.where(length > 0.0, length, 1.0))
+    return vector, xp.minimum(tangent.log_size + grown, most)
 
 
-def looked(tangent: Tangent, state: Any, product: Callable[[Any], Any], cost: Any) -> Tangent:
-    """The tangent after a look at a state, which has cost so much until then; ``product`` is v ↦ J v there."""
+def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]:
+    """(J v, q, J q): q is the unit vector along what J v has beside the unit vector v, or zero."""
+
+    def one(i: Any, carry: Any) -> Any:
+        # The same product twice, in a loop, so that it is compiled once.
+        first, other, _ = carry
+        image = product(tree.where(i == 0, vector, other))
+        along = tree.inner(vector, image)
+        rest = jax.tree.map(lambda w, v: w - along * v, image, vector)
+        beside = tree.norm(rest)
+        new = tree.scale(1.0 / jnp.where(beside > 0.0, beside, 1.0), rest)
+        return tree.where(i == 0, image, first), tree.where(i == 0, new, other), image
+
+    none = tree.scale(0.0, vector)
+    return jax.lax.fori_loop(0, 2, one, (none, none, none))
+
+
+def looked(tangent: Any, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]], cost: Any) -> Any:
+    """The tangent after a look at a state, which has cost so much until then; ``pair`` : v ↦ :func:`products`."""
     y, tau = state.y, state.tau
     half = 0.5 * (tau - tangent.tau)
     ahead, log_ahead = size(tangent, y, tau - half)
     fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps)
-    top = jnp.maximum(log_ahead, log_fresh)
-    top = jnp.where(jnp.isfinite(top), top, 0.0)
-    both = jax.tree.map(
-        lambda a, b: jnp.exp(log_ahead - top) * a + jnp.exp(log_fresh - top) * b, ahead, fresh
-    )
+    xp = tree.library(log_ahead, log_fresh)
+    top = xp.maximum(log_ahead, log_fresh)
+    top = tree.where(xp.isfinite(top), top, 0.0)
+    both = tree.each(lambda a, b: xp.exp(log_ahead - top) * a + xp.exp(log_fresh - top) * b, ahead, fresh)
     length = tree.norm(both)
-    good = jnp.isfinite(length) & (length > 0.0)
-    vector = tree.where(good, tree.scale(1.0 / jnp.where(good, length, 1.0), both), fresh)
-
-    def one(i: Any, carry: Any) -> Any:
-        # The same product twice, in a loop, so that it is compiled once.
-        other, matrix = carry
-        along = tree.where(i == 0, vector, other)
-        image = product(along)
-        column = jnp.stack([tree.inner(vector, image), tree.inner(other, image)])
-        rest = jax.tree.map(lambda w, v: w - column[0] * v, image, vector)
-        beside = tree.norm(rest)
-        new = tree.scale(1.0 / jnp.where(beside > 0.0, beside, 1.0), rest)
-        column = jnp.where(i == 0, jnp.stack([column[0], beside]), column)
-        return tree.where(i == 0, new, other), matrix.at[:, i].set(column)
-
-    other, matrix = jax.lax.fori_loop(0, 2, one, (tree.scale(0.0, vector), jnp.zeros((2, 2))))
-    matrix = jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, 0.0)
-    log_size = jnp.where(good, top + jnp.log(jnp.where(good, length, 1.0)), -jnp.inf)
+    good = xp.isfinite(length) & (length > 0.0)
+    vector = tree.where(good, tree.scale(1.0 / tree.where(good, length, 1.0), both), fresh)
+    image, other, across = pair(vector)
+    matrix = xp.stack([
+        xp.stack([tree.inner(vector, image), tree.inner(vector, across)]),
+        xp.stack([tree.inner(other, image), tree.inner(other, across)]),
+    ])  # fmt: skip
+    matrix = tree.where(xp.all(xp.isfinite(matrix)), matrix, xp.zeros((2, 2)))
+    log_size = tree.where(good, top + xp.log(tree.where(good, length, 1.0)), -xp.inf)
     whole = tree.norm(y)
     _, rest_of_way = _moved(matrix, half)
-    relative = log_size + rest_of_way - jnp.log(jnp.where(whole > 0.0, whole, 1.0))
-    high = (relative > jnp.log(RAISED)) & good
+    relative = log_size + rest_of_way - xp.log(tree.where(whole > 0.0, whole, 1.0))
+    high = (relative > math.log(RAISED)) & good
     rises = high & ~tangent.high & ~tangent.decided
-    decides = (relative > jnp.log(DECIDED)) & ~tangent.decided & good
-    return replace(
+    decides = (relative > math.log(DECIDED)) & ~tangent.decided & good
+    return tree.changed(
         tangent,
         vector=vector,
         other=other,
@@ -157,17 +173,17 @@ def looked(tangent: Tangent, state: Any, product: Callable[[Any], Any], cost: An
         spent=tangent.spent + PRICE,
         last=y,
         kept=tree.where(rises, tangent.last, tangent.kept),
-        kept_u=jnp.where(rises, state.u, tangent.kept_u),
+        kept_u=tree.where(rises, state.u, tangent.kept_u),
         high=high,
         decided=tangent.decided | decides,
-        decided_u=jnp.where(decides, state.u, tangent.decided_u),
+        decided_u=tree.where(decides, state.u, tangent.decided_u),
     )
 
 
-def relative(tangent: Tangent, y: Any, tau: Any) -> Float[Array, ""]:
+def relative(tangent: Any, y: Any, tau: Any) -> Float[Anywhere, ""]:
     """‖δ‖/‖y‖ at τ, at most 1."""
-    length = tree.norm(y)
-    return jnp.exp(size(tangent, y, tau)[1]) / jnp.where(length > 0.0, length, 1.0)
+    length, (_, log_size) = tree.norm(y), size(tangent, y, tau)
+    return tree.library(log_size).exp(log_size) / tree.where(length > 0.0, length, 1.0)
 
 
 def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN) -> Any:
@@ -175,8 +191,24 @@ def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN)
     tangent = state.tangent
     if not isinstance(tangent, Tangent):
         return state
-    count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
-    cost = state.evaluations + 2 * count * state.jacobians
+    cost = spent(state)
     due = tangent.active & (state.tau > tangent.tau) & (cost - tangent.mark >= between)
-    new = jax.lax.cond(due, lambda: looked(tangent, state, product, cost), lambda: tangent)
+
+    def pair(vector: Any) -> tuple[Any, Any, Any]:
+        return products(product, vector)
+
+    new = jax.lax.cond(due, lambda: looked(tangent, state, pair, cost), lambda: tangent)
     return replace(state, tangent=new)
+
+
+def spent(state: Any) -> Any:
+    """What a solve has cost, by which looks are due."""
+    count = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
+    return state.evaluations + 2 * count * state.jacobians
+
+
+def with_trees(held: Any, trees: Callable[[Any], Any]) -> Any:
+    """The tangent, plain or not, with its trees as another function has them."""
+    return tree.changed(
+        held, **{name: trees(getattr(held, name)) for name in ("vector", "other", "last", "kept")}
+    )

@@ -1,13 +1,103 @@
-"""Inner products, norms and linear combinations of weights, for any pytree of arrays."""
+"""Inner products, norms and linear combinations of weights, for any pytree of arrays.
+
+What is asked of NumPy arrays is done by NumPy, on the host: nothing is compiled for it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
+
+#: An array of JAX, or of NumPy on the host; one behaves as the other.
+if TYPE_CHECKING:
+    Anywhere = Array
+else:
+    Anywhere = jax.Array | np.ndarray | np.generic
+
+
+#: Types that are surely none of JAX's, whose check takes longer than most that is computed with them.
+_PLAIN = {np.ndarray, np.float64, np.int64, np.bool_, float, int, bool}
+
+
+def library(*values: Any) -> Any:
+    """The module that computes with these: ``jax.numpy`` where one is an array of JAX, else ``numpy``."""
+    for value in values:
+        if type(value) not in _PLAIN and isinstance(value, jax.Array):
+            return jnp
+    return np
+
+
+def on_host(a: Any) -> bool:
+    """Whether a tree is one vector of NumPy, as the host keeps what it steps."""
+    return type(a) is np.ndarray and a.ndim == 1
+
+
+def of_numpy(x: Any) -> Any:
+    """A number, or an array of them, of NumPy."""
+    value = np.asarray(x)
+    return value if value.ndim else value[()]
+
+
+class Plain:
+    """The fields of a module, modules inside it too, with numbers of NumPy; its methods and properties are read alike.
+
+    An attribute of a module takes microseconds to read and a module some fifty to make, which is what a step takes.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.__dict__.update({name: plainly(value) for name, value in vars(module).items()})
+        self.__dict__["kind"] = type(module)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.__dict__["kind"], name)
+        if isinstance(found, property):
+            return found.__get__(self)
+        return found.__get__(self) if callable(found) else found
+
+
+def plainly(a: Any) -> Any:
+    """A module as :class:`Plain`, a number as NumPy's, all else as it is."""
+    if isinstance(a, eqx.Module):
+        return Plain(a)
+    return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
+
+
+def changed(a: Any, **fields: Any) -> Any:
+    """A module, or a plain one, with other values of some fields."""
+    if not isinstance(a, Plain):
+        return replace(a, **fields)
+    other = object.__new__(Plain)
+    other.__dict__.update(a.__dict__, **fields)
+    return other
+
+
+def module(a: Any) -> Any:
+    """The module of which that is the :func:`plainly` one."""
+    if not isinstance(a, Plain):
+        return of_numpy(a) if isinstance(a, (bool, int, float)) else a
+    return made(a.kind, {name: module(value) for name, value in vars(a).items() if name != "kind"})
+
+
+def made(kind: Any, fields: dict[str, Any]) -> Any:
+    """A module of these fields, as ``jax.tree.unflatten`` makes it: nothing is converted or checked."""
+    module = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(module, name, value)
+    return module
+
+
+def each(function: Any, *trees: Any) -> Any:
+    """``jax.tree.map``, and of vectors on the host the function itself."""
+    return function(*trees) if on_host(trees[0]) else jax.tree.map(function, *trees)
 
 
 def wide(x: Any) -> Array:
@@ -20,15 +110,20 @@ def like(factor: Any, leaf: Any) -> Array:
     return jnp.asarray(factor, dtype=jnp.result_type(leaf))
 
 
-def inner(a: Any, b: Any) -> Float[Array, ""]:
+def inner(a: Any, b: Any) -> Float[Anywhere, ""]:
     """⟨a, b⟩, summed over all leaves."""
+    if on_host(a) and on_host(b):
+        return np.dot(a, b)
     products = jax.tree.map(lambda x, y: jnp.sum(wide(x) * wide(y)), a, b)
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
-def norm(a: Any) -> Float[Array, ""]:
+def norm(a: Any) -> Float[Anywhere, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
-
+    if on_host(a):
+        largest = np.abs(a).max(initial=0.0)
+        size = largest if largest > 0.0 else np.float64(1.0)
+        return size * np.sqrt(np.dot(a / size, a / size))
     sizes = jax.tree.map(lambda x: jnp.max(jnp.abs(wide(x)), initial=0.0), a)
     largest = jax.tree.reduce(jnp.maximum, sizes, jnp.zeros(()))
     scale = jnp.where(largest > 0.0, largest, 1.0)
@@ -38,6 +133,8 @@ def norm(a: Any) -> Float[Array, ""]:
 
 def scale(factor: Any, a: Any) -> Any:
     """factor · a."""
+    if on_host(a):
+        return factor * a
     return jax.tree.map(lambda x: like(factor, x) * x, a)
 
 
@@ -48,6 +145,8 @@ def add(a: Any, b: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the scalar condition holds, else b."""
+    if type(condition) in (np.bool_, bool) or (library(condition) is np and np.ndim(condition) == 0):
+        return a if condition else b
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
@@ -60,10 +159,62 @@ def finite(a: Any) -> Any:
 def shaken(a: Any, amount: Any, number: Any) -> Any:
     """Every entry x as x (1 ± amount), signs drawn from ``number``; a itself, bit for bit, with amount 0."""
 
-    vector, unravel = ravel_pytree(a)
+    host = on_host(a)
+    vector, unravel = (a, None) if host else ravel_pytree(a)
+    xp = np if host else jnp
     # Integers well mixed; no key, whose programs would take longer to compile than all of this.
-    bits = jnp.arange(vector.size, dtype=jnp.uint32) + jnp.asarray(number).astype(jnp.uint32) * 0x9E3779B1
+    mixed = xp.asarray(number).astype(xp.uint32).reshape(1) * xp.uint32(0x9E3779B1)
+    bits = xp.arange(vector.size, dtype=xp.uint32) + mixed
     for _ in range(2):
-        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x45D9F3B)
+        bits = (bits ^ (bits >> 16)) * xp.uint32(0x45D9F3B)
     signs = ((bits ^ (bits >> 16)) & 1).astype(vector.dtype) * 2.0 - 1.0
-    return unravel(vector * (1.0 + amount * signs))
+    moved = vector * (1.0 + amount * signs)
+    return moved if unravel is None else unravel(moved)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tree of float64 arrays lies in a vector; equal layouts are one compiled program.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradlab.dynamics.tree import Layout
+    >>> layout = Layout.of((np.zeros((2, 2)), np.ones(3)))
+    >>> layout.size, layout.flat(layout.tree(np.arange(7.0))).tolist()
+    (7, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    """
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def of(a: Any) -> Layout:
+        """The layout of a tree like this one."""
+        leaves, structure = jax.tree.flatten(a)
+        return Layout(structure, tuple(np.shape(leaf) for leaf in leaves))
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Numbers in all."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def flat(self, a: Any) -> Any:
+        """The tree as a vector: of NumPy where all leaves are."""
+        leaves = jax.tree.leaves(a)
+        xp = library(*leaves)
+        return xp.concatenate([xp.ravel(leaf) for leaf in leaves]) if leaves else xp.zeros(0)
+
+    def host(self, a: Any) -> np.ndarray:
+        """The tree as a vector of NumPy."""
+        leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(a)]
+        return np.concatenate(leaves) if leaves else np.zeros(0)
+
+    def tree(self, vector: Any) -> Any:
+        """The vector as a tree."""
+        leaves, begin = [], 0
+        for shape in self.shapes:
+            end = begin + math.prod(shape)
+            leaves.append(vector[begin:end].reshape(shape))
+            begin = end
+        return jax.tree.unflatten(self.structure, leaves)

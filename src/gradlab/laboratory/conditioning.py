@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import tangent, tree
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.integrate import State, observe
+from gradlab.dynamics.integrate import State
 from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.tangent import Tangent
-from gradlab.laboratory.programs import Constants, Program
+from gradlab.dynamics.tree import Layout
 
 #: Weights times examples up to which rounding is followed unasked.
 SMALL = 20_000
@@ -62,25 +60,13 @@ def _refusal(flow: Flow, solver: Solver, members: int | None) -> str | None:
 
 def conditioned(states: list[State]) -> list[State]:
     """The states with a tangent; the second solve, of the same program, looks at nothing."""
-    begun = _begun(True, Constants(), states[0].y, states[0].tau)
+    layout = Layout.of(states[0].y)
+    with np.errstate(all="ignore"):  # a start at 0 has no rounding
+        begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
+    begun = tangent.with_trees(begun, layout.tree)
     first, *others = (replace(state, tangent=begun) for state in states)
-    resting = [replace(state, tangent=replace(begun, active=jnp.asarray(False))) for state in others]
+    resting = [replace(state, tangent=replace(begun, active=np.bool_(False))) for state in others]
     return [first, *resting]
-
-
-_begun = Program(tangent.begun)
-
-
-@eqx.filter_jit
-def _beside(flow: Flow, observables: Any, state: State) -> tuple[Any, Any, Any]:
-    """Observables at SPREAD δ beside a state, and where it was kept; how far it is from there."""
-    vector, log_size = tangent.size(state.tangent, state.y, state.tau)
-    there = tree.add(state.y, tree.scale(SPREAD * jnp.exp(log_size), vector))
-    kept = state.tangent.kept
-    gone = tree.norm(jax.tree.map(jnp.subtract, state.y, kept)) / tree.norm(state.y)
-    bare = replace(state, tangent=(), energy=())
-    moved, back = (observe(flow, observables, replace(bare, y=y)) for y in (there, kept))
-    return moved, back, gone
 
 
 def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +76,9 @@ def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[st
     decided = bool(state.tangent.decided)
     since = np.asarray(np.nan)
     if decided or float(row["rounding"]) > SEEN:
-        beside, back, gone = _beside(drive.flow, drive.observables, state)
+        _, there, kept, gone = _places(drive, state)
+        u = np.float64(state.u)
+        beside, back = drive.sight(there, u)[0], drive.sight(kept, u)[0]
         for item in drive.observables:
             ours = np.asarray(row[item.name])
             if item.stepwise or ours.dtype.kind != "f":
@@ -101,17 +89,19 @@ def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[st
                 if decided:
                     reach = REACH * np.abs(np.asarray(back[item.name]) - ours)
                     errors[name] = np.fmax(errors[name], reach)
-        if decided and float(gone) > LEFT:
+        if decided and gone > LEFT:
             since = np.expm1(np.asarray(state.tangent.decided_u))
     return errors | {"rounding_since": since}
 
 
-@eqx.filter_jit
-def _weights(flow: Flow, state: State) -> tuple[Any, ...]:
-    """Weights at a state, at SPREAD δ beside it, and where it was kept, as vectors."""
-    vector, log_size = tangent.size(state.tangent, state.y, state.tau)
-    there = tree.add(state.y, tree.scale(SPREAD * jnp.exp(log_size), vector))
-    return tuple(flow.observed.ravel(flow.decode(y)) for y in (state.y, there, state.tangent.kept))
+def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Chart variables at a state, at SPREAD δ beside it and where it was kept, as vectors; how far off the last is."""
+    held = tangent.with_trees(tree.plainly(state.tangent), drive.layout.host)
+    y = drive.layout.host(state.y)
+    with np.errstate(all="ignore"):
+        vector, log_size = tangent.size(held, y, np.float64(state.tau))
+        gone = float(tree.norm(y - held.kept) / tree.norm(y))
+        return y, y + SPREAD * np.exp(log_size) * vector, held.kept, gone
 
 
 def of_weights(drive: Any, state: State, last: dict[str, Any], error: np.ndarray) -> np.ndarray:
@@ -121,9 +111,14 @@ def of_weights(drive: Any, state: State, last: dict[str, Any], error: np.ndarray
     decided = bool(state.tangent.decided)
     if not decided and float(last["rounding"]) <= SEEN:
         return error
-    here, there, kept = (np.asarray(one) for one in _weights(drive.flow, state))
+    here, there, kept = (_decoded(drive.flow, drive.layout.tree(y)) for y in _places(drive, state)[:3])
     error = error + np.abs(there - here)
     return np.fmax(error, REACH * np.abs(kept - here)) if decided else error
+
+
+def _decoded(flow: Flow, y: Any) -> np.ndarray:
+    """Weights as a vector."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(flow.decode(y))])
 
 
 def told(trajectory: xr.Dataset, word: str) -> str:

@@ -19,21 +19,24 @@ from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers.hosted import turn
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import State, explain, margin, rhs, watch
+from gradlab.dynamics.state import State, explain, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import Tangent
+from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, with_rounding
 from gradlab.laboratory.ending import LOST, Pace
+from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
+from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
 from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
-    FACTOR,
     Noise,
     bar,
     bars,
@@ -44,10 +47,6 @@ from gradlab.laboratory.second import (
 )
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
-
-#: Stops met at a moment inside a step.
-LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
-
 
 _one = Program(advance)
 _members = Program(
@@ -91,21 +90,6 @@ _explain_one = Program(_explained)
 _explain_members = Program(eqx.filter_vmap(_explained, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
 
 
-def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
-    """The margin of the stop at a state, its rate in the clock, and log dt/dτ."""
-    direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
-    log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
-    velocity = (rhs(state.tau, (state.y, state.u), (flow, clock))[0], jnp.exp(-log_rate - state.u))
-    gap, rate = jax.jvp(lambda pair: margin(flow, stop, pair), ((state.y, state.u),), (velocity,))
-    return gap, rate, -log_rate
-
-
-_crossing_one = Program(_crossing)
-_crossing_members = Program(
-    eqx.filter_vmap(_crossing, in_axes=(eqx.if_array(0), None, None, eqx.if_array(0)))
-)
-
-
 @dataclass(frozen=True)
 class Share:
     """The part of a run's progress that one solve from record to record makes up."""
@@ -133,6 +117,8 @@ class Drive:
     stop: Stop
     observables: tuple[Observable, ...]
     members: int | None
+    #: How the chart variables lie in a vector.
+    layout: Layout
     #: How many records there are.
     records: int = 1
 
@@ -187,6 +173,22 @@ class Drive:
         return alone and not isinstance(self.flow, Kicked) and blocked(self.records, self.flow.observed.size)
 
     @functools.cached_property
+    def sight(self) -> Sight:
+        """Observables where the host asks for them."""
+        return Sight(self.flow, self.observables, self.layout)
+
+    @functools.cached_property
+    def _host(self) -> Host | None:
+        """What steps the run from the host, where that can be done."""
+        alone = self.members is None and not self.blocked
+        serves = alone and Host.serves(self.flow, self.solver, self.stop)
+        return Host(self.flow, self.clock, self.solver, self.sight) if serves else None
+
+    def hosts(self, state: State) -> bool:
+        """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
+        return self._host is not None and self.quickly(state) and turn(self.solver, state.memory)
+
+    @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:
         return {}
 
@@ -222,21 +224,26 @@ class Drive:
             clock_start = time.perf_counter()
             if solver.hosted:
                 return self._on_host(state, end, tell)
-            solver = solver.following(state.memory)
-            state, seen = step(
-                self.quickly(state),
-                self.calls(solver),
-                state,
-                end,
-                np.float64(limit),
-                noise.amount,
-                np.int64(noise.number),
-            )
+            seen: Any
+            if self._host is not None and self.hosts(state):
+                state, seen = self._host.to(state, end, noise)
+            else:
+                solver = solver.following(state.memory)
+                state, seen = step(
+                    self.quickly(state),
+                    self.calls(solver),
+                    state,
+                    end,
+                    np.float64(limit),
+                    noise.amount,
+                    np.int64(noise.number),
+                )
             state = pace.judged(self.explained(state))
             status, tau = np.asarray(state.status), np.asarray(state.tau)
             moving = (status == stops.RUNNING) & (tau < np.asarray(end))
             if not np.any(moving):
-                return state, seen
+                # What ended a call of the host before its end was not looked at there.
+                return state, self._host.look(state) if seen is None and self._host else seen
             # Iterations give the same bits however they are cut, so their calls may follow the clock.
             spent = time.perf_counter() - clock_start
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
@@ -298,6 +305,7 @@ def drive_all(
         if packed is not None:
             states = unpack(packed, states)
     rows: list[dict[str, Any]] = []
+    loose: list[dict[str, Any]] = []
     before = [_row(parts[0], i) for i in range(max(0, done - 2), done)] if parts else []
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
@@ -311,10 +319,16 @@ def drive_all(
         index += len(seen)
         report_progress(name, float(index), float(len(moments)))
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
-            part = frame(rows, drive.observables, drive.members).assign(_finals(drive, states, rows[-1]))
+            over = index == len(moments) or _ended(states[0], 1)
             if store is not None:
+                part = frame(rows, drive.observables, drive.members, _finals(drive, states, rows[-1]))
                 store.append(part, pack(states), time.perf_counter() - clocked)
-            parts.append(part)
+                parts.append(part)
+            else:
+                loose += rows
+                if over:
+                    finals = _finals(drive, states, rows[-1])
+                    parts = [frame(loose, drive.observables, drive.members, finals)]
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
@@ -365,7 +379,7 @@ def _record(
     rows = [*before, row]
     errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
     errors = with_rounding(drive, fine, row, errors)
-    row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
 
@@ -408,28 +422,9 @@ def _records(
         errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
         errors = unknown_where(errors, gone)
         if row is rows[-1]:
-            errors = _timed(drive, [fine, coarse], states[0], row, errors)
+            errors = timed(drive, [fine, coarse], states[0], row, errors)
         seen.append(with_bar(row, other) | errors)
     return [fine, coarse], seen[len(before) :]
-
-
-def _timed(
-    drive: Drive, states: list[State], before: State, row: dict[str, Any], errors: dict[str, Any]
-) -> dict[str, Any]:
-    """The bars, with that on the time of a located stop: how far it is off its level, and how the solves differ."""
-    status = np.asarray(states[0].status)
-    now = np.isin(status, LOCATED) & (np.asarray(before.status) == stops.RUNNING)
-    if drive.flow.discrete or not np.any(now):
-        return errors
-    look = _crossing_one if drive.members is None else _crossing_members
-    constants = drive.constants("flow", "clock", "stop")
-    (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
-    with np.errstate(all="ignore"):
-        off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
-        late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
-        late = late + rounding(row["step"])
-        added = {"log_t_error": late, "t_error": late * row["t"]}
-    return errors | {name: errors[name] + np.where(now, more, 0.0) for name, more in added.items()}
 
 
 def _flat(flow: Flow, y: Any) -> Any:

@@ -83,8 +83,13 @@ def check_kept(
         raise ValueError(f"the store holds states of other shapes than this run's: {remedy}")
 
 
-def frame(rows: list[dict[str, Any]], observables: Sequence[Observable], members: int | None) -> xr.Dataset:
-    """Records as a Dataset with named dims."""
+def frame(
+    rows: list[dict[str, Any]],
+    observables: Sequence[Observable],
+    members: int | None,
+    finals: dict[str, Any] | None = None,
+) -> xr.Dataset:
+    """Records as a Dataset with named dims, and with what belongs to their end."""
     inner = {item.name: item.dims for item in observables}
     lead = ("record",) if members is None else ("record", "member")
     variables: dict[str, Any] = {}
@@ -97,4 +102,4 @@ def frame(rows: list[dict[str, Any]], observables: Sequence[Observable], members
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
-    return xr.Dataset(variables)
+    return xr.Dataset(variables | (finals or {}))

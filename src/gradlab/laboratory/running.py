@@ -16,11 +16,13 @@ import xarray as xr
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Clock, Time
+from gradlab.dynamics.energy import Energy, keeps
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import State, start
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Layout
 from gradlab.laboratory import arguments
 from gradlab.laboratory.balance import verdicts
 from gradlab.laboratory.choosing import choose
@@ -60,12 +62,33 @@ def _prepare(
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
     flow, picked = choose(flow, clock, solver, stop, weights, members)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
-    if members is None and flow.chart_is_identity and not flow.dissipates:
-        state = start(flow, picked, weights)
+    if members is None and not flow.discrete:
+        flow = _lean(flow)
+    drive = Drive(flow, clock, strong(picked), stop, strong(chosen), members, Layout.of(weights))
+    if members is None and flow.chart_is_identity:
+        state = start(flow, picked, weights, booked=_booked(drive, weights))
     else:
         begin = _start_one if members is None else _start_members
         state = begin(True, Constants(flow, picked), weights)
-    return Drive(flow, clock, strong(picked), stop, strong(chosen), members), strong(state)
+        drive = replace(drive, layout=Layout.of(state.y))
+    return drive, strong(state)
+
+
+def _lean(flow: Flow) -> Flow:
+    """The flow with its problems as they are compiled at least cost."""
+
+    def is_problem(leaf: Any) -> bool:
+        return isinstance(leaf, Problem)
+
+    return jax.tree.map(lambda leaf: leaf.lean() if is_problem(leaf) else leaf, flow, is_leaf=is_problem)
+
+
+def _booked(drive: Drive, weights: Any) -> Any:
+    """The balance at the start, by the program that looks at the records."""
+    if not keeps(drive.flow) or type(drive.solver).balanced is not Solver.balanced:
+        return ()
+    first, grain = drive.sight(drive.layout.host(weights), 0.0)[1]
+    return Energy(first, grain, put(0.0), put(0.0))
 
 
 def _findings(problem: Problem, weights: Any, members: int | None) -> Findings:
@@ -240,6 +263,7 @@ def _finish(
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
         "compiled": _compiled(drive, begun, dataset["evaluations"].values),
+        "stepped": _stepped(drive, begun, dataset),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -256,9 +280,25 @@ def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:
     """How the run's programs were compiled, in words; they are changed for others between two records."""
     if drive.solver.hosted:
         return "on the host"
-    ended = replace(begun, evaluations=put(evaluations[-1]))
-    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, ended)]
+    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, _ended(begun, evaluations))]
     return words[0] if words[0] == words[1] else "quickly, then fully"
+
+
+def _ended(begun: State, evaluations: np.ndarray) -> State:
+    """The state at the start with the evaluations of the end, by which programs are chosen."""
+    return replace(begun, evaluations=put(evaluations[-1]))
+
+
+def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
+    """Who made the steps of the first solve, in words: the host, calls of a compiled loop, or both."""
+    if drive.solver.hosted:
+        return "from the host"
+    if not drive.hosts(begun):
+        return "in a compiled loop"
+    changed = bool(np.any(dataset["changes"].values)) if "changes" in dataset else False
+    if not changed and drive.quickly(_ended(begun, dataset["evaluations"].values)):
+        return "from the host"
+    return "from the host, then in a compiled loop"
 
 
 @float64

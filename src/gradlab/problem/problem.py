@@ -124,6 +124,17 @@ class Problem(eqx.Module):
         _check_shapes(network, loss, self.data)
         self.findings = guard.inspect(network, loss, self.data.inputs, self.data.targets)
 
+    def lean(self) -> "Problem":
+        """The same problem; that there is no decay, where there is none, is known to what is compiled."""
+        if isinstance(self.decay, jax.core.Tracer) or np.any(np.asarray(self.decay)):
+            return self
+        return eqx.tree_at(lambda problem: problem.decay, self, 0.0)
+
+    @property
+    def _free(self) -> bool:
+        """Whether there surely is no decay."""
+        return isinstance(self.decay, float) and self.decay == 0.0
+
     def inspected(self, weights: Any) -> guard.Findings:
         """What the guard says, asked now where the shapes of the weights were unknown when the problem was made."""
         if self.findings.seen:
@@ -157,6 +168,8 @@ class Problem(eqx.Module):
     @_compiled
     def penalty(self, weights: Any) -> Float[Array, ""]:
         """½ Σ_k λ_k ‖W_k‖²."""
+        if self._free:
+            return jnp.zeros((), jnp.float64)
         if jnp.ndim(self.decay) == 0:
             return 0.5 * self.decay * _square(weights)
         squares = jnp.stack([_square(layer) for layer in self.network.layers(weights)])
@@ -165,11 +178,13 @@ class Problem(eqx.Module):
     @_compiled
     def potential(self, weights: Any) -> Float[Array, ""]:
         """L = risk + ½ Σ_k λ_k ‖W_k‖²."""
-        return self.risk(weights) + self.penalty(weights)
+        return self.risk(weights) if self._free else self.risk(weights) + self.penalty(weights)
 
     @_compiled
     def log_potential(self, weights: Any) -> Float[Array, ""]:
         """log L, the log-risk where the penalty is 0; ValueError where the loss has no log-risk."""
+        if self._free:
+            return self.log_risk(weights)
         log_risk, penalty = self.log_risk(weights), self.penalty(weights)
         # Two wheres: log 0 must not be differentiated.
         regular = penalty > 0.0

@@ -9,11 +9,19 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.control import (
+    CHEBYSHEV,
+    EXPLICIT,
+    LARGEST,
+    SMALLEST,
+    following,
+    longer,
+    planned,
+)
 from gradlab.dynamics.solvers.multistep import Multistep
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import Stabilised
@@ -24,16 +32,13 @@ from gradlab.dynamics.tangent import with_look
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
 
-# Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
-# their stability limit, the second for stabilised ones; both reject almost never.
-EXPLICIT, CHEBYSHEV = (0.2, 0.3), (0.4, 0.3)
-SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
-
-def _first_step(order: int, solver: Adaptive, state: State, slope: Any, span: Any) -> Float[Array, ""]:
-    pace = tree.norm(slope[0]) / (tree.norm(state.y) + solver.absolute) + jnp.abs(slope[1])
-    guess = 0.1 * solver.tolerance ** (1.0 / (order + 1)) / jnp.where(pace > 0.0, pace, 1.0)
-    return jnp.where(jnp.isfinite(guess), jnp.minimum(guess, span), span)
+def first_size(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
+    """The first step's size, by how fast (y, u) moves, of which ``slope`` is the rate."""
+    pace = tree.norm(slope[0]) / (tree.norm(y) + solver.absolute) + abs(slope[1])
+    xp = tree.library(pace, solver.tolerance)
+    guess = 0.1 * solver.tolerance ** (1.0 / (order + 1)) / tree.where(pace > 0.0, pace, 1.0)
+    return tree.where(xp.isfinite(guess), xp.minimum(guess, span), span)
 
 
 class _Method:
@@ -101,7 +106,6 @@ def adaptive(
 ) -> State:
     """At most ``most`` attempted steps towards ``end``."""
     method = _Method(solver, (flow, clock))
-    order, (proportional, integral) = method.order, method.gains
 
     def go_on(carry: Any) -> Any:
         state, _, _, attempts, _ = carry
@@ -110,12 +114,7 @@ def adaptive(
     def attempt(carry: Any) -> Any:
         state, inner, previous, attempts, event = carry
         before = state.pair
-        remaining = end - state.tau
-        # The first step from a record leaves room for another.
-        longest = jnp.where(attempts == 0, remaining / solver.least, remaining)
-        last = remaining <= 1.01 * jnp.minimum(state.h, longest)
-        cut = last | (state.h > longest)
-        h = jnp.where(last, remaining, jnp.minimum(state.h, longest))
+        h, last, cut = planned(state.tau, end, state.h, solver.least, attempts)
         if stop.located:
             seeking = jnp.isfinite(event.end)
             h = jnp.where(seeking, event.aim(state.tau), h)
@@ -128,11 +127,8 @@ def adaptive(
         inner_after = method.noted(inner_after, error)
         ratio = error_ratio(solver.tolerance, solver.absolute, before, after, error)
         keep = tree.finite(after[:2]) & (ratio <= 1.0)
-        ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1e-10), 1e10)
-        factor = SAFETY * ratio ** (-(proportional + integral) / order) * previous ** (proportional / order)
-        factor = jnp.clip(factor, SMALLEST, jnp.where(keep, method.largest, SAFETY))
-        # A step cut short by a record says nothing against the longer one planned before it.
-        longer = jnp.where(keep & cut, jnp.maximum(state.h, h * factor), h * factor)
+        ratio, factor = following(ratio, previous, keep, method.order, method.gains, method.largest)
+        next_h = longer(state.h, h, factor, keep, cut)
         underflow = (~keep) & (state.tau + SMALLEST * h == state.tau)
         passed = keep
         if stop.located:
@@ -145,7 +141,7 @@ def adaptive(
         state = replace(
             state.settled(after, error, keep),
             tau=jnp.where(keep, tau, state.tau),
-            h=longer,
+            h=next_h,
             steps=steps,
             rejected=state.rejected + ~passed,
             evaluations=state.evaluations + spent,
@@ -156,7 +152,7 @@ def adaptive(
         return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)
-    first = _first_step(int(order), solver, state, slope, end - state.tau)
+    first = first_size(int(method.order), solver, state.y, slope, end - state.tau)
     h = jnp.where(state.h > 0.0, state.h, first)
     spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
     begun = replace(state, h=h, evaluations=state.evaluations + spent)

@@ -18,16 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.dynamics import stops
+from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, cost, method
+from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, evaluations, method
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
-from gradlab.dynamics.solvers.policy import Policy
+from gradlab.dynamics.solvers.policy import Policy, usual
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, refresh, unknown
+from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, lengthened, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Anywhere, changed
 from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put
 
@@ -50,14 +51,14 @@ class Journal(eqx.Module):
     spectrum: Spectrum
     past: Any
     implicit: Any
-    wish: Bool[Array, ""]
-    stiffness: Float[Array, ""]
-    clock: Float[Array, ""]
-    step: Float[Array, ""]
-    changes: Int[Array, ""]
-    when: Float[Array, " changes"]
-    stiff: Bool[Array, " changes"]
-    why: Float[Array, " changes"]
+    wish: Bool[Anywhere, ""]
+    stiffness: Float[Anywhere, ""]
+    clock: Float[Anywhere, ""]
+    step: Float[Anywhere, ""]
+    changes: Int[Anywhere, ""]
+    when: Float[Anywhere, " changes"]
+    stiff: Bool[Anywhere, " changes"]
+    why: Float[Anywhere, " changes"]
 
 
 class Auto(Solver):
@@ -93,7 +94,7 @@ class Auto(Solver):
     slack: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     horizon: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
-    policy: Policy = eqx.field(default_factory=Policy)
+    policy: Policy = eqx.field(default_factory=usual)
 
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
@@ -108,14 +109,14 @@ class Auto(Solver):
         policy, tolerance = self.policy, float(np.min(np.asarray(self.tolerance)))
         explicit = "dopri8" if tolerance < 3e-9 else "tsit5" if tolerance < 3e-3 else "bosh3"
         stabilised = ("mrkc3" if tolerance >= 1e-7 else "mrkc5") if symmetric else ""
-        beside = policy.dense_tight if tolerance < policy.tight else policy.dense_beside
-        dense = size <= (policy.dense if not symmetric else 0 if ensemble else beside)
+        beside = policy.dense_tight if tolerance < float(policy.tight) else policy.dense_beside
+        dense = size <= int(policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
         return replace(self, explicit=explicit, stiff=stiff)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
         problem, symmetric = flow.observed, flow.symmetric and clock.symmetric
-        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < self.policy.tight
+        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < float(self.policy.tight)
         # The curvature of |r|^p, p > 2, falls with the residual.
         residual = loss.kind == "residual" and not (isinstance(loss, Lp) and loss.p > 2.0)
         lasting = residual or clock.known(0.0) is None
@@ -133,8 +134,8 @@ class Auto(Solver):
 
     def following(self, memory: Journal) -> Auto:
         """For the next call: the stiff method once any member of an ensemble wishes for it (on the host)."""
-        changed = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
-        return replace(self, changed=changed)
+        wished = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
+        return self if wished is self.changed else replace(self, changed=wished)
 
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
         """Short calls of the method whose turn it is, until the other's has come."""
@@ -158,10 +159,11 @@ class Auto(Solver):
     def until(self, end: float) -> Auto:
         return replace(self, horizon=number(end))
 
-    def seen(self, state: State) -> dict[str, Array]:
-        return {"stiff": jnp.asarray(self.changed), "stiffness": state.memory.stiffness}
+    def seen(self, state: State) -> dict[str, Any]:
+        stiffness = state.memory.stiffness
+        return {"stiff": tree.library(stiffness).asarray(self.changed), "stiffness": stiffness}
 
-    def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Array]]:
+    def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Any]]:
         """Every change: how many, when, to what and why."""
         return {
             "changes": ((), memory.changes),
@@ -218,9 +220,10 @@ class Auto(Solver):
         tolerance = self.tolerance
         if name != self.stiff:
             floor, share = self.policy.fine, self.policy.share
-            tolerance = jnp.minimum(tolerance, jnp.maximum(share * tolerance, floor))
+            xp = tree.library(tolerance)
+            tolerance = xp.minimum(tolerance, xp.maximum(share * tolerance, floor))
         absolute = self.absolute * tolerance / self.tolerance
-        least = jnp.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
+        least = tree.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
         return Adaptive(name, self.slack * tolerance, self.slack * absolute, least)
 
 
@@ -242,14 +245,8 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     if solver.name in STABILISED:
         spectrum, products = moved.memory.spectrum if multistep else moved.memory, jnp.zeros((), int)
     else:
-        held = moves & (journal.step > 0.0) & (moved.h < policy.grown * journal.step)
+        measured = _measures(clock, solver, journal, state.evaluations, moved, end, looking)
         known = journal.spectrum.age >= 0
-        far = known & (moved.h * journal.spectrum.radius < policy.far * LIMITS.get(solver.explicit, 3.0))
-        # The radius was seen some time ago: where it grows, in logarithmic clocks, the step falls with it.
-        falls = (state.evaluations >= 3 * policy.early) & (moved.h < journal.step)
-        # On BDF to stay while that is foreseen to pay, and there are calls as many as records.
-        stays = foreseen(clock, solver, moved, end, journal.spectrum.radius) > _price(solver, moved)
-        measured = ~stays if solver.changed else looking | (held & (~far | falls))
         due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
         pair = moved.pair
@@ -271,43 +268,86 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
-def _attempts(solver: Auto, state: State, looking: Any) -> Int[Array, ""]:
+def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
+    """As :func:`automatic`, of the explicit pair or BDF from the host.
+
+    walk : where the orbit is (``hosted.Walk``), moved on in place. inner : the method whose turn it is.
+    """
+    journal: Any = walk.memory
+    looking = not solver.changed and solver.stiff == "bdf" and walk.steps == 0 and journal.spectrum.age < 0
+    evaluations = walk.evaluations
+    # A look at the start gives the first step as well.
+    images = walk.products(journal.spectrum.vector, walk.unknowns) if looking else None
+    if solver.changed:
+        walk.implicit(inner, end, int(solver.policy.stiff))
+        journal = walk.memory
+    else:
+        walk.attempt(inner, end, int(_attempts(solver, walk, looking)))
+    measured = bool(_measures(clock, solver, journal, evaluations, walk, end, looking))
+    if measured:
+        image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns)
+        vector, radius = lengthened(journal.spectrum.vector, image, other)
+        radius = radius if np.isfinite(radius) else journal.spectrum.radius
+        journal = changed(journal, spectrum=changed(journal.spectrum, vector=vector, radius=radius, age=1))
+    stake = foreseen(clock, solver, walk, end, journal.spectrum.radius)
+    walk.memory = _wish(journal, solver, walk, end, measured, looking, stake)
+    walk.evaluations += 4 * measured
+
+
+def _measures(
+    clock: Any, solver: Any, journal: Any, evaluations: Any, moved: Any, end: Any, looking: Any
+) -> Any:
+    """Whether the radius is measured after a call, begun with so many evaluations, that no stabilised method made."""
+    policy = solver.policy
+    if solver.changed:
+        # On BDF to stay while that is foreseen to pay, and there are calls as many as records.
+        return foreseen(clock, solver, moved, end, journal.spectrum.radius) <= _price(solver, moved)
+    held = (journal.step > 0.0) & (moved.h < policy.grown * journal.step)
+    known = journal.spectrum.age >= 0
+    far = known & (moved.h * journal.spectrum.radius < policy.far * LIMITS.get(solver.explicit, 3.0))
+    # The radius was seen some time ago: where it grows, in logarithmic clocks, the step falls with it.
+    falls = (evaluations >= 3 * policy.early) & (moved.h < journal.step)
+    return looking | (held & (~far | falls))
+
+
+def _attempts(solver: Any, state: Any, looking: Any) -> Any:
     """Of an explicit call: none where the run only looks."""
-    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    each, policy = evaluations(solver.explicit), solver.policy
     early = policy.early_bdf if solver.stiff == "bdf" else policy.early
-    few = jnp.where(state.evaluations < 3 * policy.early, early // each, policy.late // each)
-    return jnp.where(looking, 0, few)
+    few = tree.where(state.evaluations < 3 * policy.early, early // each, policy.late // each)
+    return tree.where(looking, 0, few)
 
 
-def remaining(journal: Journal, steepest: Any, state: State, until: Any) -> Float[Array, ""]:
+def remaining(journal: Any, steepest: Any, state: Any, until: Any) -> Any:
     """Explicit steps still to come: ∫ dτ/h(τ), h changing as the power of τ, from ``steepest`` to 1, as of late."""
     tau, h = state.tau, state.h
     known = (journal.step > 0.0) & (tau > journal.clock) & (journal.clock > 0.0)
-    growth = jnp.log(h / jnp.where(known, journal.step, h))
-    power = growth / jnp.log(jnp.where(known, tau / jnp.where(known, journal.clock, 1.0), 2.0))
+    xp = tree.library(tau, h)
+    growth = xp.log(h / tree.where(known, journal.step, h))
+    power = growth / xp.log(tree.where(known, tau / tree.where(known, journal.clock, 1.0), 2.0))
     # 1 − power, kept off zero, where the integral is a logarithm.
-    rest = jnp.clip(1.0 - jnp.where(known, power, 0.0), 1e-6, 1.0 - steepest)
-    return tau / h * jnp.expm1(rest * jnp.log1p((until - tau) / tau)) / rest
+    rest = 1.0 - tree.where(known, power, 0.0)
+    rest = xp.minimum(xp.maximum(rest, 1e-6), 1.0 - steepest)
+    return tau / h * xp.expm1(rest * xp.log1p((until - tau) / tau)) / rest
 
 
-def _until(solver: Auto, state: State, end: Any) -> Any:
+def _until(solver: Any, state: Any, end: Any) -> Any:
     """Where the run ends; unless that is known, the end of this stretch, and at least twice the present time."""
-    return jnp.where(
-        solver.horizon > 0.0, jnp.maximum(solver.horizon, end), jnp.maximum(end, 2.0 * state.tau)
-    )
+    xp = tree.library(state.tau)
+    return tree.where(solver.horizon > 0.0, xp.maximum(solver.horizon, end), xp.maximum(end, 2.0 * state.tau))
 
 
-def _price(solver: Auto, state: State) -> Any:
+def _price(solver: Any, state: Any) -> Any:
     """Evaluations that a change to the stiff method costs."""
-    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(state.y))
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
     return solver.policy.price(solver.stiff, size, solver.tolerance, solver.fading)
 
 
-def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: Any) -> Bool[Array, ""]:
+def _worth(journal: Any, solver: Any, state: Any, end: Any, stiffness: Any) -> Any:
     """Whether what remains costs the explicit pair more than a change; not before two calls have been seen."""
     policy, price = solver.policy, _price(solver, state)
     limit = LIMITS.get(solver.explicit, 3.0)
-    each = cost(method(solver.explicit), solver.explicit)
+    each = evaluations(solver.explicit)
     stake = each * remaining(journal, policy.steepest, state, _until(solver, state, end))
     held = (stiffness > policy.enter * limit) & (stake > price)
     near = policy.near_bdf if solver.stiff == "bdf" else policy.near
@@ -316,54 +356,42 @@ def _worth(journal: Journal, solver: Auto, state: State, end: Any, stiffness: An
     return (journal.step > 0.0) & (held | soon)
 
 
-def _ahead(clock: Clock, tau: Any, until: Any) -> Float[Array, ""]:
-    """How far it is in physical time, in the present unit of the clock; in the clock itself where it alone is known."""
-    if clock.known(tau) is None:
-        return until - tau
-
-    def time(tau: Any) -> Any:
-        known: Any = clock.known(tau)
-        return jnp.expm1(known)
-
-    now, pace = jax.value_and_grad(time)(tau)
-    return (time(until) - now) / pace
-
-
-def foreseen(clock: Clock, solver: Auto, state: State, end: Any, radius: Any) -> Float[Array, ""]:
+def foreseen(clock: Any, solver: Any, state: Any, end: Any, radius: Any) -> Any:
     """The explicit pair's evaluations by what is known before its first step: the spectral radius ρ, and that step.
 
-    Where curvature stays, stability asks for ρ Δ/limit steps, Δ as in :func:`_ahead`. Where it falls like 1/t, accuracy
+    Where curvature stays, stability asks for ρ Δ/limit steps, Δ as ``Clock.ahead``. Where it falls like 1/t, accuracy
     asks for so many whenever time has grown by e. In clocks that do not follow from time the rate of change stays
     as well: accuracy asks for steps ``lengthened`` times the first, unless that ends on a record.
     """
-    each, policy = cost(method(solver.explicit), solver.explicit), solver.policy
+    each, policy = evaluations(solver.explicit), solver.policy
     until = _until(solver, state, end)
-    ahead = radius * _ahead(clock, state.tau, until)
+    ahead = radius * clock.ahead(state.tau, until)
+    xp = tree.library(ahead)
     if not solver.lasting:
-        return each * policy.fold * (1e-9 / solver.tolerance) ** 0.125 * jnp.log1p(ahead)
+        return each * policy.fold * (1e-9 / solver.tolerance) ** 0.125 * xp.log1p(ahead)
     steps = ahead / LIMITS.get(solver.explicit, 3.0)
     if clock.known(state.tau) is None:
         paced = (until - state.tau) / (policy.lengthened * state.h)
-        steps = jnp.maximum(steps, jnp.where(state.h < end - state.tau, paced, 0.0))
+        steps = xp.maximum(steps, tree.where(state.h < end - state.tau, paced, 0.0))
     return each * steps
 
 
 def _wish(
-    journal: Journal,
-    solver: Auto,
-    state: State,
+    journal: Any,
+    solver: Any,
+    state: Any,
     end: Any,
     measured: Any = True,
     looking: Any = False,
     stake: Any = 0.0,
-) -> Journal:
+) -> Any:
     """With the wish for the next call. stake : what is :func:`foreseen`; a look at the start begins with BDF for it."""
     # Not a number where nothing was measured: every comparison with it says no.
-    stiffness = jnp.where(measured, state.h * journal.spectrum.radius, jnp.nan)
+    stiffness = tree.where(measured, state.h * journal.spectrum.radius, np.nan)
     limit, policy = LIMITS.get(solver.explicit, 3.0), solver.policy
     # A look makes no steps, and says nothing of how they grow.
-    step = jnp.where(looking, 0.0, state.h)
-    seen = replace(journal, stiffness=stiffness, clock=state.tau, step=step)
+    step = tree.where(looking, 0.0, state.h)
+    seen = changed(journal, stiffness=stiffness, clock=state.tau, step=step)
     if not solver.stiff:
         return seen
     price = _price(solver, state)
@@ -374,14 +402,21 @@ def _wish(
     else:
         begins = looking & (stake > policy.begin * price)
         wish = _worth(journal, solver, state, end, stiffness) | begins
-    wish = jnp.where(journal.changes < CHANGES, wish, journal.wish)
+    wish = tree.where(journal.changes < CHANGES, wish, journal.wish)
     differs = wish != journal.wish
-    place = jnp.where(differs, journal.changes, CHANGES)
-    return replace(
+    place = tree.where(differs, journal.changes, CHANGES)
+    return changed(
         seen,
         wish=wish,
         changes=journal.changes + differs,
-        when=journal.when.at[place].set(state.tau, mode="drop"),
-        stiff=journal.stiff.at[place].set(wish, mode="drop"),
-        why=journal.why.at[place].set(stiffness, mode="drop"),
+        when=_noted(journal.when, place, state.tau),
+        stiff=_noted(journal.stiff, place, wish),
+        why=_noted(journal.why, place, stiffness),
     )
+
+
+def _noted(values: Any, place: Any, value: Any) -> Any:
+    """The values with one more at that place; dropped behind the last."""
+    if tree.library(values, place, value) is jnp:
+        return jnp.asarray(values).at[place].set(value, mode="drop")
+    return values if place >= len(values) else np.where(np.arange(len(values)) == place, value, values)

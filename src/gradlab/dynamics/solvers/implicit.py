@@ -17,7 +17,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.state import State, along, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tangent import IMPLICIT, with_look
+from gradlab.dynamics.tangent import IMPLICIT, spent, with_look
 
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
@@ -83,11 +83,33 @@ def implicit(
     flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: Any
 ) -> State:
     """At most ``most`` attempted steps towards ``end``; a Jacobian is evaluated only where the old one fails."""
+    span = (end - state.tau) / solver.least
+    return resumed(flow, clock, solver, stop, state, end, most, jnp.zeros((), int), span, None)[0]
+
+
+def resumed(
+    flow: Flow,
+    clock: Clock,
+    solver: Adaptive,
+    stop: Stop,
+    state: State,
+    end: Any,
+    most: Any,
+    made: Any,
+    widest: Any,
+    due: Any,
+) -> tuple[State, Any]:
+    """As :func:`implicit`, gone on with after ``made`` attempts; with the attempts that are then made.
+
+    widest : the spacing of the differences at most, as it was at the first. due : what the solve may have cost
+    (``tangent.spent``) before it is left, if that is of interest.
+    """
     unknowns = _Unknowns(flow, clock, solver, state)
 
     def go_on(carry: Any) -> Any:
         state, _, attempts, _ = carry
-        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
+        on = (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
+        return on if due is None else on & (spent(state) < due)
 
     def attempt(carry: Any) -> Any:
         state, vector, attempts, event = carry
@@ -149,9 +171,8 @@ def implicit(
     moved = (state.memory.differences[0] - unknowns.vector)[: unknowns.size]
     shift = jnp.linalg.norm(moved)
     far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector[: unknowns.size])
+    running = running & (made == 0)
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
-
-    widest = (end - state.tau) / solver.least
 
     def restart() -> bdf.Memory:
         h, slope = bdf.first_step(
@@ -167,6 +188,5 @@ def implicit(
     memory = tree.where(running, bdf.narrowed(memory, jnp.where(running, widest, 1.0)), memory)
     begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 2, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
-    carried = (begun, unknowns.vector, jnp.zeros((), int), event)
-    final, *_ = jax.lax.while_loop(go_on, attempt, carried)
-    return final
+    final, _, made, _ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, made, event))
+    return final, made

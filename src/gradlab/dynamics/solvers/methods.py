@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Any
 
 import diffrax
@@ -80,6 +81,12 @@ def cost(stepper: Any, name: str) -> int:
     return tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
 
 
+@functools.cache
+def evaluations(name: str) -> int:
+    """:func:`cost` by the method's name."""
+    return cost(method(name), name)
+
+
 class Adaptive(Solver):
     """An embedded pair controls its step size.
 
@@ -122,7 +129,7 @@ class Adaptive(Solver):
     @property
     def each(self) -> int:
         """Evaluations per attempted step; 0 where they are not counted, 1 where the method counts its own."""
-        return cost(self.stepper, self.name)
+        return evaluations(self.name)
 
     def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
         reason = super().refuse(flow, clock, ensemble)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -92,6 +93,12 @@ class Policy(eqx.Module):
             return self.change
         count = self.jacobians_fading if fading else self.jacobians
         return self.change_bdf * (1e-6 / tolerance) ** (1.0 / 9.0) + count * jacobian_price(size)
+
+
+@functools.cache
+def usual() -> Policy:
+    """The policy unless another is given; made once."""
+    return Policy()
 
 
 def jacobian_price(size: int) -> float:

@@ -17,6 +17,7 @@ from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.counting import Estimate
 from gradlab.dynamics.solvers.loops import loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
+from gradlab.dynamics.tree import Anywhere
 from gradlab.problem.precision import put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
@@ -37,8 +38,8 @@ class Spectrum(eqx.Module):
     """
 
     vector: Any
-    radius: Float[Array, ""]
-    age: Int[Array, ""]
+    radius: Float[Anywhere, ""]
+    age: Int[Anywhere, ""]
 
 
 def unknown(y: Any) -> Spectrum:
@@ -109,7 +110,8 @@ def look(
         beside = _unit(_orthogonal(image, vector))
         if seed is not None:
             beside = tree.add(beside, tree.scale(jnp.where(i == 0, 1.0, 0.0), _unit(seed)))
-        longest, size, found = paired(vector, asked, before, image)
+        longest, size = lengthened(vector, before, image)
+        found = None if kind is None else _ritz(vector, asked, before, image)
         second = i % 2 == 1
         return (
             tree.where(second, longest, vector),
@@ -118,18 +120,6 @@ def look(
             image,
             tree.where(second, found, seen),
         )
-
-    def paired(vector: Any, across: Any, image: Any, other: Any) -> Any:
-        # The leading eigenvector of the Gram matrix of the two images.
-        a, b, c = tree.inner(image, image), tree.inner(image, other), tree.inner(other, other)
-        angle = 0.5 * jnp.arctan2(2.0 * b, a - c)
-        longest = jax.tree.map(
-            lambda v, w: tree.like(jnp.cos(angle), v) * v + tree.like(jnp.sin(angle), w) * w, image, other
-        )
-        size = tree.norm(longest)
-        good = jnp.isfinite(size) & (size > 0.0)
-        following = tree.where(good, tree.scale(1.0 / jnp.where(good, size, 1.0), longest), vector)
-        return following, size, None if kind is None else _ritz(vector, across, image, other)
 
     # A branch, and not just a loop of no passes: what does not change in the loop, the orbit's own forward pass, is
     # moved out before it by the compiler, and would be paid for at every step.
@@ -144,6 +134,21 @@ def look(
     radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
     age = jnp.where(count > 0, 0, spectrum.age) + 1
     return Spectrum(vector, radius, age.astype(spectrum.age.dtype)), kind, count
+
+
+def lengthened(vector: Any, image: Any, other: Any) -> tuple[Any, Any]:
+    """What J makes of the unit vector in span(v, q) that it lengthens most, as a unit vector, and its length.
+
+    image, other : J v and J q. The vector itself where that is nothing, or not finite.
+    """
+    # The leading eigenvector of the Gram matrix of the two images.
+    a, b, c = tree.inner(image, image), tree.inner(image, other), tree.inner(other, other)
+    xp = tree.library(a)
+    angle = 0.5 * xp.arctan2(2.0 * b, a - c)
+    longest = tree.add(tree.scale(xp.cos(angle), image), tree.scale(xp.sin(angle), other))
+    size = tree.norm(longest)
+    good = xp.isfinite(size) & (size > 0.0)
+    return tree.where(good, tree.scale(1.0 / tree.where(good, size, 1.0), longest), vector), size
 
 
 def _orthogonal(a: Any, unit: Any) -> Any:

@@ -1,0 +1,356 @@
+"""An explicit pair stepped from the host: two small programs hold the field, NumPy decides between them.
+
+What is compiled is a loop of attempted steps with one copy of the field, and a product with its Jacobian; what
+``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers.
+Nothing is carried from one record to the next but the state.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from gradlab.dynamics import stops, tangent, tree
+from gradlab.dynamics.clocks import Clock
+from gradlab.dynamics.energy import Energy
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers.adaptive import first_size
+from gradlab.dynamics.solvers.auto import Auto, Journal, turned
+from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
+from gradlab.dynamics.solvers.implicit import resumed
+from gradlab.dynamics.solvers.methods import Adaptive, method
+from gradlab.dynamics.solvers.pairs import stepped, tableau
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.state import ATTEMPTS, State, rhs
+from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
+from gradlab.dynamics.tree import Anywhere, Layout
+
+
+def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
+    """Whether a run can be stepped so: an explicit pair, no stop that is looked for between records, one chart."""
+    if isinstance(solver, Auto):
+        if int(solver.policy.products) != 2:
+            return False
+        name = solver.explicit
+    elif isinstance(solver, Adaptive):
+        name = solver.name
+    else:
+        return False
+    free = not stop.located and stop.steps is None and not flow.discrete and type(flow).settle is Flow.settle
+    return free and _explicit(name)
+
+
+@functools.cache
+def _explicit(name: str) -> bool:
+    """Whether that is an explicit pair."""
+    return name != "bdf" and tableau(method(name)) is not None
+
+
+def turn(solver: Solver, memory: Any) -> bool:
+    """Whether the next call can be made from the host: the explicit pair's, or BDF's."""
+    if not isinstance(memory, Journal):
+        return True
+    # What a method that looks back has kept is for the compiled loop to forget.
+    return memory.implicit != () or (not bool(memory.wish) and int(memory.changes) == 0)
+
+
+class Leg(NamedTuple):
+    """What a loop of attempts carries, as two arrays.
+
+    reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error
+    ratio and the doubt in the balance. counts : steps, rejected, attempts, status.
+    """
+
+    reals: Float[Anywhere, " reals"]
+    counts: Int[Anywhere, "4"]
+
+
+@eqx.filter_jit
+def _rate(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
+    """The rate of the point; traced once for the programs of a problem."""
+    n = layout.size
+    moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
+    return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
+
+
+def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
+    """‖·‖₂ of each row, safe against overflow and underflow of the squares."""
+    largest = lax.reduce_max(lax.abs(rows), (1,))
+    size = lax.select(largest > 0.0, largest, jnp.ones_like(largest))
+    return size * lax.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
+
+
+def attempts(
+    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any
+) -> Leg:
+    """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled.
+
+    As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
+    for.
+    """
+    stepper, n, size = solver.stepper, layout.size, (leg.reals.size - 4) // 2
+    order: Any = stepper.error_order(diffrax.ODETerm(rhs))
+    table: Any = tableau(stepper)
+    balanced = size > n + 1
+
+    def field(tau: Any, point: Any) -> Any:
+        return _rate(flow, clock, layout, tau, point)
+
+    def go_on(leg: Leg) -> Any:
+        _, _, made, status = leg.counts
+        return (leg.reals[-4] < end) & (status == stops.RUNNING) & (made < most)
+
+    def attempt(leg: Leg) -> Leg:
+        (now, before, previous, doubted), attempts = leg.reals[-4:], leg.counts[2]
+        point, rate = leg.reals[:size], leg.reals[size : 2 * size]
+        h, last, cut = planned(now, end, before, solver.least, attempts)
+        tau = lax.select(last, end, now + h)
+        after, error, slope = stepped(table, field, now, tau - now, point, rate)
+        known = clock.known(tau)
+        if known is not None:
+            after = after.at[n].set(known)
+        y0, y1 = point[:n], after[:n]
+        small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
+        ratio = off / (solver.tolerance * lax.max(small, large) + solver.absolute)
+        if known is None:
+            later = lax.max(np.float64(1.0), lax.max(point[n], after[n]))
+            ratio = lax.max(ratio, lax.abs(error[n]) / (solver.tolerance * later))
+        keep = lax.is_finite(large) & lax.is_finite(after[n]) & (ratio <= 1.0)
+        ratio, factor = following(ratio, previous, keep, order, EXPLICIT, LARGEST)
+        doubt = doubted
+        if balanced:
+            # As ``Energy.after``.
+            slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
+            doubt = doubted + slowest * off + lax.abs(error[-1])
+        under = ~keep & (now + SMALLEST * h == now)
+        next_h = longer(before, h, factor, keep, cut)
+        # One choice for all that a step changes.
+        moved = jnp.concatenate([after, slope, jnp.stack([tau, next_h, ratio, doubt])])
+        stays = jnp.concatenate([leg.reals[:-4], jnp.stack([now, next_h, previous, doubted])])
+        made = lax.convert_element_type(keep, leg.counts.dtype)
+        more = jnp.stack([made, 1 - made, jnp.ones_like(made), under * stops.UNDERFLOW])
+        return Leg(lax.select(jnp.broadcast_to(keep, moved.shape), moved, stays), leg.counts + more)
+
+    return lax.while_loop(go_on, attempt, leg)
+
+
+def jacobian_product(
+    flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any
+) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
+    """(rate of the point, J v), J the Jacobian of that rate."""
+    return jax.jvp(lambda at: _rate(flow, clock, layout, tau, at), (point,), (vector,))
+
+
+def stiffly(
+    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, state: State, end: Any, *going: Any
+) -> tuple[State, Any]:
+    """As ``implicit.resumed``, of a state whose y is a vector."""
+    moved, made = resumed(flow, clock, solver, Stop(), replace(state, y=layout.tree(state.y)), end, *going)
+    # Not a weak type, for which the next call would be compiled anew.
+    status = lax.convert_element_type(moved.status, moved.status.dtype)
+    return replace(moved, y=layout.flat(moved.y), status=status), made
+
+
+class Programs(NamedTuple):
+    """The programs, compiled: ``attempts(leg, end, most)``, ``product(tau, point, vector)``, and of BDF
+    ``stiffly(state, end, most, made, widest, due)``.
+    """
+
+    attempts: Callable[[Leg, Any, Any], Leg]
+    product: Callable[[Any, Any, Any], tuple[Any, Any]]
+    stiffly: Callable[..., tuple[State, Any]]
+
+
+class Walk:
+    """Where an orbit is on the way to a record: the state, its trees as vectors of NumPy; moved on in place.
+
+    y : the chart variables. unknowns : 1 for y and log(1 + t), 0 for E. memory : ``Auto``'s journal, or nothing.
+    """
+
+    def __init__(self, programs: Programs, layout: Layout, state: State) -> None:
+        self.programs, self.layout, self.before = programs, layout, state
+        n, self.opened = layout.size, state.energy
+        if isinstance(self.opened, Energy):
+            self.opened = jax.tree.map(tree.of_numpy, self.opened)
+        energy = self.opened
+        self.balanced = isinstance(energy, Energy)
+        extra = (energy.spent,) if self.balanced else ()
+        self.point = np.concatenate([layout.host(state.y), np.stack([state.u, *extra])])
+        self.unknowns = np.ones(len(self.point))
+        self.unknowns[n + 1 :] = 0.0
+        self.tau: Any = np.float64(state.tau)
+        self.h: Any = np.float64(state.h)
+        self.steps, self.rejected, self.evaluations, self.jacobians, self.status = 0, 0, 0, 0, 0
+        self._counted(state)
+        self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
+        self.slope: Any = None
+        self.begun, self.scratch = False, state.scratch
+        self.previous, self.made = np.float64(1.0), 0
+        self.tangent: Any = ()
+        if isinstance(state.tangent, Tangent):
+            self.tangent = tangent.with_trees(tree.plainly(state.tangent), layout.host)
+        self.memory = held = state.memory
+        if isinstance(held, Journal):
+            # What the other method keeps is carried along as it is.
+            self.memory = tree.changed(tree.plainly(held), past=held.past, implicit=held.implicit)
+            self._spectral = Layout.of(held.spectrum.vector)
+            self.memory = self._seen_as(self._spectral.host)
+
+    def _seen_as(self, change: Callable[[Any], Any]) -> Any:
+        """The journal with its spectral vector as another function has it."""
+        spectrum = self.memory.spectrum
+        return tree.changed(self.memory, spectrum=tree.changed(spectrum, vector=change(spectrum.vector)))
+
+    @property
+    def y(self) -> Any:
+        return self.point[: self.layout.size]
+
+    @property
+    def u(self) -> Any:
+        return self.point[self.layout.size]
+
+    @property
+    def energy(self) -> Any:
+        begun = self.opened
+        if not self.balanced:
+            return begun
+        doubt = {"spent": self.point[-1], "doubt": self.doubt}
+        return tree.made(Energy, {"first": begun.first, "grain": begun.grain} | doubt)
+
+    def shake(self, amount: float, number: int) -> None:
+        """Every chart variable y becomes y (1 ± amount)."""
+        self.point = np.concatenate([tree.shaken(self.y, amount, number), self.point[self.layout.size :]])
+
+    def products(self, vector: Any, unknowns: Any) -> tuple[Any, Any, Any]:
+        """``tangent.products`` here, of the entries where ``unknowns`` is 1; q is zero where J v lies along v."""
+        image = self._product(vector) * unknowns
+        rest = image - np.dot(vector, image) * vector
+        beside = tree.norm(rest)
+        other = rest / beside if beside > 0.0 else rest
+        return image, other, self._product(other) * unknowns
+
+    def _product(self, vector: Any) -> Any:
+        slope, image = self.programs.product(self.tau, self.point, vector)
+        if self.slope is None:
+            self.slope = np.asarray(slope)
+        return np.asarray(image)
+
+    def attempt(self, solver: Any, end: Any, most: int) -> None:
+        """At most so many attempted steps, with the tangent's looks between them."""
+        if self.slope is None:
+            self._product(np.zeros_like(self.point))
+        self.evaluations += not self.begun
+        self.begun = True
+        if self.h == 0.0:
+            n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
+            slope = (self.slope[:n], self.slope[n])
+            self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
+        each, until = solver.each, self.made + most
+        while self.made < until and self.tau < end and self.status == stops.RUNNING:
+            numbers = (self.tau, self.h, self.previous, self.doubt)
+            reals: Any = np.concatenate([self.point, self.slope, numbers])
+            counts: Any = np.array((self.steps, self.rejected, self.made, self.status))
+            leg = self.programs.attempts(
+                Leg(reals, counts),
+                end,
+                np.int64(min(until, self.made + self._unwatched(each))),
+            )
+            reals, before, size = np.asarray(leg.reals), self.made, len(self.point)
+            self.steps, self.rejected, self.made, self.status = np.asarray(leg.counts).tolist()
+            self.point, self.slope = reals[:size], reals[size : 2 * size]
+            self.tau, self.h, self.previous, self.doubt = reals[-4:]
+            self.evaluations += each * (self.made - before)
+            self._look(BETWEEN)
+
+    def implicit(self, solver: Any, end: Any, most: int) -> None:
+        """As :meth:`attempt`, by BDF."""
+        made, widest = 0, (end - self.tau) / solver.least
+        state = self._state(self.memory.implicit, self.y, ())
+        while made < most and self.tau < end and self.status == stops.RUNNING:
+            due = tangent.spent(self) + 1
+            if self.tangent != () and self.tangent.active:
+                due = max(due, int(self.tangent.mark) + IMPLICIT)
+            else:
+                due = np.iinfo(np.int64).max
+            going = (np.int64(most), np.int64(made), widest, np.int64(due))
+            state, count = self.programs.stiffly(state, end, *going)
+            self.made += int(count) - made
+            made = int(count)
+            self.tau, self.h = np.asarray(state.tau)[()], np.asarray(state.h)[()]
+            extra = (state.energy.spent,) if self.balanced else ()
+            self.point = np.concatenate([np.asarray(state.y), np.stack([state.u, *extra])])
+            self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
+            self._counted(state)
+            self._look(IMPLICIT)
+        self.slope, self.begun, self.scratch = None, False, state.scratch
+        self.memory = tree.changed(self.memory, implicit=state.memory)
+
+    def _counted(self, state: State) -> None:
+        self.steps, self.rejected, self.status = int(state.steps), int(state.rejected), int(state.status)
+        self.evaluations, self.jacobians = int(state.evaluations), int(state.jacobians)
+
+    def _unwatched(self, each: int) -> int:
+        """Attempts until the tangent is to be looked at."""
+        if self.tangent == () or not self.tangent.active:
+            return ATTEMPTS
+        return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
+
+    def _look(self, between: int) -> None:
+        held = self.tangent
+        if held == () or not held.active or not self.tau > held.tau:
+            return
+        cost = tangent.spent(self)
+        if cost - held.mark < between:
+            return
+        n = self.layout.size
+        alone = self.unknowns.copy()
+        alone[n:] = 0.0
+
+        def pair(vector: Any) -> tuple[Any, Any, Any]:
+            whole = np.concatenate([vector, np.zeros(len(alone) - n)])
+            first, beside, second = (image[:n] for image in self.products(whole, alone))
+            return first, beside, second
+
+        self.tangent = tangent.looked(held, self, pair, cost)
+
+    def state(self) -> State:
+        """The state here."""
+        held, memory = self.tangent, self.memory
+        if held != ():
+            held = tree.module(tangent.with_trees(held, self.layout.tree))
+        if isinstance(self.before.memory, Journal):
+            memory = tree.module(self._seen_as(self._spectral.tree))
+        return self._state(memory, self.layout.tree(self.y), held)
+
+    def _state(self, memory: Any, y: Any, held: Any) -> State:
+        names = ("steps", "rejected", "evaluations", "jacobians", "status")
+        counts = {name: np.int64(getattr(self, name)) for name in names}
+        others = {"scratch": self.scratch, "energy": self.energy, "tangent": held}
+        point = {"tau": self.tau, "y": y, "u": self.u, "h": self.h}
+        return tree.made(State, point | counts | {"memory": memory} | others)
+
+
+def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
+    """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps.
+
+    auto, inner : plain (``tree.plainly``); the solver where it is ``Auto``, else None, and the pair as it steps it.
+    """
+    end = np.float64(end)
+    while walk.made < ATTEMPTS and walk.tau < end and walk.status == stops.RUNNING:
+        if auto is None:
+            walk.attempt(inner, end, ATTEMPTS - walk.made)
+            continue
+        turned(clock, auto, inner, walk, end)
+        if bool(walk.memory.wish) != auto.changed:
+            return

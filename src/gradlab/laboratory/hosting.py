@@ -1,0 +1,116 @@
+"""Small and new problems are stepped from the host, through three small programs: what is left is not worth more.
+
+A loop of a whole run, with the choice of methods, looks, balance and observables in it, takes XLA five times as long to
+compile as the field alone. The host pays with a call of 0.1 ms for every look and record instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradlab.dynamics import energy, stops, tree
+from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.integrate import noted, shown
+from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers import hosted
+from gradlab.dynamics.solvers.auto import Auto, Journal
+from gradlab.dynamics.solvers.solver import Solver
+from gradlab.dynamics.state import State
+from gradlab.dynamics.stops import Stop
+from gradlab.dynamics.tree import Layout
+from gradlab.laboratory.programs import Constants, Program
+from gradlab.laboratory.second import Noise
+
+_attempts = Program(hosted.attempts)
+_product = Program(hosted.jacobian_product)
+_stiffly = Program(hosted.stiffly)
+
+
+def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tuple[dict[str, Any], Any]:
+    at = layout.tree(y)
+    return shown(flow, observables, at, u), energy.level(flow, at) if energy.keeps(flow) else None
+
+
+_seen = Program(_sight)
+
+
+def host(a: Any) -> Any:
+    """The tree with arrays of NumPy."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if tree.library(leaf) is not np else leaf, a)
+
+
+class Sight:
+    """Observables and the level of the potential, at chart variables given as a vector."""
+
+    def __init__(self, flow: Flow, observables: Any, layout: Layout) -> None:
+        self.layout, self._constants = layout, Constants(flow, observables, layout)
+
+    def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
+        return jax.tree.map(np.asarray, _seen(True, self._constants, y, np.float64(u)))
+
+
+class Host:
+    """The programs of one run, and what they are given."""
+
+    def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
+        moving = flow.flow if isinstance(flow, Kicked) else flow
+        self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
+        field = Constants(moving, clock, sight.layout)
+        self._turns = [self._turn(moving, clock, field, False)]
+        if isinstance(solver, Auto) and solver.stiff == "bdf":
+            self._turns.append(self._turn(moving, clock, field, True))
+
+    def _turn(
+        self, flow: Flow, clock: Any, field: Constants, changed: bool
+    ) -> tuple[Any, Any, hosted.Programs]:
+        """(``Auto`` and the method that steps, both plain, and the programs), by whether the stiff one does."""
+        auto = inner = self.solver
+        if isinstance(auto, Auto):
+            auto = host(replace(auto, changed=changed))
+            inner = host(auto._adaptive(auto.name))
+        loop = Constants(flow, clock, inner, self.sight.layout)
+        compiled = hosted.Programs(
+            lambda *changing: _attempts(True, loop, *changing),
+            lambda *changing: _product(True, field, *changing),
+            lambda *changing: _stiffly(True, loop, *changing),
+        )
+        return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
+
+    @staticmethod
+    def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:
+        """Whether a run can be stepped from the host (``hosted.hostable``)."""
+        return hosted.hostable(flow.flow if isinstance(flow, Kicked) else flow, solver, stop)
+
+    def to(self, state: State, end: Any, noise: Noise) -> tuple[State, dict[str, Any] | None]:
+        """Towards ``end``, until the other method's turn has come, or ATTEMPTS steps; there, what is seen.
+
+        Shaken at ``end`` as by ``integrate.advance``.
+        """
+        auto, inner, compiled = self._turn_of(state)
+        walk = hosted.Walk(compiled, self.sight.layout, state)
+        with np.errstate(all="ignore"):
+            hosted.carried(self.clock, auto, inner, walk, end)
+            if walk.tau < end and walk.status == stops.RUNNING:
+                return walk.state(), None
+            if float(noise.amount) and walk.tau >= end:
+                walk.shake(float(noise.amount), noise.number)
+        state = walk.state()
+        return state, self._noted(walk, state, auto)
+
+    def look(self, state: State) -> dict[str, Any]:
+        """What is seen at a state."""
+        auto, _, compiled = self._turn_of(state)
+        return self._noted(hosted.Walk(compiled, self.sight.layout, state), state, auto)
+
+    def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
+        return self._turns[isinstance(state.memory, Journal) and bool(state.memory.wish)]
+
+    def _noted(self, walk: hosted.Walk, state: State, auto: Any) -> dict[str, Any]:
+        seen, level = self.sight(walk.y, walk.u)
+        with np.errstate(all="ignore"):
+            row = noted(seen, walk, level if walk.balanced else None)
+        return row | (auto or self.solver).seen(state)

@@ -1,0 +1,187 @@
+"""Small and new problems are stepped from the host: few programs, the same answers, the same bits when resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradlab as gl
+from gradlab.laboratory import blocks, programs
+from gradlab.laboratory.driving import Drive
+from gradlab.store.run import Identity, Run, environment
+
+FLOWS = {
+    "time": (gl.Square("mean"), gl.Time(), "tanh", [1.0, 3.0, 4.0]),
+    "log time": (gl.Exponential("mean"), gl.LogTime(), "tanh", [1.0, 4.0]),
+    "log loss": (gl.Exponential("mean"), gl.LogLoss(), "identity", [2.0, 8.0]),
+    "arc length": (gl.Logistic("mean"), gl.clocks.ArcLength(), "smooth_relu", [0.5, 1.0]),
+}
+SOLVERS = {
+    "dopri8": gl.Adaptive("dopri8", 1e-9),
+    "tsit5": gl.Adaptive("tsit5", 1e-8),
+    "auto": gl.solvers.Auto(1e-9),
+}
+
+
+def small(name: str = "time") -> tuple[gl.GradientFlow, Any, Any, list[float]]:
+    loss, clock, activation, records = FLOWS[name]
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((8, 3))
+    signs = np.sign(inputs @ np.array([1.0, -2.0, 0.5]))
+    targets = rng.standard_normal((8, 1)) if name == "time" else signs
+    decay = 0.02 if name == "arc length" else 0.0
+    problem = gl.Problem(gl.Dense((3, 4, 1), activation), loss, gl.Data(inputs, targets), decay)
+    start = (0.7 * rng.standard_normal((4, 3)), 0.7 * rng.standard_normal((1, 4)))
+    return gl.GradientFlow(problem), start, clock, records
+
+
+def solved(name: str = "time", solver: Any = None, **keywords: Any) -> Any:
+    flow, start, clock, records = small(name)
+    records = keywords.pop("records", records)
+    keywords = {"observables": ["loss", "layer_norms"], "clock": clock} | keywords
+    return gl.run(flow, start, records, solver=SOLVERS["tsit5"] if solver is None else solver, **keywords)
+
+
+def stepped(run: Any) -> str:
+    return str(json.loads(run.attrs["provenance"])["stepped"])
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [("time", "dopri8"), ("log time", "auto"), ("log loss", "auto"), ("arc length", "tsit5")],
+)
+def test_from_the_host_and_in_a_compiled_loop_the_answers_agree_within_their_bars(
+    name: str, solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted = solved(name, SOLVERS[solver])
+    monkeypatch.setattr(Drive, "hosts", lambda drive, state: False)
+    looped = solved(name, SOLVERS[solver])
+    assert stepped(hosted).startswith("from the host")
+    assert stepped(looped) == "in a compiled loop"
+    assert set(hosted.data_vars) == set(looped.data_vars)
+    for one, item in ((hosted, looped), (looped, hosted)):
+        # The same solves: a number is as near to the other's as its bar says, and bars are of one size.
+        for what in ("loss", "layer_norms", "balance"):
+            gap = np.abs(one[what].values - item[what].values)[1:]
+            assert np.all(gap <= one[f"{what}_error"].values[1:] + item[f"{what}_error"].values[1:]), what
+        assert np.all(one["loss_error"].values[1:] < 100.0 * item["loss_error"].values[1:])
+    ours, theirs = (run["evaluations"].values[-1] for run in (hosted, looped))
+    assert 0.9 < ours / theirs < 1.1
+    # Both follow rounding with as many looks.
+    assert abs(hosted["rounding_evaluations"] - looped["rounding_evaluations"]).max() <= 8
+    if name == "log loss":
+        assert bool(hosted["stiff"].values.any())  # BDF from the host
+    assert hosted.result == looped.result
+
+
+def test_conditioning_changes_no_bit_of_an_orbit_from_the_host() -> None:
+    runs = [solved(solver=SOLVERS["dopri8"], conditioning=asked) for asked in (True, False)]
+    assert "rounding" in runs[0]
+    assert "rounding" not in runs[1]
+    for name in ("final_weights", "loss", "step", "evaluations", "t"):
+        np.testing.assert_array_equal(runs[0][name].values, runs[1][name].values, err_msg=name)
+
+
+class Stopped(Exception):
+    """Raised in place of a kill."""
+
+
+@pytest.mark.parametrize(("solver", "worth"), [("tsit5", 0.5), ("auto", np.inf)])
+def test_a_run_from_the_host_is_resumed_to_the_same_bits(
+    solver: str, worth: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a compiled loop takes over half way (worth: of the evaluations)."""
+    moments = np.linspace(0.0, 4.0, 24)[1:]
+    whole = solved(solver=SOLVERS[solver], records=moments)
+    assert stepped(whole) == "from the host"
+    if np.isfinite(worth):
+        count = worth * float(whole["evaluations"].values[-1])
+        monkeypatch.setattr(programs, "WORTH", 16 * 8 * count)
+        monkeypatch.setattr(programs, "LARGE", 1.0)
+        whole = solved(solver=SOLVERS[solver], records=moments)
+        assert stepped(whole) == "from the host, then in a compiled loop"
+
+    identity = Identity({"specification": {"records": 24}, "data": "d", **environment()})
+
+    def appended(*arguments: Any) -> Any:
+        append(*arguments)
+        if kept.segments == 5:
+            raise Stopped
+
+    with Run.create(tmp_path, identity) as kept:
+        append = kept.append
+        monkeypatch.setattr(kept, "append", appended)
+        with pytest.raises(Stopped):
+            solved(solver=SOLVERS[solver], records=moments, store=kept)
+    with Run.create(tmp_path, identity) as kept:
+        resumed = solved(solver=SOLVERS[solver], records=moments, store=kept)
+    assert set(whole.data_vars) == set(resumed.data_vars)
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(whole[name].values, resumed[name].values, err_msg=str(name))
+    assert stepped(resumed) == stepped(whole)
+
+
+def test_which_runs_are_stepped_from_the_host_follows_from_what_they_are() -> None:
+    flow, start, _, _ = small()
+    looped = "in a compiled loop"
+    rng = np.random.default_rng(0)
+    kinked = gl.Problem(gl.Dense((3, 4, 1), "relu"), gl.Square(), flow.problem.data)
+    assert stepped(solved(stop=gl.Stop(loss=1e-30))) == looped
+    assert stepped(solved(solver=gl.Adaptive("bdf", 1e-6))) == looped
+    many = np.linspace(0.0, 0.5, blocks.FEWEST + 1)[1:]
+    assert stepped(solved(records=many, refine=False)) == looped
+    members = [(rng.standard_normal((4, 3)), rng.standard_normal((1, 4))) for _ in range(2)]
+    flows, starts = gl.stack([(flow, weights) for weights in members])
+    ensemble = gl.run(flows, starts, [0.5], members=2, solver=SOLVERS["tsit5"], observables=["loss"])
+    assert stepped(ensemble) == looped
+    assert stepped(gl.run(gl.GradientFlow(kinked), start, [0.1], observables=["loss"])) == "from the host"
+
+
+def test_a_problem_that_knows_it_has_no_decay_is_the_same_problem() -> None:
+    for name in FLOWS:
+        flow, start, _, _ = small(name)
+        problem, lean = flow.problem, flow.problem.lean()
+        assert (lean is problem) == (name == "arc length")
+        assert float(lean.potential(start)) == pytest.approx(float(problem.potential(start)), rel=1e-15)
+        assert float(lean.penalty(start)) == float(problem.penalty(start))
+        ours, theirs = (np.asarray(one.ravel(one.gradient(start))) for one in (lean, problem))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-16)
+        if problem.has_log:
+            ours, theirs = (np.asarray(one.ravel(one.log_gradient(start))) for one in (lean, problem))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-16)
+
+
+COUNTED = """
+import jax, sys
+from jax._src import monitoring
+sys.path.insert(0, {tests!r})
+from laboratory.test_hosting import SOLVERS, small
+import gradlab as gl
+compiled = []
+monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **said: compiled.append(said.get("fun_name")) if "backend_compile" in event else None
+)
+flow, start, clock, records = small({name!r})
+first = gl.run(flow, start, records, solver=SOLVERS["auto"], clock=clock, observables=["loss"])
+count = len(compiled)
+gl.run(flow, start, records, solver=SOLVERS["auto"], clock=clock, observables=["loss"])
+print(count, len(compiled) - count, *compiled)
+"""
+
+
+@pytest.mark.parametrize(("name", "most"), [("time", 3), ("log loss", 4)])
+def test_a_first_answer_compiles_few_programs_and_a_second_none(name: str, most: int) -> None:
+    """Steps (of BDF too), a product with the Jacobian, and what is looked at: counted in a process of its own."""
+    code = COUNTED.format(tests=str(Path(__file__).parents[1]), name=name)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION_CACHE")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    first, again, *names = done.stdout.split()
+    assert int(first) <= most, names
+    assert int(again) == 0
