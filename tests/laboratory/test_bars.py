@@ -129,14 +129,18 @@ def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
 
 
 def test_a_bar_does_not_close_where_two_solves_cross() -> None:
-    rows = [{"tau": np.asarray(t), "loss": np.asarray(v)} for t, v in ((0.0, 3.0), (1.0, 2.0), (2.0, 1.0))]
-    rows[1]["loss_error"] = np.asarray(0.1)
-    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.1)
+    crossing, tau = np.array([1e-9]), np.array([0.0, 1.0, 2.0])
+
+    def kept(values: list[float], tau: np.ndarray = tau) -> float:
+        return float(second.remembered(crossing, np.array(values), tau, 0.1)[0])
+
+    assert kept([3.0, 2.0, 1.0]) == pytest.approx(second.KEPT * 0.1)
     # At a tenth of the speed, a tenth of it.
-    rows[2]["loss"] = np.asarray(1.9)
-    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.01)
-    rows[2]["tau"] = rows[1]["tau"]
-    assert second.remembered("loss", np.asarray(1e-9), rows) == 0.1
+    assert kept([3.0, 2.0, 1.9]) == pytest.approx(second.KEPT * 0.01)
+    assert kept([3.0, 2.0, 1.9], np.array([0.0, 1.0, 1.0])) == 0.1
+    # Many records at once are remembered one after the other.
+    many = second.remembered(np.full(3, 1e-9), np.array([4.0, 3.0, 2.0, 1.0, 0.5]), np.arange(5.0), 0.1)
+    np.testing.assert_allclose(many, 0.1 * np.array([0.7, 0.49, 0.7**3 / 2]))
 
 
 def test_shaking_is_by_rounding_only_and_by_nothing_at_zero() -> None:

@@ -18,7 +18,7 @@ SURE, LEAST = 2.0, 1e-10
 def with_bar(row: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
     """A record with ``balance_error``: what the steps may err by and, of two solves, FACTOR times their distance."""
     if "balance_doubt" not in row:
-        return row
+        return dict(row)
     rest = {name: value for name, value in row.items() if name != "balance_doubt"}
     error = np.asarray(row["balance_doubt"])
     if other is not None:

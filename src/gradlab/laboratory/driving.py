@@ -33,12 +33,16 @@ from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
+    ERRED,
     FACTOR,
     Noise,
     bar,
     bars,
+    met,
+    multiples,
     rounding,
     shaken,
+    shaking,
     unknown_where,
     unseconded,
 )
@@ -160,6 +164,11 @@ class Drive:
         flow = shaken(self.flow) if self.flow.discrete or self.solver.rounds_only else self.flow
         solver = self.solver if self.flow.discrete else strong(self.solver.coarser())
         return replace(self, flow=flow, solver=solver, stop=strong(self.stop.never()))
+
+    @functools.cached_property
+    def least(self) -> dict[str, float]:
+        """By which observables are off at least: a loss by the rounding of outputs that meet their targets."""
+        return dict.fromkeys(("loss", "risk"), met(self.flow.observed)) if self.members is None else {}
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
@@ -350,22 +359,21 @@ def _record(
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
-        return [fine], [with_bar(row)]
+        return [fine], [_bare(row)]
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
     moved = (made > 0) | (index == 0)
-    noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
+    shaken_by = Noise(shaking(made, moved & (not drive.flow.discrete)), index)
     # One that gets no further may be where the coarser one never comes: it is not followed there.
     lost = np.isin(np.asarray(fine.status), LOST)
     there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
-    coarse, other = drive.second.across(running(states[1]), there, share, noise)
+    coarse, other = drive.second.across(running(states[1]), there, share, shaken_by)
     known = drive.clock.follows or drive.flow.discrete
-    rows = [*before, row]
-    errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
-    errors = with_rounding(drive, fine, row, errors)
-    row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
+    errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
+    row = _bare(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
 
@@ -386,7 +394,7 @@ def _records(
 
     fine, rows = through(drive, states[0], ends, np.zeros(len(ends)), index, tell)
     if len(states) == 1:
-        return [fine], [with_bar(row) for row in rows]
+        return [fine], [_bare(row) for row in rows]
     steps = np.array([int(states[0].steps), *(int(row["step"]) for row in rows)])
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
@@ -398,19 +406,23 @@ def _records(
         drive.second,
         states[1],
         there,
-        np.where(moved, rounding(made), 0.0),
+        shaking(made, moved),
         index,
         lambda done: tell(done, share),
     )
     known = drive.clock.follows or drive.flow.discrete
-    seen = list(before)
-    for row, other, gone in zip(rows, others, lost, strict=True):
-        errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
-        errors = unknown_where(errors, gone)
-        if row is rows[-1]:
-            errors = _timed(drive, [fine, coarse], states[0], row, errors)
-        seen.append(with_bar(row, other) | errors)
-    return [fine, coarse], seen[len(before) :]
+    every = bars(rows, others, before, drive.observables, drive.flow.discrete, known, drive.least)
+    every[-1] = _timed(drive, [fine, coarse], states[0], rows[-1], unknown_where(every[-1], lost[-1]))
+    return [fine, coarse], [
+        _bare(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)
+    ]
+
+
+def _bare(row: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A record with the bar of its balance, and without what only bars are made of."""
+    row = with_bar(row, other)
+    row.pop(ERRED, None)
+    return row
 
 
 def _timed(
@@ -473,7 +485,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         finals[name] = ((*lead, *dims), np.asarray(values))
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
-        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
+        multiple = multiples(*(state.erred for state in states))[..., 0]
+        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete, multiple)
         error = unseconded(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
         error = last.get("weights_error", error)
         if "weights_error" not in last:

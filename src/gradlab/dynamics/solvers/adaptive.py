@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 # their stability limit, the second for stabilised ones; both reject almost never.
 EXPLICIT, CHEBYSHEV = (0.2, 0.3), (0.4, 0.3)
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
+#: The first step, in parts of one that would err by about the tolerance.
+FIRST = 0.1
 
 
 def _first_step(order: int, solver: Adaptive, state: State, slope: Any, span: Any) -> Float[Array, ""]:
     pace = tree.norm(slope[0]) / (tree.norm(state.y) + solver.absolute) + jnp.abs(slope[1])
-    guess = 0.1 * solver.tolerance ** (1.0 / (order + 1)) / jnp.where(pace > 0.0, pace, 1.0)
+    share = FIRST * (1.0 + 9.0 * solver.eager)
+    guess = share * solver.tolerance ** (1.0 / (order + 1)) / jnp.where(pace > 0.0, pace, 1.0)
     return jnp.where(jnp.isfinite(guess), jnp.minimum(guess, span), span)
 
 

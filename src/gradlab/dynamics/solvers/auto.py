@@ -10,7 +10,7 @@ an exponential loss, where a thousandfold time costs a few steps more, not at al
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -79,6 +79,8 @@ class Auto(Solver):
     >>> gl.solvers.Auto(1e-6, stiff="bdf").stiff
     'bdf'
     """
+
+    estimates: ClassVar[bool] = True
 
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
     absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-14)
@@ -221,7 +223,8 @@ class Auto(Solver):
             tolerance = jnp.minimum(tolerance, jnp.maximum(share * tolerance, floor))
         absolute = self.absolute * tolerance / self.tolerance
         least = jnp.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
-        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least)
+        eager = jnp.where(self.least > 0.0, 0.0, 1.0)
+        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least, eager)
 
 
 def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, end: Any) -> State:
