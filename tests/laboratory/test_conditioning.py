@@ -93,3 +93,53 @@ def test_what_cannot_be_followed_is_said() -> None:
     for flow, start, solver in ((descent, EQUAL, "auto"), (radial, (np.ones((1, 2)),), "bdf")):
         with pytest.raises(ValueError, match="leave out conditioning=True"):
             gl.run(flow, start, [1], solver=solver, conditioning=True)
+
+
+STRENGTHS = np.array([3.0, 1.0, 0.2])
+LEFT_BASIS, RIGHT_BASIS = (np.linalg.qr(random.standard_normal((3, 3)))[0] for _ in range(2))
+
+
+def deep_linear(first: np.ndarray) -> tuple[gl.Problem, tuple[np.ndarray, np.ndarray]]:
+    """A linear net of depth two with three modes, in bases that rounding does not keep apart; all modes balanced."""
+    product = LEFT_BASIS @ np.diag(STRENGTHS) @ RIGHT_BASIS.T
+    problem = gl.Problem(
+        gl.Dense((3, 3, 3), "identity"), gl.Square("sum", half=True), gl.Data(np.eye(3), product.T)
+    )
+    return problem, (np.diag(first) @ RIGHT_BASIS.T, LEFT_BASIS @ np.diag(first))
+
+
+def modes(first: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """The loss there: every mode of W₂W₁ is logistic (Saxe et al.)."""
+    decay = np.exp(np.maximum(-2.0 * STRENGTHS * np.asarray(t)[:, None], -700.0))
+    u = STRENGTHS * first**2 / (first**2 + (STRENGTHS - first**2) * decay)
+    return 0.5 * np.sum((u - STRENGTHS) ** 2, axis=1)
+
+
+@pytest.mark.parametrize("solver", ["auto", "dopri8"])
+def test_modes_are_learnt_one_after_the_other_from_beside_a_saddle(solver: str) -> None:
+    first = np.full(3, 1e-6)
+    problem, start = deep_linear(first)
+    times = np.array([3.0, 8.0, 20.0, 50.0, 90.0])
+    seen = gl.run(gl.GradientFlow(problem), start, times, solver=solver, observables=["loss"])
+    error = np.abs(seen.loss.values[1:] - modes(first, times))
+    assert np.all(error <= seen.loss_error.values[1:])
+    assert error.max() < 1e-6
+    assert TOLD not in seen.result
+    # Balanced layers stay balanced, to their bars.
+    lower, upper = problem.unravel(seen.final_weights.values)
+    bar = 6.0 * np.abs(seen.final_weights).max() * seen.final_weights_error.max()
+    assert np.abs(np.asarray(upper.T @ upper - lower @ lower.T)).max() <= float(bar)
+
+
+@pytest.mark.parametrize("solver", ["dopri8", "bdf"])
+def test_an_orbit_of_rank_one_stays_so_or_its_bar_says_otherwise(solver: str) -> None:
+    """Two modes are exactly 0 and stay so: the exact flow ends on a saddle, and rounding leaves it along them."""
+    first = np.array([1e-3, 0.0, 0.0])
+    problem, start = deep_linear(first)
+    times = np.array([2.0, 10.0, 100.0, 400.0])
+    seen = gl.run(gl.GradientFlow(problem), start, times, solver=solver, observables=["loss"])
+    error = np.abs(seen.loss.values[1:] - modes(first, times))
+    assert np.all(error <= seen.loss_error.values[1:])
+    assert error[:2].max() < 1e-6
+    assert TOLD in seen.result
+    assert seen.loss_error.values[-1] > 0.1

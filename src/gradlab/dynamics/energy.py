@@ -71,14 +71,18 @@ def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> F
 
 
 def balance(flow: Flow, y: Any, energy: Energy, steps: Any) -> dict[str, Array]:
-    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for."""
-    now = flow.potential(y)
+    """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for.
+
+    ``loss_grain`` : by how much L moves if all outputs do, relatively.
+    """
+    now, grain = flow.potential(y), _grain(flow, y)
     size = jnp.abs(energy.first) + jnp.abs(now) + jnp.abs(energy.spent)
-    rounding = ROUNDED * EPS * (size * jnp.sqrt(1.0 + steps) + energy.grain + _grain(flow, y))
+    rounding = ROUNDED * EPS * (size * jnp.sqrt(1.0 + steps) + energy.grain + grain)
     return {
         "dissipated": energy.spent,
         "balance": energy.first - now - energy.spent,
         "balance_doubt": energy.doubt + rounding,
+        "loss_grain": grain,
     }
 
 

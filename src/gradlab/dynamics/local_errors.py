@@ -45,11 +45,11 @@ def at_record(sums: Any, there: Any) -> Any:
 def ratios(fine: Any, coarse: Any) -> Float[np.ndarray, "... 2"]:
     """How many times the sums of the second solve are those of the first, of y and of log(1 + t).
 
-    The lesser of since the start and of late; NaN where neither says anything.
+    The lesser of since the start and of late; NaN where neither says anything, or the first errs by rounding alone.
     """
     if isinstance(fine, tuple) or isinstance(coarse, tuple):
         return np.full(2, np.nan)
     fine, coarse = np.asarray(fine), np.asarray(coarse)
     with np.errstate(divide="ignore", invalid="ignore"):
-        both = np.where(fine > 0.0, coarse / fine, np.where(coarse > 0.0, np.inf, np.nan))
+        both = np.where(fine > 0.0, coarse / fine, np.nan)
     return np.fmin(both[..., 0, :], both[..., 1, :])

@@ -19,7 +19,7 @@ def with_bar(row: dict[str, Any], other: dict[str, Any] | None = None) -> dict[s
     """A record with ``balance_error``: what the steps may err by and, of two solves, FACTOR times their distance."""
     if "balance_doubt" not in row:
         return dict(row)
-    rest = {name: value for name, value in row.items() if name != "balance_doubt"}
+    rest = {name: value for name, value in row.items() if name not in ("balance_doubt", "loss_grain")}
     error = np.asarray(row["balance_doubt"])
     if other is not None:
         error = error + FACTOR * np.abs(np.asarray(row["balance"]) - np.asarray(other["balance"]))

@@ -35,6 +35,7 @@ from gradlab.laboratory.second import (
     COARSE,
     ERRED,
     FACTOR,
+    LOSSES,
     Noise,
     bar,
     bars,
@@ -168,7 +169,7 @@ class Drive:
     @functools.cached_property
     def least(self) -> dict[str, float]:
         """By which observables are off at least: a loss by the rounding of outputs that meet their targets."""
-        return dict.fromkeys(("loss", "risk"), met(self.flow.observed)) if self.members is None else {}
+        return dict.fromkeys(LOSSES, met(self.flow.observed)) if self.members is None else {}
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:

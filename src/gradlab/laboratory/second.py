@@ -59,15 +59,17 @@ ROUNDED, MET = 2.0, 4.0
 #: before a bar is too small.
 FACTOR = 2.5
 #: Where steps estimate their errors, and those of the second solve are q times those of the first, bars are
-#: SURE/(q − 1) times the distance: SURE times too long, if errors are as far apart as estimates. q − 1 is held within
-#: LEAST and MOST.
-SURE, LEAST, MOST = 6.0, 0.3, 99.0
+#: SURE/(q − 1) times the distance: SURE times too long, if errors are as far apart as estimates. q − 1 is LEAST at
+#: least; what it is above PLAIN, that of tolerances, is believed by half, its root taken.
+SURE, LEAST, PLAIN = 6.0, 0.3, 9.0
 #: A distance below so many times what rounding makes may be rounding, which is no smaller in the first solve.
 NOISY = 30.0
 #: The second solve is shaken by this part of what rounding may do: what steps round by is seldom more.
 SHAKEN = 0.25
 #: What is kept of a bar at the next record, where nothing slows down.
 KEPT = 0.7
+#: What moves as far as the outputs' rounding moves the loss.
+LOSSES = ("loss", "risk")
 #: What a record of either solve holds of its error estimates (``local_errors``): for the bars, and dropped then.
 ERRED = "erred"
 
@@ -104,8 +106,8 @@ def gap(ours: Any, theirs: Any) -> np.ndarray:
 def multiples(ours: Any, theirs: Any) -> np.ndarray:
     """By what a distance of the two solves is multiplied, of y and of log(1 + t): by the sums of their estimates."""
     ratio = local_errors.ratios(ours, theirs)
-    held = SURE / np.clip(ratio - 1.0, LEAST, MOST)
-    return np.where(np.isnan(ratio), FACTOR, held)
+    apart = np.maximum(ratio - 1.0, LEAST)
+    return np.where(np.isnan(ratio), FACTOR, SURE / np.minimum(apart, np.sqrt(PLAIN * apart)))
 
 
 def met(problem: Problem) -> float:
@@ -219,6 +221,8 @@ def bars(
         error = bar(ours, stacked(name, others), steps, item, exact, of_y)
         if not (exact or item.stepwise or error.dtype.kind != "f"):
             error = np.fmax(error, (least or {}).get(name, np.nan))
+            if name in LOSSES and "loss_grain" in rows[0]:
+                error = error + rounding(steps) * stacked("loss_grain", rows)
             first = 0 if before else 1
             error[first:] = remembered(error[first:], values, tau, earlier(name) if before else 0.0)
         found[f"{name}_error"] = error

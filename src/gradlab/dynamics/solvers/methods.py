@@ -111,6 +111,8 @@ class Adaptive(Solver):
     """
 
     estimates: ClassVar[bool] = True
+    #: Whether BDF evaluates its Jacobian at every step.
+    renews: ClassVar[bool] = False
 
     name: str = eqx.field(static=True, default="dopri8")
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)

@@ -44,6 +44,9 @@ class Softening(Adaptive):
 
     #: Most of what it errs by is not that of its steps.
     estimates: ClassVar[bool] = False
+    #: With a Jacobian from within a softened kink, 1/ε large, Newton's corrections are so small that they seem to have
+    #: converged where the orbit has left it: errors of up to 10⁵ tolerances. From outside it is as wrong the other way.
+    renews: ClassVar[bool] = True
 
     name: str = eqx.field(static=True, default="bdf")
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-10)
