@@ -58,7 +58,8 @@ def test_a_start_that_is_not_symmetric_owes_nothing_to_rounding() -> None:
     np.testing.assert_array_equal(runs[0].loss_error, runs[1].loss_error)
     assert "rounding" not in runs[1]
     assert int(runs[0].evaluations[-1]) == int(runs[1].evaluations[-1])
-    assert 0.0 < int(runs[0].rounding_evaluations[-1]) / int(runs[0].evaluations[-1]) <= 0.1
+    for run in (runs[0], gl.run(gl.GradientFlow(STUDENT), start, [10.0, 1000.0], solver="bdf")):
+        assert 0.0 < int(run.rounding_evaluations[-1]) / int(run.evaluations[-1]) <= 0.1
 
 
 @pytest.mark.parametrize("offset", [1e-4, 1e-10])
@@ -96,7 +97,7 @@ def test_what_cannot_be_followed_is_said() -> None:
 
 
 STRENGTHS = np.array([3.0, 1.0, 0.2])
-LEFT_BASIS, RIGHT_BASIS = (np.linalg.qr(random.standard_normal((3, 3)))[0] for _ in range(2))
+LEFT_BASIS, HIDDEN_BASIS, RIGHT_BASIS = (np.linalg.qr(random.standard_normal((3, 3)))[0] for _ in range(3))
 
 
 def deep_linear(first: np.ndarray) -> tuple[gl.Problem, tuple[np.ndarray, np.ndarray]]:
@@ -105,7 +106,8 @@ def deep_linear(first: np.ndarray) -> tuple[gl.Problem, tuple[np.ndarray, np.nda
     problem = gl.Problem(
         gl.Dense((3, 3, 3), "identity"), gl.Square("sum", half=True), gl.Data(np.eye(3), product.T)
     )
-    return problem, (np.diag(first) @ RIGHT_BASIS.T, LEFT_BASIS @ np.diag(first))
+    hidden = HIDDEN_BASIS @ np.diag(first)
+    return problem, (hidden @ RIGHT_BASIS.T, LEFT_BASIS @ hidden.T)
 
 
 def modes(first: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -141,5 +143,6 @@ def test_an_orbit_of_rank_one_stays_so_or_its_bar_says_otherwise(solver: str) ->
     error = np.abs(seen.loss.values[1:] - modes(first, times))
     assert np.all(error <= seen.loss_error.values[1:])
     assert error[:2].max() < 1e-6
-    assert TOLD in seen.result
+    # BDF's long steps damp what leaves the saddle, and stay; that they might have left is in the bar all the same.
+    assert TOLD in seen.result or error.max() < 1e-6
     assert seen.loss_error.values[-1] > 0.1
