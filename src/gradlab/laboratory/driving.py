@@ -33,7 +33,6 @@ from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
-    ERRED,
     FACTOR,
     LOSSES,
     Noise,
@@ -360,7 +359,7 @@ def _record(
     fine = _still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
-        return [fine], [_bare(row)]
+        return [fine], [with_bar(row)]
     # The coarser solution follows to where the finer one stopped, so that records compare like with like.
     share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
@@ -374,7 +373,7 @@ def _record(
     known = drive.clock.follows or drive.flow.discrete
     (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
     errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
-    row = _bare(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
+    row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
     return [fine, coarse], [row]
 
 
@@ -395,7 +394,7 @@ def _records(
 
     fine, rows = through(drive, states[0], ends, np.zeros(len(ends)), index, tell)
     if len(states) == 1:
-        return [fine], [_bare(row) for row in rows]
+        return [fine], [with_bar(row) for row in rows]
     steps = np.array([int(states[0].steps), *(int(row["step"]) for row in rows)])
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
@@ -415,15 +414,8 @@ def _records(
     every = bars(rows, others, before, drive.observables, drive.flow.discrete, known, drive.least)
     every[-1] = _timed(drive, [fine, coarse], states[0], rows[-1], unknown_where(every[-1], lost[-1]))
     return [fine, coarse], [
-        _bare(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)
+        with_bar(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)
     ]
-
-
-def _bare(row: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A record with the bar of its balance, and without what only bars are made of."""
-    row = with_bar(row, other)
-    row.pop(ERRED, None)
-    return row
 
 
 def _timed(
