@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gradlab.dynamics import local_errors, tree
+from gradlab.dynamics import tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy, balance
 from gradlab.dynamics.flow import Flow
@@ -51,8 +51,7 @@ def advance(
     there = jnp.where(state.tau >= end, noise, 0.0)
     state = replace(state, y=tree.shaken(moving.settle(state.y), there, number))
     state = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
-    seen = observe(flow, observables, state) | solver.seen(state)
-    return replace(state, erred=local_errors.at_record(state.erred, state.tau >= end)), seen
+    return state, observe(flow, observables, state) | solver.seen(state)
 
 
 def observe(flow: Flow, observables: Sequence[Any], state: State) -> dict[str, Array]:

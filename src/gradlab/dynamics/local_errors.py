@@ -35,11 +35,9 @@ def added(sums: Any, after: tuple[Any, ...], error: Any, keep: Any) -> Any:
     return sums + jnp.where(keep & (made > GRAIN), made, 0.0)
 
 
-def at_record(sums: Any, there: Any) -> Any:
-    """The sums as they go on from a record, if one is reached."""
-    if isinstance(sums, tuple):
-        return sums
-    return sums * jnp.where(there, jnp.array([[1.0], [FORGET]]), 1.0)
+def older(sums: Any) -> Any:
+    """The sums as they go on from a record."""
+    return sums if isinstance(sums, tuple) else sums * np.array([[1.0], [FORGET]])
 
 
 def ratios(fine: Any, coarse: Any) -> Float[np.ndarray, "... 2"]:

@@ -19,6 +19,7 @@ from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.local_errors import older
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
@@ -364,8 +365,7 @@ def _record(
     share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
-    moved = (made > 0) | (index == 0)
-    shaken_by = Noise(shaking(made, moved & (not drive.flow.discrete)), index)
+    shaken_by = Noise(shaking(made, ((made > 0) | (index == 0)) & (not drive.flow.discrete)), index)
     # One that gets no further may be where the coarser one never comes: it is not followed there.
     lost = np.isin(np.asarray(fine.status), LOST)
     there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
@@ -374,7 +374,7 @@ def _record(
     (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
     errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
     row = with_bar(row, other) | _timed(drive, [fine, coarse], states[0], row, errors)
-    return [fine, coarse], [row]
+    return [replace(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
 
 
 def _records(
