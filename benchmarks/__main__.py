@@ -178,7 +178,7 @@ def _coverage(
     """Every kind of run at every tolerance and spacing; quick, a sample that ends with the time for it."""
     kinds, begun = coverage.grid(only or coverage.METHODS), time.perf_counter()
     found: list[coverage.Row] = []
-    for row in coverage.rows(kinds, 4 if quick else None):
+    for row in coverage.rows(kinds, 2 if quick else None):
         found.append(row)
         say(f"{row.problem}: {row.method} in {row.clock}")
         if quick and time.perf_counter() - begun > QUICK * limit.seconds:

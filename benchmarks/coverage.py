@@ -180,7 +180,9 @@ def markdown(found: Sequence[Row], said: str = "") -> str:
         "Flows with known answers (`benchmarks/closed_forms.py`, in ball arithmetic), solved by every method in every",
         "clock in which the answer is known. Every weight, the loss and, where the clock does not say it, log t,",
         "at every record after the first, is one number. *Within*: the error is not above the bar; *unknown*: NaN.",
-        "`python -m benchmarks --part coverage --budget full --docs docs/benchmarks` writes this page.", "",
+        "Where high orders meet near records both solves err by rounding alone, and bars are what rounding may do.",
+        "`python -m benchmarks --part coverage --docs docs/benchmarks` writes this page, of all runs with",
+        "`--budget full`.", "",
     ]  # fmt: skip
     for name, key in BY.items():
         lines += ["| " + " | ".join((name, *HEAD[1:])) + " |", "|---" * len(HEAD) + "|"]

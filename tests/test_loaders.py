@@ -312,6 +312,28 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_unread(small_cifar, monk
         loaders.cifar10(5, 5)
 
 
+def test_headers_count_as_what_an_archive_unpacks_to(small_cifar, tmp_path, monkeypatch):
+    """A comment of 8 MB in a header, 8 kB packed, is not read whole where 1 MB is the budget."""
+    entry = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+    entry.pax_headers = {"comment": "a" * 8_000_000}
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(entry, io.BytesIO(b""))
+    monkeypatch.setattr(loaders, "_ARCHIVE_CAP", 1_000_000)
+    with pytest.raises(CorruptData, match="unpacks to more"):
+        loaders.cifar10(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("load", "name"), [("cifar10", "cifar-10-python.tar.gz"), ("gas_sensor", "ethanol_batches.zip")]
+)
+def test_a_file_larger_than_any_archive_is_not_opened(load, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADLAB_DATA", str(tmp_path))
+    with open(tmp_path / name, "wb") as file:
+        file.truncate(loaders._ARCHIVE_CAP + 1)
+    with pytest.raises(CorruptData, match="400 MB, more than any archive"):
+        getattr(loaders, load)()
+
+
 class Malice:
     def __init__(self, function, *arguments):
         self.call = function, arguments

@@ -8,10 +8,10 @@ Counterexample. f = a relu(w.x), unit inputs x_1 (three times) and x_2 with x_1.
 E_i = e^(-a z_i): z_1' = a (3 E_1 - E_2/2), z_2' = a (E_2 - (3/2) E_1), a' = 3 z_1 E_1 + z_2 E_2.
 Start: a = 1, z_1 = 1/20, z_2 = 1/1000. All margins a z_i are positive.
 
-Why it decides. As long as 0 < a <= 11/10, z_i <= 1/10 and z_2 > 0, speeds are bounded: |z_1'| <= 3 a,
-a' <= 3 z_1 + z_2, z_2' <= a (1 - (3/2)(1 - a z_1)). In T = 1/100 these bounds keep a and z_1 where they are assumed, and z_2
-falls by more than 1/1000: it reaches 0. Then x_2 is not seen; z_2' = -(3/2) a e^(-a z_1) < 0, so it is never seen again: f(x_2) = 0 and
-L >= 1 for ever.
+Why it decides. As long as 0 < a <= 11/10, z_i <= 1/10 and z_2 > 0, speeds are bounded: |z_1'| <= 3 a, a' <= 3 z_1 +
+z_2, z_2' <= a (1 - (3/2)(1 - a z_1)). In T = 1/100 these keep a and z_1 where they are assumed, and z_2 falls by more
+than 1/1000: it reaches 0. Then x_2 is not seen; z_2' = -(3/2) a e^(-a z_1) < 0, so it is never seen again: f(x_2) = 0
+and L >= 1 for ever.
 
 What saves it. L < 1 at the moment at which the data are separated: then no margin can reach 0, as L falls.
 """

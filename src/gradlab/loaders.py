@@ -16,10 +16,11 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -282,22 +283,53 @@ def _unpickled(content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels.reshape(-1, 3, 32, 32), classes
 
 
+@contextmanager
+def _archive(path: Path) -> Iterator[BinaryIO]:
+    """A regular file no larger than an archive may be; what fails in the block is damage."""
+    try:
+        with os.fdopen(foreign.open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _ARCHIVE_CAP:
+                raise CorruptData(
+                    f"{path} has {foreign.megabytes(size)}, more than any archive of it; fetch it again"
+                )
+            yield file
+    # RuntimeError: an encrypted member; NotImplementedError: a compression no canonical archive uses
+    except (*_BROKEN, foreign.Unreadable, RuntimeError, NotImplementedError) as error:
+        raise CorruptData(f"{path} is damaged ({error}); fetch it again") from error
+
+
+class _Budgeted:
+    """A stream as ``tarfile`` reads one, headers included, that ends in a sentence beyond what an archive holds."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        self.stream, self.path, self.left = stream, path, _ARCHIVE_CAP
+
+    def read(self, size: int) -> bytes:
+        part = self.stream.read(size)
+        self.left -= len(part)
+        if self.left < 0:
+            raise CorruptData(f"{self.path} unpacks to more than a CIFAR archive does; fetch it again")
+        return part
+
+
 def _tar_members(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:
     """The wanted regular members by base name, read in memory under the size caps."""
     found: dict[str, bytes] = {}
-    total = 0
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            for count, member in enumerate(archive):
-                total += member.size
-                if member.size > _MEMBER_CAP or total > _ARCHIVE_CAP or count > _MEMBERS_CAP:
-                    raise CorruptData(f"{path} unpacks to more than a CIFAR archive does; fetch it again")
-                name = Path(member.name).name
-                stream = archive.extractfile(member) if member.isfile() and name in wanted else None
-                if stream is not None:
-                    found[name] = stream.read(_MEMBER_CAP)
-    except _BROKEN as error:
-        raise CorruptData(f"{path} is damaged ({error}); fetch it again") from error
+    with _archive(path) as file:
+        opened: Any = lzma.open if file.read(6) == b"\xfd7zXZ\0" else gzip.open
+        file.seek(0)
+        # as a stream: headers and what lies between members are read through the budget too
+        with opened(file) as unpacked:
+            budgeted: Any = _Budgeted(unpacked, path)
+            with tarfile.open(fileobj=budgeted, mode="r|") as archive:
+                for count, member in enumerate(archive):
+                    if member.size > _MEMBER_CAP or count > _MEMBERS_CAP:
+                        raise CorruptData(f"{path} unpacks to more than a CIFAR archive does; fetch it again")
+                    name = Path(member.name).name
+                    stream = archive.extractfile(member) if member.isreg() and name in wanted else None
+                    if stream is not None:
+                        found[name] = stream.read(_MEMBER_CAP)
     return found
 
 
@@ -419,18 +451,16 @@ def cifar10(
 
 def _zip_members(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist()[:_MEMBERS_CAP]:
+    with _archive(path) as file:
+        foreign.weigh_directory(file, path, "a zip archive")
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
                 name = Path(entry.filename).name
                 if name in wanted and name not in found:
                     if entry.file_size > _MEMBER_CAP:
                         raise CorruptData(f"{name} in {path} is larger than any batch; fetch it again")
                     with archive.open(entry) as stream:
                         found[name] = stream.read(_MEMBER_CAP)
-    # RuntimeError: an encrypted member; NotImplementedError: a compression no canonical archive uses
-    except (*_BROKEN, RuntimeError, NotImplementedError) as error:
-        raise CorruptData(f"{path} is damaged ({error}); fetch it again") from error
     return found
 
 

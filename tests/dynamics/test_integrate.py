@@ -179,5 +179,7 @@ def test_records_and_weights_are_checked() -> None:
         gradlab.run(flow, (jnp.full((2, 4), jnp.nan),), [1.0])
     with pytest.raises(ValueError, match="did you mean 'tsit5'"):
         gradlab.run(flow, start, [1.0], solver="tsit")
+    with pytest.raises(ValueError, match=r"bdf chooses its own steps and orders: use Adaptive\('bdf'\)"):
+        gradlab.solvers.Fixed("bdf")
     with pytest.raises(ValueError, match="did you mean 'layer_norms'"):
         gradlab.run(flow, start, [1.0], observables=["layer_norm"])

@@ -48,6 +48,10 @@ def test_the_past_gives_back_a_polynomial(degree: int) -> None:
             np.append(0.0, (times[:3] - now) / h), np.vstack([exact[0], values[:3]]), 3
         )
         np.testing.assert_allclose(three[:2], cubic[2:], atol=1e-8)
+        # As many points, of which the earliest are left out.
+        np.testing.assert_allclose(
+            bend(past, jnp.asarray(now), jnp.asarray(exact[0]), h, 3), three, atol=1e-12
+        )
         assert not np.any(three[2:])
 
 

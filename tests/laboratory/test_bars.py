@@ -86,12 +86,44 @@ def test_uneven_steps_err_ten_times_as_much_as_even_ones(name: str) -> None:
     assert ratio == pytest.approx(10.0, rel=0.1)
 
 
+def test_bars_are_as_many_distances_as_the_estimates_of_both_solves_say() -> None:
+    def multiple(fine: tuple[float, float], coarse: tuple[float, float]) -> float:
+        ours, theirs = (np.outer(sums, [1.0, 0.0]) for sums in (fine, coarse))
+        return float(second.multiples(ours, theirs)[0])
+
+    def alike(fine: float, coarse: float) -> float:
+        return multiple((fine, fine), (coarse, coarse))
+
+    assert alike(1e-9, 2e-9) == pytest.approx(second.SURE)
+    # The second solve may be the nearer one by chance: the distance is then the error.
+    assert alike(1e-9, 1e-8) == second.NEAR > 1.0
+    # No distance of two solves that erred alike says more than this.
+    assert alike(1e-9, 1e-9) == alike(1e-9, 1e-10) == pytest.approx(second.SURE / second.LEAST)
+    # A ratio far above that of tolerances is believed by half.
+    assert alike(1e-9, 1e-6) == pytest.approx(second.NEAR * np.sqrt(second.PLAIN / 999.0))
+    # The lesser of since the start and of late.
+    assert multiple((1e-6, 1e-9), (1e-5, 3e-9)) == pytest.approx(second.SURE / 2.0)
+    assert alike(0.0, 0.0) == alike(0.0, 1e-9) == second.FACTOR
+
+
+def test_the_second_solve_begins_boldly() -> None:
+    problem, start = depth_two()
+    fine = gl.Adaptive("tsit5", 1e-5)
+    steps = [
+        int(gl.run(gl.GradientFlow(problem), start, [0.2], solver=solver, refine=False).step[-1])
+        for solver in (fine, gl.Adaptive("tsit5", 1e-4), fine.coarser())
+    ]
+    assert steps[0] >= steps[1] > steps[2]
+
+
 def test_a_sample_of_known_answers_lies_within_the_bars() -> None:
     chosen = {
         "depth 2, balanced at 0.1": ("tsit5", "Time", 1e-4, 25),
         "exponential, one point": ("dopri8", "LogLoss", 1e-7, 25),
         "linear regression, condition 10": ("mrkc3", "Time", 1e-5, 25),
-        "depth 2, exponential, one point": ("bosh3", "LogNorm", 1e-5, 25),
+        # Both solves only grow their steps until the first of many records.
+        "depth 2, exponential, one point": ("tsit5", "LogNorm", 1e-5, 100),
+        "logistic, one point": ("mrkc5", "Time", 1e-5, 25),
         "l4 loss": ("auto", "LogTime", 1e-6, 25),
     }
     found = [coverage.cover(one, *chosen[one.name]) for one in closed_forms() if one.name in chosen]
@@ -129,14 +161,18 @@ def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
 
 
 def test_a_bar_does_not_close_where_two_solves_cross() -> None:
-    rows = [{"tau": np.asarray(t), "loss": np.asarray(v)} for t, v in ((0.0, 3.0), (1.0, 2.0), (2.0, 1.0))]
-    rows[1]["loss_error"] = np.asarray(0.1)
-    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.1)
+    crossing, tau = np.array([1e-9]), np.array([0.0, 1.0, 2.0])
+
+    def kept(values: list[float], tau: np.ndarray = tau) -> float:
+        return float(second.remembered(crossing, np.array(values), tau, 0.1)[0])
+
+    assert kept([3.0, 2.0, 1.0]) == pytest.approx(second.KEPT * 0.1)
     # At a tenth of the speed, a tenth of it.
-    rows[2]["loss"] = np.asarray(1.9)
-    assert second.remembered("loss", np.asarray(1e-9), rows) == pytest.approx(second.KEPT * 0.01)
-    rows[2]["tau"] = rows[1]["tau"]
-    assert second.remembered("loss", np.asarray(1e-9), rows) == 0.1
+    assert kept([3.0, 2.0, 1.9]) == pytest.approx(second.KEPT * 0.01)
+    assert kept([3.0, 2.0, 1.9], np.array([0.0, 1.0, 1.0])) == 0.1
+    # Many records at once are remembered one after the other.
+    many = second.remembered(np.full(3, 1e-9), np.array([4.0, 3.0, 2.0, 1.0, 0.5]), np.arange(5.0), 0.1)
+    np.testing.assert_allclose(many, 0.1 * np.array([0.7, 0.49, 0.7**3 / 2]))
 
 
 def test_shaking_is_by_rounding_only_and_by_nothing_at_zero() -> None:

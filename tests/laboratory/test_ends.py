@@ -49,14 +49,7 @@ def kinked(kind: str, inputs: Any, targets: Any) -> tuple[gl.Problem, Any, Any, 
     return problem, targets, -one / N, one / N
 
 
-#: What a softened kink lets go is off by more than in proportion to ε: of 252 numbers over the three losses and four
-#: seeds 4 are beyond their bars, at worst 1.7 times, and two of them at this loss's first seed.
-SHORT = pytest.mark.xfail(reason="bars of softened kinks are short where a residual is let go", strict=True)
-
-
-@pytest.mark.parametrize(
-    "kind", ["least absolute deviations", pytest.param("quantile", marks=SHORT), "hinge"]
-)
+@pytest.mark.parametrize("kind", ["least absolute deviations", "quantile", "hinge"])
 def test_the_flow_arrives_at_kinks_and_slides_as_the_element_of_least_norm_says(kind: str) -> None:
     times = np.array([0.3, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0])
     for seed in (0, 3):
@@ -66,7 +59,8 @@ def test_the_flow_arrives_at_kinks_and_slides_as_the_element_of_least_norm_says(
         assert run.result == "reached the last record"
         exact = straight_pieces(inputs, b, below, above, first, times)
         error = np.abs(run.weights.values[1:] - exact)
-        assert error.max() < 1e-4
+        # what ε makes, and nothing of steps that do not see a kink let go
+        assert error.max() < 1e-7
         assert np.all(error <= run.weights_error.values[1:])
         losses = [float(problem.potential((row[None],))) for row in exact]
         assert np.all(np.abs(run.loss.values[1:] - losses) <= run.loss_error.values[1:])

@@ -80,7 +80,7 @@ def level(flow: Flow, y: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
 def balanced(energy: Energy, steps: Any, now: Any, grain: Any) -> dict[str, Any]:
     """``dissipated``, E; ``balance``, L(0) − L − E; ``balance_doubt``, what steps and rounding may account for.
 
-    now, grain : the :func:`level` at present.
+    now, grain : the :func:`level` at present. ``loss_grain`` : by how much L moves if all outputs do, relatively.
     """
     size = abs(energy.first) + abs(now) + abs(energy.spent)
     root = tree.library(steps).sqrt(1.0 + steps)
@@ -89,6 +89,7 @@ def balanced(energy: Energy, steps: Any, now: Any, grain: Any) -> dict[str, Any]
         "dissipated": energy.spent,
         "balance": energy.first - now - energy.spent,
         "balance_doubt": energy.doubt + rounding,
+        "loss_grain": grain,
     }
 
 

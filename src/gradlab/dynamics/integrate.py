@@ -74,6 +74,8 @@ def noted(seen: dict[str, Any], state: Any, now: Any) -> dict[str, Any]:
     if isinstance(state.tangent, Tangent | tree.Plain):
         size = relative(state.tangent, state.y, state.tau)
         seen |= {"rounding": size, "rounding_evaluations": state.tangent.spent}
+    if not isinstance(state.erred, tuple):
+        seen |= {"erred": state.erred}
     counts = {"step": state.steps, "rejected": state.rejected, "evaluations": state.evaluations}
     counts["jacobians"] = state.jacobians
     t = tree.library(state.u).expm1(state.u)

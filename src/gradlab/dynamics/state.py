@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.dynamics import energy, stops, tree
+from gradlab.dynamics import energy, local_errors, stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
@@ -34,7 +34,8 @@ class State(eqx.Module):
     (evaluations: full gradients, a Hessian-vector product as two; jacobians: dense ones). status : index into
     stops.RESULTS. memory : what the solver keeps beside, small and stored with the run. scratch : what it keeps
     but can compute again; dropped at segment borders. energy : the balance of L, an ``Energy``, or nothing.
-    tangent : what becomes of rounding, a ``Tangent``, or nothing. An ensemble's state carries a leading member axis.
+    tangent : what becomes of rounding, a ``Tangent``, or nothing. erred : sums of the steps' error estimates
+    (``local_errors``), or nothing. An ensemble's state carries a leading member axis.
     """
 
     tau: Float[Anywhere, "..."]
@@ -50,6 +51,7 @@ class State(eqx.Module):
     scratch: Any = ()
     energy: Any = ()
     tangent: Any = ()
+    erred: Any = ()
 
     @property
     def pair(self) -> tuple[Any, ...]:
@@ -62,7 +64,8 @@ class State(eqx.Module):
         booked = self.energy
         if isinstance(booked, Energy):
             booked = tree.where(keep, booked.after(self.pair, after, error), booked)
-        return replace(self, y=kept[0], u=kept[1], energy=booked)
+        erred = local_errors.added(self.erred, kept, error, keep)
+        return replace(self, y=kept[0], u=kept[1], energy=booked, erred=erred)
 
 
 def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any = None) -> State:
@@ -76,7 +79,22 @@ def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any =
     booked = solver.balanced(flow, y) if booked is None else booked
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
-    return State(put(tau, jnp.float64), y, zero, zero, none, none, none, none, none, memory, scratch, booked)
+    erred = local_errors.none() if solver.estimates else ()
+    return State(
+        put(tau, jnp.float64),
+        y,
+        zero,
+        zero,
+        none,
+        none,
+        none,
+        none,
+        none,
+        memory,
+        scratch,
+        booked,
+        erred=erred,
+    )
 
 
 def _blind(memory: Any, parts: int) -> Any:

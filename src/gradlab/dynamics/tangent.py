@@ -30,8 +30,8 @@ from gradlab.dynamics.tree import Anywhere
 
 #: Evaluations between two looks, of which one costs four: a tenth of a solve, and of two the first alone looks.
 BETWEEN, PRICE = 40, 4
-#: Between two looks of an implicit method, whose steps are long and cost little; with what its Jacobians cost.
-IMPLICIT = 24
+#: Between two looks of an implicit method, with what its Jacobians cost: of its evaluations alone that is a tenth too.
+IMPLICIT = 48
 #: ‖δ‖/‖y‖ from which the orbit is kept, and from which rounding has decided where it goes.
 RAISED, DECIDED = 1e-6, 1e-2
 

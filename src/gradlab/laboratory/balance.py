@@ -8,18 +8,23 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS
-from gradlab.laboratory.second import FACTOR
+from gradlab.laboratory.second import ERRED, FACTOR
 
 #: A balance is violated where it is off by more than this many of its bars, and by this part of E and itself. Over
 #: 150 runs of gradient flows (tolerances 1e-3 to 1e-10) it was off by 0.4 bars at most.
 SURE, LEAST = 2.0, 1e-10
+#: What a record holds for its bars alone.
+HIDDEN = ("balance_doubt", "loss_grain", ERRED)
 
 
 def with_bar(row: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A record with ``balance_error``: what the steps may err by and, of two solves, FACTOR times their distance."""
+    """A record with ``balance_error``: what the steps may err by and, of two solves, FACTOR times their distance.
+
+    What only bars are made of is dropped.
+    """
+    rest = {name: value for name, value in row.items() if name not in HIDDEN}
     if "balance_doubt" not in row:
-        return row
-    rest = {name: value for name, value in row.items() if name != "balance_doubt"}
+        return rest
     error = np.asarray(row["balance_doubt"])
     if other is not None:
         error = error + FACTOR * np.abs(np.asarray(row["balance"]) - np.asarray(other["balance"]))

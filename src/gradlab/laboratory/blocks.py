@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradlab.dynamics import stops
+from gradlab.dynamics import local_errors, stops, tree
 from gradlab.dynamics.integrate import ATTEMPTS, advance
 from gradlab.dynamics.state import State
 from gradlab.laboratory.ending import Pace
@@ -61,6 +61,7 @@ def _block(
         state, seen = record(i, state)
         arrived = (state.tau >= ends[i]) | (state.status != stops.RUNNING)
         kept = jax.tree.map(lambda rows, row: rows.at[i].set(row), kept, seen)
+        state = replace(state, erred=tree.where(arrived, local_errors.older(state.erred), state.erred))
         few = state.steps + state.rejected - begun < ATTEMPTS
         on = arrived & (state.status == stops.RUNNING) & few & solver.ready(state.memory)
         return i + arrived, state, kept, on

@@ -19,6 +19,7 @@ from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.local_errors import older
 from gradlab.dynamics.solvers.hosted import turn
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, watch
@@ -37,11 +38,14 @@ from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
+    LOSSES,
     Noise,
     bar,
     bars,
-    rounding,
+    met,
+    multiples,
     shaken,
+    shaking,
     unknown_where,
     unseconded,
 )
@@ -146,6 +150,11 @@ class Drive:
         flow = shaken(self.flow) if self.flow.discrete or self.solver.rounds_only else self.flow
         solver = self.solver if self.flow.discrete else strong(self.solver.coarser())
         return replace(self, flow=flow, solver=solver, stop=strong(self.stop.never()))
+
+    @functools.cached_property
+    def least(self) -> dict[str, float]:
+        """By which observables are off at least: a loss by the rounding of outputs that meet their targets."""
+        return dict.fromkeys(LOSSES, met(self.flow.observed)) if self.members is None else {}
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
@@ -369,18 +378,16 @@ def _record(
     share = Share(f"{name}, second solve", middle, index + 1.0, total, shows)
     made = np.asarray(fine.steps) - np.asarray(states[0].steps)
     # A member that has stopped is shaken no more.
-    moved = (made > 0) | (index == 0)
-    noise = Noise(np.where(moved & (not drive.flow.discrete), rounding(made), 0.0), index)
+    shaken_by = Noise(shaking(made, ((made > 0) | (index == 0)) & (not drive.flow.discrete)), index)
     # One that gets no further may be where the coarser one never comes: it is not followed there.
     lost = np.isin(np.asarray(fine.status), LOST)
     there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
-    coarse, other = drive.second.across(running(states[1]), there, share, noise)
+    coarse, other = drive.second.across(running(states[1]), there, share, shaken_by)
     known = drive.clock.follows or drive.flow.discrete
-    rows = [*before, row]
-    errors = unknown_where(bars(rows, other, drive.observables, drive.flow.discrete, known), lost)
-    errors = with_rounding(drive, fine, row, errors)
+    (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
+    errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
     row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
-    return [fine, coarse], [row]
+    return [replace(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
 
 
 def _records(
@@ -412,19 +419,16 @@ def _records(
         drive.second,
         states[1],
         there,
-        np.where(moved, rounding(made), 0.0),
+        shaking(made, moved),
         index,
         lambda done: tell(done, share),
     )
     known = drive.clock.follows or drive.flow.discrete
-    seen = list(before)
-    for row, other, gone in zip(rows, others, lost, strict=True):
-        errors = bars([*seen[-2:], row], other, drive.observables, drive.flow.discrete, known)
-        errors = unknown_where(errors, gone)
-        if row is rows[-1]:
-            errors = timed(drive, [fine, coarse], states[0], row, errors)
-        seen.append(with_bar(row, other) | errors)
-    return [fine, coarse], seen[len(before) :]
+    every = bars(rows, others, before, drive.observables, drive.flow.discrete, known, drive.least)
+    every[-1] = timed(drive, [fine, coarse], states[0], rows[-1], unknown_where(every[-1], lost[-1]))
+    return [fine, coarse], [
+        with_bar(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)
+    ]
 
 
 def _flat(flow: Flow, y: Any) -> Any:
@@ -468,7 +472,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         finals[name] = ((*lead, *dims), np.asarray(values))
     if len(vectors) == 2:
         steps = np.asarray(states[0].steps)
-        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete)
+        multiple = multiples(*(state.erred for state in states))[..., 0]
+        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete, multiple)
         error = unseconded(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
         error = last.get("weights_error", error)
         if "weights_error" not in last:

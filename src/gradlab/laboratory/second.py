@@ -16,7 +16,10 @@ import jax
 import numpy as np
 import xarray as xr
 
+from gradlab.dynamics import local_errors
 from gradlab.observe.observables import Observable
+from gradlab.problem.losses import Loss
+from gradlab.problem.problem import Problem
 
 #: The end of the names of what the second solve gave, beside what the first did: ``weights`` and ``weights_coarse``.
 COARSE = "_coarse"
@@ -49,18 +52,37 @@ def shaken(tree: Any, seed: int = 0) -> Any:
 
 
 EPS = float(np.finfo(np.float64).eps)
-#: Rounding errors of one step, in units of eps relative to the chart variables.
-ROUNDED = 2.0
-#: Bars are this multiple of the distance of the two solves, whose local errors are ten times apart: the coarse one may
-#: err by less than twice as much as the fine one, or by anything above 1.4 times, before a bar is too small.
+#: Rounding errors of one step, in units of eps relative to the chart variables; of an output at its target.
+ROUNDED, MET = 2.0, 4.0
+#: Bars are this multiple of the distance of the two solves where nothing is known but that their local errors are ten
+#: times apart: the coarse one may err by less than twice as much as the fine one, or by anything above 1.4 times,
+#: before a bar is too small.
 FACTOR = 2.5
+#: Where steps estimate their errors, and those of the second solve are q times those of the first, bars are
+#: SURE/(q − 1) times the distance, q − 1 being LEAST at least: SURE times too long, if errors are as far apart as
+#: estimates. They are NEAR distances at least, since the second solve may be the nearer one by chance; where q − 1 is
+#: above PLAIN, that of tolerances and a little, the less likely the larger it is, fewer by its root.
+SURE, LEAST, NEAR, PLAIN = 6.0, 0.3, 1.5, 12.0
+#: A distance below so many times what rounding makes may be rounding, which is no smaller in the first solve.
+NOISY = 30.0
+#: The second solve is shaken by this part of what rounding may do: what steps round by is seldom more.
+SHAKEN = 0.25
 #: What is kept of a bar at the next record, where nothing slows down.
 KEPT = 0.7
+#: What moves as far as the outputs' rounding moves the loss.
+LOSSES = ("loss", "risk")
+#: What a record of either solve holds of its error estimates (``local_errors``): for the bars, and dropped then.
+ERRED = "erred"
 
 
 def rounding(steps: Any) -> np.ndarray:
     """What rounding does to the chart variables in so many steps, relatively: a walk of ROUNDED eps a step."""
     return ROUNDED * EPS * np.sqrt(1.0 + np.asarray(steps))
+
+
+def shaking(made: Any, moved: Any) -> np.ndarray:
+    """By how much the second solve is shaken at a record after so many steps, of what has moved."""
+    return np.where(moved, SHAKEN * rounding(made), 0.0)
 
 
 @dataclass(frozen=True)
@@ -82,8 +104,33 @@ def gap(ours: Any, theirs: Any) -> np.ndarray:
     return np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs))
 
 
-def bar(ours: Any, theirs: Any, steps: Any, item: Observable, exact: bool = False) -> np.ndarray:
-    """The error bar of an observable after so many steps: FACTOR times the distance of the two solves, and rounding.
+def multiples(ours: Any, theirs: Any) -> np.ndarray:
+    """By what a distance of the two solves is multiplied, of y and of log(1 + t): by the sums of their estimates."""
+    ratio = local_errors.ratios(ours, theirs)
+    apart = np.maximum(ratio - 1.0, LEAST)
+    held = np.maximum(SURE / apart, NEAR * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
+    return np.where(np.isnan(ratio), FACTOR, held)
+
+
+def met(problem: Problem) -> float:
+    """The risk of outputs that meet their targets but for rounding; 0 of margins, and where no closed form says it."""
+    loss, targets = problem.loss, np.asarray(problem.data.targets)
+    if loss.kind != "residual" or type(loss).derivative is Loss.derivative:
+        return 0.0
+    values = loss.derivative(targets * (1.0 + MET * EPS), targets, 0)
+    return problem.factor * float(np.sum(values) if loss.reduction == "sum" else np.mean(values))
+
+
+def _spread(of: Any, like: np.ndarray) -> np.ndarray:
+    """An array of the leading axes, to be multiplied with one that has more."""
+    of = np.asarray(of)
+    return of.reshape(of.shape + (1,) * (like.ndim - of.ndim))
+
+
+def bar(
+    ours: Any, theirs: Any, steps: Any, item: Observable, exact: bool = False, multiple: Any = FACTOR
+) -> np.ndarray:
+    """The error bar of an observable after so many steps: a multiple of the distance of the two solves, and rounding.
 
     Rounding is relative to the value itself; to the largest weight, of weights. Where nothing is left, the value
     being 0 in both solves, the error is unknown: NaN. (But what takes few values only, and iterations, ``exact``,
@@ -91,24 +138,22 @@ def bar(ours: Any, theirs: Any, steps: Any, item: Observable, exact: bool = Fals
     """
     ours = np.asarray(ours)
     distance = gap(ours, theirs)
-    if exact:
+    if exact or item.stepwise or ours.dtype.kind != "f":
         return distance
     size = np.abs(ours)
     if item.name == "weights":
         size = np.max(size, axis=-1, keepdims=True, initial=0.0)
-    lead = np.shape(steps)
-    spread = rounding(steps).reshape(lead + (1,) * (ours.ndim - len(lead)))
-    if item.stepwise or ours.dtype.kind != "f":
-        return distance
     with np.errstate(invalid="ignore"):
-        error = FACTOR * distance + spread * size
+        floor = _spread(rounding(steps), ours) * size
+        doubted = FACTOR * np.minimum(distance, NOISY * floor)
+        error = np.maximum(_spread(multiple, ours) * distance, doubted) + floor
     return np.where(error > 0.0, error, np.nan)
 
 
 def unseconded(error: Any, lost: Any) -> np.ndarray:
     """The bars, NaN of the members that are lost."""
     error = np.asarray(error)
-    where = np.reshape(lost, np.shape(lost) + (1,) * (error.ndim - np.ndim(lost)))
+    where = _spread(lost, error)
     return np.where(where, np.nan, error) if np.any(lost) and error.dtype.kind == "f" else error
 
 
@@ -119,70 +164,98 @@ def unknown_where(errors: dict[str, Any], lost: Any) -> dict[str, Any]:
     }
 
 
-def remembered(name: str, error: np.ndarray, rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    """A bar that does not close where the two solves only cross: a part of the one before, as far as things move on.
+def remembered(error: np.ndarray, values: np.ndarray, tau: np.ndarray, before: Any) -> np.ndarray:
+    """Bars that do not close where the two solves only cross: a part of the one before, as far as things move on.
 
-    rows : the two records before and this one. The bar before counts KEPT times, and less as the observable's rate
-    of change has fallen since: errors of a flow that comes to rest fall with its speed. Where the clock stands, since
-    a member has stopped, the bar is the one before.
+    error : of successive records. values, tau : there and at the (at most two) records before, whose last had the bar
+    ``before``. The bar before counts KEPT times, and less as the observable's rate of change has fallen since: errors
+    of a flow that comes to rest fall with its speed. Where the clock stands, since a member has stopped, the bar is the
+    one before.
     """
-    if len(rows) < 2 or f"{name}_error" not in rows[-2]:
+    if before is None or not len(error):
         return error
-    before = np.asarray(rows[-2][f"{name}_error"])
-
-    def spread(tau: Any) -> np.ndarray:
-        return np.reshape(tau, np.shape(tau) + (1,) * (error.ndim - np.ndim(tau)))
-
-    def rate(i: int) -> Any:
-        span = spread(np.asarray(rows[i]["tau"]) - np.asarray(rows[i - 1]["tau"]))
-        return gap(rows[i][name], rows[i - 1][name]) / span
-
-    stands = spread(np.asarray(rows[-1]["tau"]) == np.asarray(rows[-2]["tau"]))
-    if len(rows) > 2:
-        with np.errstate(all="ignore"):
-            slower = np.nan_to_num(np.minimum(rate(-1) / rate(-2), 1.0), nan=0.0)
-            error = np.fmax(error, KEPT * slower * before)
-    return np.where(stands, before, error)
+    spans = _spread(np.diff(tau, axis=0), values)
+    with np.errstate(all="ignore"):
+        rate = gap(values[1:], values[:-1]) / spans
+        slower = KEPT * np.nan_to_num(np.minimum(rate[1:] / rate[:-1], 1.0), nan=0.0)
+    stands = spans[-len(error) :] == 0.0
+    known, found, before = len(error) - len(slower), np.empty_like(error), np.asarray(before)
+    still = bool(np.any(stands))
+    for i, own in enumerate(error):
+        if i >= known:
+            own = np.fmax(own, slower[i - known] * before)
+            own = np.where(own > 0.0, own, np.nan)
+        before = found[i] = np.where(stands[i], before, own) if still else own
+    return found
 
 
 def bars(
     rows: Sequence[dict[str, Any]],
-    other: dict[str, Any],
+    others: Sequence[dict[str, Any]],
+    before: Sequence[dict[str, Any]],
     observables: Sequence[Observable],
     exact: bool,
     known: bool,
-) -> dict[str, Any]:
-    """``<name>_error`` of every observable at a record, and of ``t`` and ``log_t``; ``<name>_coarse`` beside weights.
+    least: dict[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """``<name>_error`` of observables, ``t`` and ``log_t`` at some records; ``<name>_coarse`` beside weights.
 
-    rows : this record, behind at most two before it; the first of all is given and has no errors. exact : an
-    iteration, whose bars are the distances. known : the clock alone says what time it is.
+    rows, others : the records as the two solves have them, and at most two before them; the first of all is given and
+    has no errors. exact : an iteration, whose bars are the distances. known : the clock alone says what time it is.
+    least : by which some observables are off at least.
     """
-    seen = rows[-1]
-    steps = np.asarray(seen["step"])
-    errors = {}
+
+    def stacked(name: str, records: Sequence[dict[str, Any]]) -> np.ndarray:
+        return np.stack([np.asarray(record[name]) for record in records])
+
+    def earlier(name: str) -> Any:
+        return before[-1].get(f"{name}_error") if before else None
+
+    steps, tau = stacked("step", rows), stacked("tau", [*before, *rows])
+    of_y = of_u = np.full(steps.shape, FACTOR)
+    if ERRED in rows[0]:
+        both = multiples(stacked(ERRED, rows), stacked(ERRED, others))
+        of_y, of_u = both[..., 0], np.max(both, axis=-1)
+    found: dict[str, np.ndarray] = {}
     for item in observables:
-        error = bar(seen[item.name], other[item.name], steps, item, exact)
-        plain = exact or item.stepwise or error.dtype.kind != "f"
-        errors[f"{item.name}_error"] = error if plain else remembered(item.name, error, rows)
+        name, values = item.name, stacked(item.name, [*before, *rows])
+        ours = values[len(before) :]
+        error = bar(ours, stacked(name, others), steps, item, exact, of_y)
+        if not (exact or item.stepwise or error.dtype.kind != "f"):
+            error = np.fmax(error, (least or {}).get(name, np.nan))
+            if name in LOSSES and "loss_grain" in rows[0]:
+                error = error + rounding(steps) * stacked("loss_grain", rows)
+            first = 0 if before else 1
+            error[first:] = remembered(error[first:], values, tau, earlier(name) if before else 0.0)
+        found[f"{name}_error"] = error
     for name in ("t", "log_t"):
-        ours, theirs = np.asarray(seen[name]), np.asarray(other[name])
-        # log t is −∞ at the start, in both.
-        finite = np.isfinite(ours) & np.isfinite(theirs)
-        floor = (
-            0.0
-            if known
-            else rounding(steps) * np.maximum(np.abs(np.where(finite, ours, 0.0)), name == "log_t")
+        found[f"{name}_error"] = _of_time(
+            name, stacked(name, rows), stacked(name, others), steps, tau, earlier(name), known, of_u
         )
-        off = FACTOR * np.abs(np.where(finite, ours, 0.0) - np.where(finite, theirs, 0.0)) + floor
-        error = np.where(finite | (ours == theirs), off, np.inf)
-        if len(rows) > 1 and f"{name}_error" in rows[-2]:
-            # A member that has stopped keeps the error of the time at which it did.
-            stands = np.asarray(seen["tau"]) == np.asarray(rows[-2]["tau"])
-            error = np.where(stands, rows[-2][f"{name}_error"], error)
-        errors[f"{name}_error"] = error
-    if len(rows) == 1:
-        errors = {name: np.zeros_like(error) for name, error in errors.items()}
+    if not before:
+        for error in found.values():
+            error[0] = 0
     if any(item.name == "weights" for item in observables):
-        names = [item.name for item in observables] + [name for name in ("log_t", "t") if name in other]
-        errors |= {f"{name}{COARSE}": np.asarray(other[name]) for name in names}
-    return errors
+        names = [item.name for item in observables] + [name for name in ("log_t", "t") if name in others[0]]
+        found |= {f"{name}{COARSE}": stacked(name, others) for name in names}
+    return [{name: values[i] for name, values in found.items()} for i in range(len(rows))]
+
+
+def _of_time(
+    name: str, ours: Any, theirs: Any, steps: Any, tau: Any, before: Any, known: bool, multiple: Any
+) -> np.ndarray:
+    """The bars of ``t`` or ``log_t`` at successive records; of a member that has stopped, that of when it did."""
+    # log t is −∞ at the start, in both.
+    finite, same = np.isfinite(ours) & np.isfinite(theirs), ours == theirs
+    ours, theirs = np.where(finite, ours, 0.0), np.where(finite, theirs, 0.0)
+    floor = 0.0 if known else rounding(steps) * np.maximum(np.abs(ours), name == "log_t")
+    off = multiple * np.abs(ours - theirs) + floor
+    error = np.where(finite | same, off, np.inf)
+    stands = np.diff(tau, axis=0)[-len(error) :] == 0.0
+    if np.any(stands):
+        shift = len(error) - len(stands)
+        for i in range(shift, len(error)):
+            earlier = error[i - 1] if i else before
+            if earlier is not None:
+                error[i] = np.where(stands[i - shift], earlier, error[i])
+    return error

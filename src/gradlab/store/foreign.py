@@ -134,7 +134,7 @@ def arrays(
         start = file.read(len(_MAGIC))
         if start == _MAGIC:
             raise Unreadable(f"{brief(str(path))} holds a single array; save both with numpy.savez")
-        _weigh_directory(file, path)
+        weigh_directory(file, path)
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
             found: dict[str, np.ndarray | None] = {}
@@ -148,25 +148,23 @@ def arrays(
 def array_names(file: BinaryIO, path: Path) -> list[str]:
     """Names of the arrays in an ``.npz`` archive."""
     with reading(path, ".npz"):
-        _weigh_directory(file, path)
+        weigh_directory(file, path)
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def _weigh_directory(file: BinaryIO, path: Path) -> None:
-    """Refuse an archive whose directory is larger than that of a few arrays, before it is parsed."""
+def weigh_directory(file: BinaryIO, path: Path, kind: str = "an .npz archive") -> None:
+    """Refuse a zip archive whose directory is larger than that of a few files, before it is parsed."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 42))
     tail = file.read()
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + 22:
-        raise Unreadable(f"{brief(str(path))} cannot be read as .npz: it has no directory (cut short?)")
+        raise Unreadable(f"{brief(str(path))} cannot be read as {kind}: it has no directory (cut short?)")
     count = int.from_bytes(tail[at + 10 : at + 12], "little")
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     if count > _MEMBERS or length > _DIRECTORY or tail[max(0, at - 20) :].startswith(_LOCATOR):
-        raise Unreadable(
-            f"{brief(str(path))} has more in it than an archive of a few arrays; save them alone with numpy.savez"
-        )
+        raise Unreadable(f"{brief(str(path))} has more in it than {kind} of a few members; save them alone")
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str, budget: int) -> np.ndarray | None:

@@ -32,12 +32,16 @@ from gradlab.dynamics.tangent import with_look
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
 
+#: The first step, in parts of one that would err by about the tolerance.
+FIRST = 0.1
+
 
 def first_size(order: int, solver: Any, y: Any, slope: Any, span: Any) -> Any:
     """The first step's size, by how fast (y, u) moves, of which ``slope`` is the rate."""
     pace = tree.norm(slope[0]) / (tree.norm(y) + solver.absolute) + abs(slope[1])
     xp = tree.library(pace, solver.tolerance)
-    guess = 0.1 * solver.tolerance ** (1.0 / (order + 1)) / tree.where(pace > 0.0, pace, 1.0)
+    share = FIRST * (1.0 + 9.0 * solver.eager)
+    guess = share * solver.tolerance ** (1.0 / (order + 1)) / tree.where(pace > 0.0, pace, 1.0)
     return tree.where(xp.isfinite(guess), xp.minimum(guess, span), span)
 
 

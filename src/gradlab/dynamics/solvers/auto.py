@@ -10,7 +10,7 @@ an exponential loss, where a thousandfold time costs a few steps more, not at al
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -80,6 +80,8 @@ class Auto(Solver):
     >>> gl.solvers.Auto(1e-6, stiff="bdf").stiff
     'bdf'
     """
+
+    estimates: ClassVar[bool] = True
 
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
     absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-14)
@@ -224,7 +226,8 @@ class Auto(Solver):
             tolerance = xp.minimum(tolerance, xp.maximum(share * tolerance, floor))
         absolute = self.absolute * tolerance / self.tolerance
         least = tree.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
-        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least)
+        eager = tree.where(self.least > 0.0, 0.0, 1.0)
+        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least, eager)
 
 
 def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, end: Any) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -37,6 +37,8 @@ class Fixed(Solver):
     >>> round(float(trajectory.final_weights[0]), 6)  # 3 (1 − 2⁻³)
     2.625
     """
+
+    estimates: ClassVar[bool] = True
 
     name: str = eqx.field(static=True, default="heun")
     step: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-2)

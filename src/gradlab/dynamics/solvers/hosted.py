@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from gradlab.dynamics import stops, tangent, tree
+from gradlab.dynamics import local_errors, stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
@@ -35,6 +35,9 @@ from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
 from gradlab.dynamics.tree import Anywhere, Layout
+
+#: The numbers behind the point and its rate in a leg.
+TAIL = 6
 
 
 def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
@@ -69,7 +72,8 @@ class Leg(NamedTuple):
     """What a loop of attempts carries, as two arrays.
 
     reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error
-    ratio and the doubt in the balance. counts : steps, rejected, attempts, status.
+    ratio, the doubt in the balance, and what the steps of this call err by, of y and of log(1 + t). counts : steps,
+    rejected, attempts, status.
     """
 
     reals: Float[Anywhere, " reals"]
@@ -99,7 +103,7 @@ def attempts(
     As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
     for.
     """
-    stepper, n, size = solver.stepper, layout.size, (leg.reals.size - 4) // 2
+    stepper, n, size = solver.stepper, layout.size, (leg.reals.size - TAIL) // 2
     order: Any = stepper.error_order(diffrax.ODETerm(rhs))
     table: Any = tableau(stepper)
     balanced = size > n + 1
@@ -109,10 +113,10 @@ def attempts(
 
     def go_on(leg: Leg) -> Any:
         _, _, made, status = leg.counts
-        return (leg.reals[-4] < end) & (status == stops.RUNNING) & (made < most)
+        return (leg.reals[-TAIL] < end) & (status == stops.RUNNING) & (made < most)
 
     def attempt(leg: Leg) -> Leg:
-        (now, before, previous, doubted), attempts = leg.reals[-4:], leg.counts[2]
+        (now, before, previous, doubted, *erred), attempts = leg.reals[-TAIL:], leg.counts[2]
         point, rate = leg.reals[:size], leg.reals[size : 2 * size]
         h, last, cut = planned(now, end, before, solver.least, attempts)
         tau = lax.select(last, end, now + h)
@@ -133,11 +137,17 @@ def attempts(
             # As ``Energy.after``.
             slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
             doubt = doubted + slowest * off + lax.abs(error[-1])
+        # As ``local_errors.added``.
+        said = [off / lax.select(large > 0.0, large, np.float64(1.0)), lax.abs(error[n])]
+        said = [
+            sum_ + lax.select(made > local_errors.GRAIN, made, np.float64(0.0))
+            for sum_, made in zip(erred, said, strict=True)
+        ]
         under = ~keep & (now + SMALLEST * h == now)
         next_h = longer(before, h, factor, keep, cut)
         # One choice for all that a step changes.
-        moved = jnp.concatenate([after, slope, jnp.stack([tau, next_h, ratio, doubt])])
-        stays = jnp.concatenate([leg.reals[:-4], jnp.stack([now, next_h, previous, doubted])])
+        moved = jnp.concatenate([after, slope, jnp.stack([tau, next_h, ratio, doubt, *said])])
+        stays = jnp.concatenate([leg.reals[:-TAIL], jnp.stack([now, next_h, previous, doubted, *erred])])
         made = lax.convert_element_type(keep, leg.counts.dtype)
         more = jnp.stack([made, 1 - made, jnp.ones_like(made), under * stops.UNDERFLOW])
         return Leg(lax.select(jnp.broadcast_to(keep, moved.shape), moved, stays), leg.counts + more)
@@ -194,6 +204,7 @@ class Walk:
         self.steps, self.rejected, self.evaluations, self.jacobians, self.status = 0, 0, 0, 0, 0
         self._counted(state)
         self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
+        self.erred: Any = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
         self.previous, self.made = np.float64(1.0), 0
@@ -258,7 +269,7 @@ class Walk:
             self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
-            numbers = (self.tau, self.h, self.previous, self.doubt)
+            numbers = (self.tau, self.h, self.previous, self.doubt, 0.0, 0.0)
             reals: Any = np.concatenate([self.point, self.slope, numbers])
             counts: Any = np.array((self.steps, self.rejected, self.made, self.status))
             leg = self.programs.attempts(
@@ -269,7 +280,9 @@ class Walk:
             reals, before, size = np.asarray(leg.reals), self.made, len(self.point)
             self.steps, self.rejected, self.made, self.status = np.asarray(leg.counts).tolist()
             self.point, self.slope = reals[:size], reals[size : 2 * size]
-            self.tau, self.h, self.previous, self.doubt = reals[-4:]
+            self.tau, self.h, self.previous, self.doubt = reals[-TAIL:-2]
+            if not isinstance(self.erred, tuple):
+                self.erred = self.erred + reals[-2:]
             self.evaluations += each * (self.made - before)
             self._look(BETWEEN)
 
@@ -291,6 +304,7 @@ class Walk:
             extra = (state.energy.spent,) if self.balanced else ()
             self.point = np.concatenate([np.asarray(state.y), np.stack([state.u, *extra])])
             self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
+            self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
             self._counted(state)
             self._look(IMPLICIT)
         self.slope, self.begun, self.scratch = None, False, state.scratch
@@ -336,7 +350,7 @@ class Walk:
     def _state(self, memory: Any, y: Any, held: Any) -> State:
         names = ("steps", "rejected", "evaluations", "jacobians", "status")
         counts = {name: np.int64(getattr(self, name)) for name in names}
-        others = {"scratch": self.scratch, "energy": self.energy, "tangent": held}
+        others = {"scratch": self.scratch, "energy": self.energy, "tangent": held, "erred": self.erred}
         point = {"tau": self.tau, "y": y, "u": self.u, "h": self.h}
         return tree.made(State, point | counts | {"memory": memory} | others)
 

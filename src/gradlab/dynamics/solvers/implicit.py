@@ -125,7 +125,7 @@ def resumed(
             until,
             vector,
             state.memory,
-            state.scratch,
+            replace(state.scratch, valid=jnp.asarray(False)) if solver.renews else state.scratch,
             solver.tolerance,
             unknowns.ratio,
             # The first step from a record leaves room for another.

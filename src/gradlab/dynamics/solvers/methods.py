@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -18,7 +19,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf, differences
 from gradlab.dynamics.solvers.adaptive import adaptive
 from gradlab.dynamics.solvers.implicit import implicit
-from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5
+from gradlab.dynamics.solvers.multistep import MRKC3, MRKC5, Multistep
 from gradlab.dynamics.solvers.rkc import RKC2, RKC3
 from gradlab.dynamics.solvers.rock4 import ROCK4
 from gradlab.dynamics.solvers.solver import Solver
@@ -59,6 +60,10 @@ def method(name: str, tolerance: Any = 1e-9) -> diffrax.AbstractSolver:
     ValueError
         For an unknown name.
     """
+    if name == "bdf":
+        raise ValueError(
+            "bdf chooses its own steps and orders: use Adaptive('bdf'), or Fixed('kvaerno5', step)"
+        )
     if name not in METHODS:
         known = (*METHODS, "bdf")
         close = difflib.get_close_matches(name, known, n=1)
@@ -102,6 +107,8 @@ class Adaptive(Solver):
     absolute : absolute floor of that error.
     least : the first step from a record goes no further than this part, 1/least, of the way to the next: with 2, two
         steps or more between records.
+    eager : 1 for the second of two solves, which begins with ten times the first step, since where steps only grow
+        both would take the same ones; a method that looks back then does so to one point less.
 
     Examples
     --------
@@ -110,10 +117,15 @@ class Adaptive(Solver):
     'tsit5'
     """
 
+    estimates: ClassVar[bool] = True
+    #: Whether BDF evaluates its Jacobian at every step.
+    renews: ClassVar[bool] = False
+
     name: str = eqx.field(static=True, default="dopri8")
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-9)
     absolute: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-14)
     least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
+    eager: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
 
     def __check_init__(self) -> None:
         if self.name == "euler":
@@ -124,7 +136,8 @@ class Adaptive(Solver):
     @property
     def stepper(self) -> Any:
         """diffrax's solver of that name."""
-        return method(self.name, self.tolerance)
+        stepper = method(self.name, self.tolerance)
+        return replace(stepper, fewer=self.eager) if isinstance(stepper, Multistep) else stepper
 
     @property
     def each(self) -> int:
@@ -164,7 +177,7 @@ class Adaptive(Solver):
         """Ten times the tolerance; between near records one step, or two of different lengths (``UNEVEN``)."""
         least = 1.0 / UNEVEN.get(self.name, 1.0)
         ten = 10.0 * np.asarray(self.tolerance), 10.0 * np.asarray(self.absolute)
-        return Adaptive(self.name, number(ten[0]), number(ten[1]), least)
+        return Adaptive(self.name, number(ten[0]), number(ten[1]), least, 1.0)
 
     def compared(self) -> Adaptive:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""

@@ -110,8 +110,9 @@ def recall(past: Past, now: Any) -> Past:
     )
 
 
-def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
-    """Coefficients of θ², …, θ^q in η(t + θh), stacked; zero where fewer than three points are known.
+def bend(past: Past, t: Any, y: Any, h: Any, most: Any = np.inf) -> Any:
+    """Coefficients of θ², …, θ^q in η(t + θh), stacked; zero where fewer than three points are known;
+    of at most so many of them.
 
     In Newton's form, of as many points as there are; from differences to y, which keeps round-off relative to them.
     """
@@ -120,7 +121,7 @@ def bend(past: Past, t: Any, y: Any, h: Any) -> Any:
     places = jnp.arange(degree)
     theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
     theta = jnp.concatenate([jnp.zeros(1), theta])
-    used = jnp.where(past.count >= 3, past.count, 0)
+    used = jnp.where(past.count >= 3, jnp.minimum(past.count, most), 0)
     rows = []
     polynomial = jnp.zeros(degree + 1).at[0].set(1.0)
     combined = jnp.zeros((degree + 1, degree + 1))
@@ -158,7 +159,13 @@ class Multistep(Stabilised):
     """Abstract: a stabilised method that uses the last points of the orbit, ``degree`` of them.
 
     Begins as RKC2 (RKC3) until three are known. Not for flows that jump: a jump must begin a new solve.
+
+    Parameters
+    ----------
+    fewer : how many of the points are left out, the earliest first.
     """
+
+    fewer: Any = eqx.field(default=0.0, kw_only=True)
 
     degree: ClassVar[int]
     #: The most by which a step may exceed the one before, again and again, without errors growing.
@@ -184,7 +191,7 @@ class Multistep(Stabilised):
         return self.stride(field, t, y, h, slope, z, none(y, self.degree))
 
     def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Past) -> Any:
-        return self.bent(field, t, y, h, slope, z, bend(past, t, y, self.length(h)))
+        return self.bent(field, t, y, h, slope, z, bend(past, t, y, self.length(h), self.degree - self.fewer))
 
     def length(self, h: Any) -> Any:
         """h to divide by: in a batch, solves that have ended make steps of length zero, of finite derivatives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -41,6 +41,12 @@ class Softening(Adaptive):
     >>> run.loss.values.round(6).tolist()  # w = 4 − t, which rests at the median from t = 3 on
     [8.0, 6.0, 5.0]
     """
+
+    #: Most of what it errs by is not that of its steps.
+    estimates: ClassVar[bool] = False
+    #: With a Jacobian from within a softened kink, 1/ε large, Newton's corrections are so small that they seem to have
+    #: converged where the orbit has left it: errors of up to 10⁵ tolerances. From outside it is as wrong the other way.
+    renews: ClassVar[bool] = True
 
     name: str = eqx.field(static=True, default="bdf")
     tolerance: Float[Array, "..."] | float = eqx.field(converter=number, default=1e-10)

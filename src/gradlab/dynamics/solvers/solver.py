@@ -25,6 +25,8 @@ class Solver(eqx.Module):
     hosted: ClassVar[bool] = False
     #: Whether rounding is its only error, so that the second of two solves has its data shaken by rounding too.
     rounds_only: ClassVar[bool] = False
+    #: Whether the error of a solve is that of its steps, as they estimate it.
+    estimates: ClassVar[bool] = False
 
     def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
         """Why it cannot serve a run, in a sentence that names what can; else None."""
