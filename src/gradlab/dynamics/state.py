@@ -75,7 +75,7 @@ def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0) -> State:
     booked = solver.balanced(flow, y)
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
-    erred = local_errors.none() if solver.estimates else ()
+    erred = local_errors.unsummed() if solver.estimates else ()
     return State(
         put(tau, jnp.float64),
         y,
