@@ -18,6 +18,7 @@ import pytest
 
 from gradlab import loaders
 from gradlab.loaders import CorruptData, MissingData
+from gradlab.store import archives
 
 real = pytest.mark.skipif(not os.environ.get("GRADLAB_DATA"), reason="GRADLAB_DATA is not set")
 
@@ -307,7 +308,7 @@ def test_a_truncated_archive_is_refused(small_cifar, tmp_path, keep):
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_unread(small_cifar, monkeypatch):
     small_cifar()
-    monkeypatch.setattr(loaders, "_MEMBER_CAP", 1000)
+    monkeypatch.setattr(archives, "MEMBER", 1000)
     with pytest.raises(CorruptData, match="unpacks to more"):
         loaders.cifar10(5, 5)
 
@@ -318,7 +319,7 @@ def test_headers_count_as_what_an_archive_unpacks_to(small_cifar, tmp_path, monk
     entry.pax_headers = {"comment": "a" * 8_000_000}
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(entry, io.BytesIO(b""))
-    monkeypatch.setattr(loaders, "_ARCHIVE_CAP", 1_000_000)
+    monkeypatch.setattr(archives, "ARCHIVE", 1_000_000)
     with pytest.raises(CorruptData, match="unpacks to more"):
         loaders.cifar10(5, 5)
 
@@ -329,7 +330,7 @@ def test_headers_count_as_what_an_archive_unpacks_to(small_cifar, tmp_path, monk
 def test_a_file_larger_than_any_archive_is_not_opened(load, name, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADLAB_DATA", str(tmp_path))
     with open(tmp_path / name, "wb") as file:
-        file.truncate(loaders._ARCHIVE_CAP + 1)
+        file.truncate(archives.ARCHIVE + 1)
     with pytest.raises(CorruptData, match="400 MB, more than any archive"):
         getattr(loaders, load)()
 

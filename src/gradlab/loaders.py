@@ -10,21 +10,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import lzma
 import os
 import pickle
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradlab.store import foreign
+from gradlab.store import archives, foreign
+from gradlab.store.archives import CorruptData
 
 if TYPE_CHECKING:
     from gradlab.problem.data import Data
@@ -34,10 +30,6 @@ Labels = Literal["class", "sign", "onehot"]
 
 class MissingData(ValueError):
     """A file is not where it should be, or could not be downloaded."""
-
-
-class CorruptData(ValueError):
-    """A file is there and is not what its digest says it must be."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +97,6 @@ SOURCES = {
         files=(File((_GAS, "ethanol_batches.zip"), _GAS_HASH),),
     ),
 }
-
-#: Size caps in bytes: the largest true member is 31 MB, the true archive 186 MB unpacked.
-_MEMBER_CAP, _ARCHIVE_CAP, _MEMBERS_CAP = 40_000_000, 400_000_000, 1000
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
 
 
 def names() -> list[str]:
@@ -233,7 +221,7 @@ def _check_digest(content: bytes, expected: str, what: str) -> None:
 def _mnist_file(number: int) -> np.ndarray:
     """One idx file as an array of bytes: (N, 28, 28) images or (N,) labels."""
     path = _local("mnist", number)
-    packed = foreign.whole_file(path, _MEMBER_CAP, "an idx file")
+    packed = foreign.whole_file(path, archives.MEMBER, "an idx file")
     _check_digest(packed, SOURCES["mnist"].files[number].known_hash, str(path))
     content = gzip.decompress(packed)
     # idx: two zero bytes, type 8 (unsigned byte), number of dims, then each dim as a big-endian int32
@@ -283,59 +271,9 @@ def _unpickled(content: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels.reshape(-1, 3, 32, 32), classes
 
 
-@contextmanager
-def _archive(path: Path) -> Iterator[BinaryIO]:
-    """A regular file no larger than an archive may be; what fails in the block is damage."""
-    try:
-        with os.fdopen(foreign.open_regular(path), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _ARCHIVE_CAP:
-                raise CorruptData(
-                    f"{path} has {foreign.megabytes(size)}, more than any archive of it; fetch it again"
-                )
-            yield file
-    # RuntimeError: an encrypted member; NotImplementedError: a compression no canonical archive uses
-    except (*_BROKEN, foreign.Unreadable, RuntimeError, NotImplementedError) as error:
-        raise CorruptData(f"{path} is damaged ({error}); fetch it again") from error
-
-
-class _Budgeted:
-    """A stream as ``tarfile`` reads one, headers included, that ends in a sentence beyond what an archive holds."""
-
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
-        self.stream, self.path, self.left = stream, path, _ARCHIVE_CAP
-
-    def read(self, size: int) -> bytes:
-        part = self.stream.read(size)
-        self.left -= len(part)
-        if self.left < 0:
-            raise CorruptData(f"{self.path} unpacks to more than a CIFAR archive does; fetch it again")
-        return part
-
-
-def _tar_members(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:
-    """The wanted regular members by base name, read in memory under the size caps."""
-    found: dict[str, bytes] = {}
-    with _archive(path) as file:
-        opened: Any = lzma.open if file.read(6) == b"\xfd7zXZ\0" else gzip.open
-        file.seek(0)
-        # as a stream: headers and what lies between members are read through the budget too
-        with opened(file) as unpacked:
-            budgeted: Any = _Budgeted(unpacked, path)
-            with tarfile.open(fileobj=budgeted, mode="r|") as archive:
-                for count, member in enumerate(archive):
-                    if member.size > _MEMBER_CAP or count > _MEMBERS_CAP:
-                        raise CorruptData(f"{path} unpacks to more than a CIFAR archive does; fetch it again")
-                    name = Path(member.name).name
-                    stream = archive.extractfile(member) if member.isreg() and name in wanted else None
-                    if stream is not None:
-                        found[name] = stream.read(_MEMBER_CAP)
-    return found
-
-
 def _cifar_batches() -> tuple[Path, dict[str, bytes]]:
     path = _local("cifar10")
-    members = _tar_members(path, tuple(_CIFAR_MEMBERS))
+    members = archives.tar_members(path, tuple(_CIFAR_MEMBERS))
     for name, content in members.items():
         _check_digest(content, _CIFAR_MEMBERS[name], f"{name} in {path}")
     for name in ("data_batch_1", "test_batch"):
@@ -449,26 +387,11 @@ def cifar10(
     return _image_data(name, parts, labels, chosen, seed, flat)
 
 
-def _zip_members(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    with _archive(path) as file:
-        foreign.weigh_directory(file, path, "a zip archive")
-        with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                name = Path(entry.filename).name
-                if name in wanted and name not in found:
-                    if entry.file_size > _MEMBER_CAP:
-                        raise CorruptData(f"{name} in {path} is larger than any batch; fetch it again")
-                    with archive.open(entry) as stream:
-                        found[name] = stream.read(_MEMBER_CAP)
-    return found
-
-
 def _ethanol_rows() -> tuple[np.ndarray, np.ndarray]:
     """Features (2565, 128) and concentrations (2565,) of gas 1, batches in order."""
     path = _local("gas_sensor")
     wanted = tuple(f"batch{number}.dat" for number in range(1, 11))
-    members = _zip_members(path, wanted)
+    members = archives.zip_members(path, wanted)
     for name in wanted:
         if name not in members:
             raise CorruptData(f"{path} has no member {name}; fetch it again")
@@ -477,7 +400,9 @@ def _ethanol_rows() -> tuple[np.ndarray, np.ndarray]:
     # the whole archive may end its lines otherwise: then its own digest vouches for its members
     if hashlib.sha256(b"".join(lines)).hexdigest() != _ETHANOL_SHA256:
         _check_digest(
-            foreign.whole_file(path, _ARCHIVE_CAP, "a zip archive"), _GAS_HASH, f"an ethanol row of {path}"
+            foreign.whole_file(path, archives.ARCHIVE, "a zip archive"),
+            _GAS_HASH,
+            f"an ethanol row of {path}",
         )
     # `1;concentration 1:v … 128:v`
     cells = [line.replace(b";", b" ").replace(b":", b" ").split() for line in lines]

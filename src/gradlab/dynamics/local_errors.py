@@ -21,7 +21,7 @@ FORGET = 0.5
 GRAIN = 8.0 * float(np.finfo(np.float64).eps)
 
 
-def none() -> Array:
+def unsummed() -> Array:
     """The sums at a start: of y relative to ‖y‖ and of log(1 + t), since the start and of late."""
     return put(np.zeros((2, 2)))
 

@@ -79,7 +79,7 @@ def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any =
     booked = solver.balanced(flow, y) if booked is None else booked
     pair = (y, zero, zero) if isinstance(booked, Energy) else (y, zero)
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
-    erred = local_errors.none() if solver.estimates else ()
+    erred = local_errors.unsummed() if solver.estimates else ()
     return State(
         put(tau, jnp.float64),
         y,
