@@ -11,7 +11,7 @@ import numpy as np
 from gradlab.claims.cases import Case
 from gradlab.claims.looks.exponential import ExponentialNet
 from gradlab.claims.notes import srebro
-from gradlab.claims.problems.exponential import core, span_basis
+from gradlab.claims.problems.exponential import core, span_basis, to_log_time
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
@@ -54,7 +54,7 @@ def again(
         )
         options: dict[str, Any] = {"records": np.asarray(case.trajectory["tau"].values[1:]) * mark}
         if case.trajectory["log_t"].values[-1] > 100.0:
-            options = srebro.records([problem])
+            options = to_log_time([problem], srebro.LOG_T)
             options["records"] = options["records"][: int(len(options["records"]) * mark)]
         options["solver"] = Adaptive("dopri8", tolerance)
         trajectory = run(GradientFlow(told), start, keep="all", observables=(), refine=True, **options)

@@ -103,7 +103,7 @@ def _carried(x: np.ndarray, one: np.ndarray, other: np.ndarray, sign: float) -> 
             y = scipy.linalg.expm(time * one) @ start
             size = float(y @ P @ y)
             step = float(np.log(size) / (sign * float(y @ y) / size))
-            time -= float(np.clip(step, -5.0, 5.0))
+            time -= float(np.clip(step, -50.0, 50.0))
             if abs(step) < 1e-14 * (1.0 + abs(time)):
                 break
         crossing = scipy.linalg.expm(time * one) @ start

@@ -166,7 +166,11 @@ class KernelConditioningPrinted(_Shared):
 
 
 class KernelConditioningCorrected(_Shared):
-    @at_least(1.0 - 1e-7, sentence="own_norm")
+    @at_least(
+        1.0 - 1e-7,
+        sentence="own_norm",
+        changed="First 1 with a bar of 1e-8, across which equality lies: the infimum is reached for λ → 0.",
+    )
     def own_norm(self) -> Number | None:
         """Least ‖f − f_λ‖² over ‖f − f_0‖² in the norm of the kernel, of a target with that norm, λ > 0.
 
@@ -183,7 +187,11 @@ class KernelConditioningCorrected(_Shared):
             squares.append(own - 2.0 * float(c @ across) + float(c @ self.gram @ c))
         return Number(float(min(squares[1:]) / squares[0]), 1e-8)
 
-    @at_least(1.0 - 1e-7, sentence="mean")
+    @at_least(
+        1.0 - 1e-7,
+        sentence="mean",
+        changed="First 1 with a bar of 1e-8, across which equality lies: the infimum is reached for λ → 0.",
+    )
     def mean(self) -> Number:
         """Least mean risk over that at λ = 0, for Gaussian targets whose covariance is the kernel, λ > 0.
 

@@ -159,7 +159,11 @@ class PenaltyHessianPrinted(_Shared):
 
 
 class PenaltyHessianCorrected(_Shared):
-    @at_most(1.0 + 1e-6, sentence="relative")
+    @at_most(
+        1.0 + 1e-6,
+        sentence="relative",
+        changed="First the fall of the share from ρf̃ = 10 to 80, a quarter; the bound says nothing of a ratio.",
+    )
     def relative(self) -> Number | None:
         """Largest positive eigenvalue of the Hessian of −L over the largest in size, over c/(ρ − c), at ρf̃ = 300.
 

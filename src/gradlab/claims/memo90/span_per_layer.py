@@ -241,9 +241,7 @@ FIGURE = Figure(
         "case",
         by=("net",),
     ),
-    Panel(
-        "share", "case", "negative eigenvalue over the largest", "case (deep linear)", by=("net",), log="y"
-    ),
+    Panel("share", "case", "negative eigenvalue\nover the largest", "case (deep linear)", by=("net",)),
     caption="Left: how much of a layer's motion lies beside the span of the derivatives at the start, the worst "
     "layer. Right: −(least eigenvalue of the Hessian over the largest) at log t = 100.",
 )

@@ -185,7 +185,11 @@ class _Shared(Look):
         """
         return NOT_ASKED if self.square else Number(angle(self.end, self.regularised), 1e-5)
 
-    @at_least(0.0, sentence="less")
+    @at_least(
+        0.0,
+        sentence="less",
+        changed="First over all records, with rounding granted: where ‖w‖ has arrived it decided nothing.",
+    )
     def growing(self) -> Number:
         """Least growth of ‖w(t)‖ from record to record, over ‖w‖ at the end.
 
