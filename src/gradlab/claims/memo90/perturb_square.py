@@ -12,9 +12,9 @@ What holds (docs/notes/memo90.perturb-square.md). Linear nets: all of it, exactl
 kicks, so that E‖P w‖² grows by (P − N)/P a kick, and the expected test error by tr(P M P)/P. Deep nets: for small
 kicks, up to their square, with the null space of the Jacobian at the point where the kick comes.
 
-Settings, before any run. Linear: 8 data sets, N = 5 examples of a linear teacher in 12 dimensions, 40 kicks of norm
+Settings, before any run. Linear: 16 data sets, N = 5 examples of a linear teacher in 12 dimensions, 40 kicks of norm
 1, 60 repetitions and their twins with opposite kicks, 20 000 steps at 1/λ_max after each. Two layers, tanh (3-6-1)
-and linear (3-4-1), N = 3: 4 kicks of norm 0.05, the flow to t = 1e5 after each; three starts each. Test error: mean
+and linear (3-4-1), N = 3: 4 kicks of norm 0.05, the flow to t = 1e5 after each; two starts each. Test error: mean
 of squares over standard Gaussian inputs (linear: ‖w − β‖²; two layers: not asked).
 
 Tolerances. Linear, training error: rounding, 1e-20 of the squares of y. Directions: 1e-9 of the kick. Deep: 20 δ² of
@@ -261,7 +261,7 @@ STUDY = study(
     "memo90.perturb-square",
     PerturbSquare,
     cases,
-    quick={"data": 14, "repeats": 60, "starts": 3},
+    quick={"data": 16, "repeats": 60, "starts": 2},
     full={"data": 50, "repeats": 200, "starts": 12},
     few={"data": 2, "repeats": 60, "starts": 1},
     figure=Figure(
