@@ -330,7 +330,7 @@ STUDIES = (
                 "$t/T$",
                 by=("ρ(0)",),
                 lines=True,
-                each=3,
+                each=1,
                 log="y",
             ),
             Panel("factor", "x", "share of a direction reached", "$2s^2t$", by=("net",), log="xy"),
