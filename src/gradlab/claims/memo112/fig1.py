@@ -110,7 +110,7 @@ def cases(key, *, draws):
     """Chains of four layers from five starts."""
     rng, drawn = generator(key), []
     for i in range(draws):
-        problem = transients.numbers(rng, 4)
+        problem = transients.chain_problem(rng, 4)
         for start in STARTS:
             drawn.append((problem, transients.chained(4, start**2), {"from": start, "draw": i + 1}))
     steps = np.concatenate([np.geomspace(0.02, 1.0, 60), np.linspace(1.0, 16.0, 160)[1:]])

@@ -143,7 +143,7 @@ class Blocks(Look):
         return numbers | {"x": ("moment", np.linspace(0.0, 1.5, 76))}
 
 
-class Printed(Blocks):
+class ResnetPrinted(Blocks):
     @at_most(1e-12, sentence="mixture")
     def sum(self) -> Number | None:
         """Of ReLU and leaky ReLU blocks: ‖g − Σ_S g_S‖ over its terms.
@@ -153,7 +153,7 @@ class Printed(Blocks):
         return NOT_ASKED if self.linear or self.flowed else self.off(self.parts)
 
 
-class Corrected(Blocks):
+class ResnetCorrected(Blocks):
     @at_most(1e-12, sentence="mixture")
     def masked_sum(self) -> Number | None:
         """Of all blocks: ‖g − Σ_S g_S‖ over its terms, g_S with the activation pattern of the residual net.
@@ -196,7 +196,7 @@ def cases(key, *, blocks, nets, rounds, flows):
                 vector = np.asarray(problem.ravel(weights))
                 yield point(problem, vector, activation=name, blocks_of=count, draw=i + 1)
     for count in flows:
-        problems = [transients.numbers(rng, 2) for _ in range(4)]
+        problems = [transients.chain_problem(rng, 2) for _ in range(4)]
         drawn: dict[str, list[Any]] = {"residual": [], "plain": []}
         for problem in problems:
             for kind, chain in (
@@ -246,5 +246,5 @@ FIGURE = Figure(
 
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, settings=section(__doc__, "Settings"), figure=FIGURE)
-    for name, look in (("memo112.resnet", Printed), ("memo112.resnet-corrected", Corrected))
+    for name, look in (("memo112.resnet", ResnetPrinted), ("memo112.resnet-corrected", ResnetCorrected))
 )

@@ -217,7 +217,7 @@ def cases(key, *, depths, batches, steps, free):
     for depth in depths:
         for i, (batch, size) in enumerate((batch, size) for batch in batches for size in steps):
             for fitted in (False, True) if i == 0 else (False,):
-                problem = transients.numbers(rng, depth)
+                problem = transients.chain_problem(rng, depth)
                 x, labels = (np.asarray(one)[:, 0] for one in (problem.data.inputs, problem.data.targets))
                 if fitted:
                     x, labels = 0.7 * labels, labels

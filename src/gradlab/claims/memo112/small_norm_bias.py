@@ -112,7 +112,7 @@ class Biased(LayerRecords):
         }
 
 
-class Printed(Biased):
+class BiasPrinted(Biased):
     @at_most(1.01, sentence="least")
     def least(self) -> Number | None:
         """ρ at the end over the least ρ with ρf_i ≥ 1 for all i, of flows.
@@ -127,7 +127,7 @@ class Printed(Biased):
         return Number(self.norm / least, 1e-6)
 
 
-class Corrected(Biased):
+class BiasCorrected(Biased):
     @at_least(0.999, role="hypothesis")
     def fitted(self) -> float | None:
         """min_n y_n g_n at the end, of flows.
@@ -201,5 +201,8 @@ FIGURE = Figure(
 
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, settings=section(__doc__, "Settings"), figure=FIGURE)
-    for name, look in (("memo112.small-norm-bias", Printed), ("memo112.small-norm-bias-corrected", Corrected))
+    for name, look in (
+        ("memo112.small-norm-bias", BiasPrinted),
+        ("memo112.small-norm-bias-corrected", BiasCorrected),
+    )
 )

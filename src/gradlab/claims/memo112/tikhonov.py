@@ -41,7 +41,7 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 
-class Ridge:
+class Balls:
     """Least squares in balls ‖w‖ ≤ C and with penalties λ‖w‖², of one output, by singular values."""
 
     def __init__(self, problem: Any) -> None:
@@ -87,8 +87,8 @@ class Regularised(Transient):
         return linear and square and not np.any(np.asarray(problem.decay))
 
     @cached_property
-    def ridge(self) -> Ridge:
-        return Ridge(self.problem)
+    def ridge(self) -> Balls:
+        return Balls(self.problem)
 
     @cached_property
     def balls(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -305,7 +305,7 @@ def chains(key, *, depths, draws):
     for depth in depths:
         drawn = []
         for i in range(draws):
-            problem = transients.numbers(rng, depth)
+            problem = transients.chain_problem(rng, depth)
             drawn.append((problem, transients.chained(depth, 1e-2), {"L": depth, "draw": i + 1}))
         yield from ensemble(
             GradientFlow, drawn, np.linspace(0.0, 3.0, 61)[1:], solver=Adaptive("dopri8", 1e-10)
@@ -330,7 +330,7 @@ STUDIES = (
                 "$t/T$",
                 by=("ρ(0)",),
                 lines=True,
-                each=3,
+                each=1,
                 log="y",
             ),
             Panel("factor", "x", "share of a direction reached", "$2s^2t$", by=("net",), log="xy"),

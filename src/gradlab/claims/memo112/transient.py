@@ -184,7 +184,7 @@ def cases(key, *, depths, chains, nets, draws, until):
     for depth in depths:
         drawn = []
         for i in range(chains):
-            problem = transients.numbers(rng, depth)
+            problem = transients.chain_problem(rng, depth)
             facts = {"net": f"chain, L = {depth}", "draw": i + 1}
             drawn.append((problem, transients.chained(depth, 1e-3), facts))
         # |a| ≥ Σ|x|·(1 − 2/8), Σ x² ≤ 8: the slowest of all draws is over at ten times this

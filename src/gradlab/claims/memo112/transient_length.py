@@ -163,7 +163,7 @@ class Length(Transient):
         return float(self.sums[0][0] * self.durations[np.argmin(np.abs(np.log(sizes / size)))])
 
 
-class Printed(Length):
+class LengthPrinted(Length):
     @at_least(1.0, sentence="product")
     def product_held(self) -> Number | None:
         """The least ratio of T with one layer more to T, at the same ρ(0) ≤ 2e-3, over all sizes.
@@ -175,7 +175,7 @@ class Printed(Length):
         return Number(float(np.min(self.deeper[self.rho <= 2e-3])), _QUADRATURE)
 
 
-class Corrected(Length):
+class LengthCorrected(Length):
     @property
     def needed(self) -> np.ndarray:
         """log 1/ρ(0) of every start."""
@@ -221,7 +221,7 @@ def cases(key, *, depths, nets, draws):
     """Chains by quadrature; nets by flows from the same directions at seven sizes."""
     rng = generator(key)
     for depth in depths:
-        problem = transients.numbers(rng, depth)
+        problem = transients.chain_problem(rng, depth)
         starts = SIZES[:, None] ** (1.0 / depth) * np.ones(depth)
         kept = xr.Dataset({"weights": (("record", "weight"), starts)})
         yield case(problem, kept, net="chain", L=depth)
@@ -271,7 +271,7 @@ FIGURE = Figure(
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, settings=section(__doc__, "Settings"), figure=FIGURE)
     for name, look in (
-        ("memo112.transient-length", Printed),
-        ("memo112.transient-length-corrected", Corrected),
+        ("memo112.transient-length", LengthPrinted),
+        ("memo112.transient-length-corrected", LengthCorrected),
     )
 )

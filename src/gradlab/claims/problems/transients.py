@@ -18,7 +18,7 @@ def chain(depth: int) -> Dense:
     return Dense((1,) * (depth + 1), "identity")
 
 
-def numbers(rng: np.random.Generator, depth: int, count: int = 8, loss: Loss | None = None) -> Problem:
+def chain_problem(rng: np.random.Generator, depth: int, count: int = 8, loss: Loss | None = None) -> Problem:
     """A chain on numbers x_n in (0.3, 1) with signs, of which one in eight has the other label: residuals stay."""
     x = rng.uniform(0.3, 1.0, (count, 1)) * rng.choice([-1.0, 1.0], (count, 1))
     labels = np.sign(x) * np.where(np.arange(count) % 8 == 7, -1.0, 1.0)[:, None]
