@@ -30,6 +30,7 @@ from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import late, late_polar, late_runs
 from gradlab.claims.studies import section, study
+from gradlab.observe.local import outputs
 
 LOGS = np.linspace(-6.0, 25.0, 156)
 
@@ -56,13 +57,14 @@ class _Shared(LateNet):
         return np.stack([np.sum(self.weights[:, K:][:, layer == k] ** 2, axis=1) for k in range(K)], axis=1)
 
     @cached_property
+    def everywhere(self):
+        """The pieces at every record."""
+        return [self.pieces(y) for y in self.weights]
+
+    @cached_property
     def C(self) -> np.ndarray:
         """C = ρ Σ e^{−ρ f̃} f̃ at every record: the same for all layers."""
-        found = []
-        for y in self.weights:
-            rho, _, _, f, _, shares = self.pieces(y)
-            found.append(np.prod(rho) * shares @ f)
-        return np.array(found)
+        return np.array([np.prod(rho) * shares @ f for rho, _, _, f, _, shares in self.everywhere])
 
     @cached_property
     def crossing(self) -> tuple[float, np.ndarray] | None:
@@ -80,7 +82,7 @@ class _Shared(LateNet):
     def potential(self, y: np.ndarray) -> float:
         """L + λ Σ (‖V_k‖² − 1)."""
         rho, V, layer = late_polar.polar_parts(self.problem, y)
-        f, _ = late.margins(self.problem, rho[layer] * V)
+        f = np.asarray(self.problem.data.targets) * outputs(self.problem, rho[layer] * V)[:, 0]
         return float(np.exp(-f).sum() + self.penalty * (V @ V - len(rho)))
 
     @at_least(1e-3, role="hypothesis")
@@ -129,8 +131,7 @@ class _Shared(LateNet):
         See the module's docstring.
         """
         speeds, pulls = [], []
-        for y in self.weights:
-            rho, _, layer, f, rows, shares = self.pieces(y)
+        for rho, _, layer, f, rows, shares in self.everywhere:
             product = np.prod(rho)
             speeds.append(float(np.max(product / rho * (shares @ f))))
             B = product * (shares @ rows)
