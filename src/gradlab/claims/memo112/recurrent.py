@@ -119,16 +119,23 @@ class Shared(Look):
         worst = max(self.exponents, key=lambda one: abs(one.value - 0.5))
         return Number(abs(worst.value - 0.5), worst.error)
 
+    @cached_property
+    def rates(self) -> np.ndarray | None:
+        """dρ_k²/dt of a point; none of flows, and of a net that is dead on all inputs."""
+        if self.flowed:
+            return None
+        found = -2.0 * layer_inner(layer_of(self.problem.network), self.end, self.gradient(self.end))
+        return found if np.any(found != 0.0) else None
+
     @at_most(1e-10, sentence="dynamics")
     def degree(self) -> Number | None:
         """Of points: max_{j,k} |dρ_k²/dt/d_k − dρ_j²/dt/d_j| over their sizes, d = 2 of the shared layer, else 1.
 
         Rounding.
         """
-        if self.flowed:
+        if self.rates is None:
             return NOT_ASKED
-        rates = -2.0 * layer_inner(layer_of(self.problem.network), self.end, self.gradient(self.end))
-        divided = rates / np.array([1.0, USES, 1.0])
+        divided = self.rates / np.array([1.0, USES, 1.0])
         return Number(relative(np.ptp(divided), np.max(np.abs(divided))), 1e-13)
 
     @at_least(0.2, sentence="dynamics", role="control")
@@ -137,10 +144,9 @@ class Shared(Look):
 
         1 − 1/2.
         """
-        if self.flowed:
+        if self.rates is None:
             return NOT_ASKED
-        rates = -2.0 * layer_inner(layer_of(self.problem.network), self.end, self.gradient(self.end))
-        return Number(relative(np.ptp(rates), np.max(np.abs(rates))), 1e-13)
+        return Number(relative(np.ptp(self.rates), np.max(np.abs(self.rates))), 1e-13)
 
     @at_most(0.05, sentence="performance")
     def worse(self) -> Number | None:
