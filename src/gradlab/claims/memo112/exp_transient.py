@@ -15,6 +15,8 @@ Tolerances. ρ ≤ 0.02 changes the fields by 0.02 of their size, and the time b
 differs by what V turns in that share, 5 % of ‖W‖; the ratio of times within 5 % of 2. The smoothed margin −log Σ
 e^{−yg}/ρ of a homogeneous net grows once the loss is below 1 (Lyu and Li 2019): without margin. The direction is
 1/log t from its limit.
+
+Changed after a first run: the control, which is that ρ stops under the square loss.
 """
 
 from functools import cached_property

@@ -12,6 +12,8 @@ inputs along one axis or across it (y f = 1 or 0), and along it (y f = 1).
 
 Tolerances. Signs without margin; "not much larger than 1" is taken at its weakest, ρ = 1/2. Values to rounding,
 1e-12.
+
+Changed after a first run: the data that contradict each other, which had not been at their minimum.
 """
 
 from functools import cached_property

@@ -14,6 +14,9 @@ from 500 on. Chains on interpolated data. For the directions one layer of three 
 Tolerances. Three standard errors over the 32 runs are the bar, about a tenth. The variance within ¼: for one layer
 the prediction is exact, for more the curvature of ρ = Πρ_k gives corrections of relative order of the fluctuation, a
 tenth.
+
+Changed after a first run: the number of runs, their steps, and the tolerance of the variance, which sampling had
+exceeded.
 """
 
 from functools import cached_property

@@ -17,6 +17,8 @@ Tolerances. Ratios of durations beyond their error bars, no margin: "longer" has
 the next term being smaller by ρ(0)^{1−2/L}, which the constant of the fit takes up; laws are asymptotic, and are told
 apart where they leave 1e-3 of T. Of flows 5e-2: their correction is relative, of order ρ(0)^{1/L}-powers of turning,
 over a decade and a half.
+
+Changed after a first run: from where on laws are told apart, 1e-3 of T, below which the asymptotic law itself is off.
 """
 
 from functools import cached_property
