@@ -32,7 +32,7 @@ def mirrored(random: np.random.Generator) -> np.ndarray:
     return np.vstack([np.column_stack([a, b]), np.column_stack([a, -b])])
 
 
-def signed(random: np.random.Generator, kind: str) -> np.ndarray:
+def kind_of_points(random: np.random.Generator, kind: str) -> np.ndarray:
     """Signed points of a kind."""
     if kind in ("random", "repeated", "N < d"):
         X, y = exponential.regular(
@@ -56,7 +56,7 @@ def _cases(seed: tuple[int, ...], kinds: tuple[tuple[str, int], ...]) -> tuple[C
     random, found = np.random.default_rng(list(seed)), []
     for kind, count in kinds:
         for i in range(count):
-            rows = signed(random, kind)
+            rows = kind_of_points(random, kind)
             signs = np.where(random.uniform(size=len(rows)) < 0.5, -1.0, 1.0)
             problem = late.net((rows.shape[1], 1), rows * signs[:, None], signs)
             start = np.asarray(random.standard_normal(rows.shape[1])) * (kind != "equal weights")
