@@ -108,7 +108,7 @@ class DecayedNet(ExponentialNet):
         if not self.ran:
             return NOT_ASKED
         away = float(np.linalg.norm(self.end - self.solution.weights))
-        return Number(away / self.solution.norm, self.apart / self.solution.norm)
+        return Number(away / self.solution.norm, (self.apart + self.end_apart) / self.solution.norm)
 
     @at_least(0.5, sentence="stable")
     def positive(self) -> Number:

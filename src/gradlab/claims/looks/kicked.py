@@ -73,13 +73,18 @@ class Kicked(LinearNet):
         hessians = [np.asarray(self.problem.hessian(self.tree(w))) for w in self.weights[1:]]
         return np.linalg.eigvalsh(np.stack(hessians))
 
+    @property
+    def meant(self) -> bool:
+        """Whether the run is one that should be kicked."""
+        return True
+
     @at_least(0.5, role="hypothesis", exact=True)
     def kicked(self) -> float | None:
-        """Kicks that the run has, of one that was kicked.
+        """Kicks that the run has.
 
         A whole number.
         """
-        return float(len(self.struck)) if "kick" in self.trajectory else NOT_ASKED
+        return float(len(self.struck)) if self.meant else NOT_ASKED
 
     @at_least(0.5, role="hypothesis", exact=True)
     def degenerate(self) -> float | None:
@@ -87,7 +92,7 @@ class Kicked(LinearNet):
 
         A whole number.
         """
-        bare = "kick" in self.trajectory and not self.regular
+        bare = self.meant and not self.regular
         return NOT_ASKED if not bare else float(self.inputs.shape[1] - np.linalg.matrix_rank(self.inputs))
 
     @at_least(25.0, role="hypothesis")
@@ -96,7 +101,7 @@ class Kicked(LinearNet):
 
         e^{−25} is 1e-11 of a kick. Whether the run is at rest does not enter: where it is not, that is no excuse.
         """
-        if "kick" not in self.trajectory:
+        if not self.meant:
             return NOT_ASKED
         sizes = np.abs(self.spectra)
         kept = sizes[sizes > ZERO * sizes.max(axis=1, keepdims=True)]

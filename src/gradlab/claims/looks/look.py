@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gradlab.laboratory.second import COARSE, FACTOR
+
 
 class Look:
     """A Look sees one case: a problem, what was recorded of it, and the facts of the case.
@@ -48,6 +50,17 @@ class Look:
         if "final_weights" in self.trajectory:
             return np.asarray(self.trajectory["final_weights"].values, dtype=np.float64)
         return self.weights[-1]
+
+    @cached_property
+    def end_apart(self) -> float:
+        """FACTOR ‖W − W'‖ of the last weights of both solves: the bar of a distance from the end, whose values may be
+        alike by chance; 0 where there was one solve.
+        """
+        name = "weights" if "weights" in self.trajectory else "final_weights"
+        if f"{name}{COARSE}" not in self.trajectory:
+            return 0.0
+        other = np.atleast_2d(self.trajectory[f"{name}{COARSE}"].values)[-1]
+        return FACTOR * float(np.linalg.norm(self.weights[-1] - other))
 
     @property
     def time(self) -> np.ndarray:

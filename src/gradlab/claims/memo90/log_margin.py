@@ -106,14 +106,14 @@ class LogMargin(LateLinear):
         late_ones = self.logs[1:] > 10.0
         return {
             "group": self.group,
-            "log 1/L": ("late", self.losses[1:][late_ones]),
+            "minus log L": ("late", self.losses[1:][late_ones]),
             "angle": ("late", np.maximum(self.angles[late_ones], 1e-17)),
             "gap": ("late", np.maximum(np.abs(self.gaps[late_ones]), 1e-17)),
         }
 
 
 def _panel(name, ylabel):
-    return Panel(name, "log 1/L", ylabel, r"$\log 1/L$", by=("group",), log="xy")
+    return Panel(name, "minus log L", ylabel, r"$\log 1/L$", by=("group",), log="xy")
 
 
 STUDY = study(

@@ -59,6 +59,11 @@ class DeepLinearCorrected(Kicked):
         """Which of the four."""
         return str(self.facts["run"])
 
+    @property
+    def meant(self) -> bool:
+        """Whether the run is one that should be kicked."""
+        return self.run in (DECAYED, BARE)
+
     @cached_property
     def least_norm(self) -> np.ndarray:
         """YX⁺, (C, d)."""
@@ -261,7 +266,7 @@ STUDIES = tuple(
         cases,
         quick={"depths": (2, 3), "small": 4, "kicked": 4, "pairs": 4},
         full={"depths": (2, 3, 4), "small": 8, "kicked": 12, "pairs": 10},
-        few={"depths": (3,), "small": 1, "kicked": 2, "pairs": 2},
+        few={"small": 1, "kicked": 2, "pairs": 1},
         settings=section(__doc__, "Settings"),
         figure=FIGURE,
     )

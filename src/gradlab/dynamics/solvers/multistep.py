@@ -165,7 +165,7 @@ class Multistep(Stabilised):
     fewer : how many of the points are left out, the earliest first.
     """
 
-    fewer: Any = eqx.field(default=0.0, kw_only=True)
+    fewer: Any = eqx.field(default=0, kw_only=True)
 
     degree: ClassVar[int]
     #: The most by which a step may exceed the one before, again and again, without errors growing.
