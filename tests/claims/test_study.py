@@ -187,6 +187,11 @@ class TestMisuse:
             seen = made.measure(made.run("few", None))
         assert float(seen["norm"].values[0]) == float(np.linalg.norm(np.ones(2) / 3.0))
 
+    def test_a_name_that_no_file_takes_is_refused_where_it_is_given(self) -> None:
+        made = study(CLAIM, Sized, lambda key: iter(()))
+        with pytest.raises(ValueError, match="is called 'a/b'"):
+            made.measure([point(problem(), np.ones(2), **{"a/b": 1.0})])
+
     def test_few_and_full_say_only_what_differs_from_quick(self) -> None:
         given = []
         made = study(

@@ -211,4 +211,9 @@ def _dataset(numbers: Mapping[str, Any]) -> xr.Dataset:
             return value
         return ((), value if isinstance(value, str) else np.float64(value))
 
+    for name in numbers:
+        if "/" in name:
+            raise ValueError(
+                f"a number or fact of a case is called {name!r}; files take no '/' in names: write 'over'"
+            )
     return xr.Dataset({name: variable(value) for name, value in numbers.items()})

@@ -109,7 +109,7 @@ class SlowerWithLambda(Look):
 
     def shown(self):
         return {
-            "λ/λ_c": ("decay", SHARES),
+            "λ over λ_c": ("decay", SHARES),
             "relaxation": ("decay", 1.0 / self.rates),
             "reached after": ("decay", self.times),
         }
@@ -277,10 +277,12 @@ def _case(
 
 
 FIGURE = Figure(
-    Panel("relaxation", "λ/λ_c", r"relaxation time $1/\rho$", r"$\lambda/\lambda_c$", by=("net",), log="xy"),
+    Panel(
+        "relaxation", "λ over λ_c", r"relaxation time $1/\rho$", r"$\lambda/\lambda_c$", by=("net",), log="xy"
+    ),
     Panel(
         "reached after",
-        "λ/λ_c",
+        "λ over λ_c",
         "time to within 1 %",
         r"$\lambda/\lambda_c$",
         by=("net",),
