@@ -81,7 +81,7 @@ class Curve(Transient):
         See the module's docstring.
         """
         start = float(self.y[0])
-        if start > 0.05:
+        if start > 0.05 * (1.0 + 1e-9):
             return NOT_ASKED
         time = crossing(self.time, self.y, 2.0 * start)
         unit = 8.0 * float(self.sums[0][0]) * start
@@ -93,7 +93,7 @@ class Curve(Transient):
 
         1/y(0) − 10/y_∞ of 1/y(0) − 2/y_∞: above ½ for y(0) ≤ 0.05 y_∞.
         """
-        if self.y[0] > 0.05 * min(self.limit, 1.0):
+        if self.y[0] > 0.05 * (1.0 + 1e-9) * min(self.limit, 1.0):
             return NOT_ASKED
         tenth, half = (crossing(self.time, self.y, share * self.limit) for share in (0.1, 0.5))
         return Number(tenth.value / half.value, (tenth.error + half.error) / half.value)
