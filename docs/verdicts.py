@@ -21,12 +21,11 @@ HERE = Path(__file__).resolve().parent
 
 HEAD = """# Verdicts
 
-Made with `gradlab verify --json`, at the quick budget for {seeds} seeds and at the full one for {full}, and
-`python docs/verdicts.py`; compare your own with `gradlab verify --expect docs/verdicts.json`, which also says where a
-statement, tolerance or setting was changed since. The verdict is about the substance; a misprint is said beside it. The
-number is the deciding one at seed 0 of the quick budget: the worst of all cases asked, or the one that comes closest to
-its tolerance. What is not the same for all seeds and both budgets says so. Times are of one two-core machine with other
-work on it.
+Made with `gradlab verify --json`, {runs}, and `python docs/verdicts.py`; compare your own with
+`gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed since.
+The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0 of the quick
+budget: the worst of all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds
+and both budgets says so. Times are of one two-core machine with other work on it.
 
 | claim | verdict | what holds | deciding part | measured | required | asked | time |
 |---|---|---|---|---|---|---|---|
@@ -97,6 +96,7 @@ if __name__ == "__main__":
         text = json.dumps(merged(quick, full), indent=1, ensure_ascii=False, allow_nan=False)
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
-    counts = {name: min(len(record[name]) for record in records) for name in ("seeds", "full")}
-    head = HEAD.format(**counts)
+    ran = (("quick", sorted(records[0]["seeds"])), ("full", sorted(records[0]["full"])))
+    runs = " and ".join(f"at the {budget} budget, seeds {', '.join(seeds)}" for budget, seeds in ran if seeds)
+    head = HEAD.format(runs=runs.replace("seeds 0", "seed 0") if runs.endswith("seeds 0") else runs)
     (HERE / "verdicts.md").write_text(head + "".join(map(row, records)), encoding="utf-8")
