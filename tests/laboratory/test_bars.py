@@ -96,11 +96,11 @@ def test_bars_are_as_many_distances_as_the_estimates_of_both_solves_say() -> Non
 
     assert alike(1e-9, 2e-9) == pytest.approx(second.SURE)
     # The second solve may be the nearer one by chance: the distance is then the error.
-    assert alike(1e-9, 1e-8) == second.NEAR > 1.0
+    assert alike(1e-9, 1e-8) == second.FACTOR
     # No distance of two solves that erred alike says more than this.
     assert alike(1e-9, 1e-9) == alike(1e-9, 1e-10) == pytest.approx(second.SURE / second.LEAST)
     # A ratio far above that of tolerances is believed by half.
-    assert alike(1e-9, 1e-6) == pytest.approx(second.NEAR * np.sqrt(second.PLAIN / 999.0))
+    assert alike(1e-9, 1e-6) == pytest.approx(second.FACTOR * np.sqrt(second.PLAIN / 999.0))
     # The lesser of since the start and of late.
     assert multiple((1e-6, 1e-9), (1e-5, 3e-9)) == pytest.approx(second.SURE / 2.0)
     assert alike(0.0, 0.0) == alike(0.0, 1e-9) == second.FACTOR

@@ -60,9 +60,10 @@ ROUNDED, MET = 2.0, 4.0
 FACTOR = 2.5
 #: Where steps estimate their errors, and those of the second solve are q times those of the first, bars are
 #: SURE/(q − 1) times the distance, q − 1 being LEAST at least: SURE times too long, if errors are as far apart as
-#: estimates. They are NEAR distances at least, since the second solve may be the nearer one by chance; where q − 1 is
-#: above PLAIN, that of tolerances and a little, the less likely the larger it is, fewer by its root.
-SURE, LEAST, NEAR, PLAIN = 6.0, 0.3, 1.5, 12.0
+#: estimates. They are FACTOR distances at least, as where nothing is estimated, since the second solve may err by
+#: little more than the first by chance; where q − 1 is above PLAIN, that of tolerances and a little, the less likely
+#: the larger it is, fewer by its root.
+SURE, LEAST, PLAIN = 6.0, 0.3, 12.0
 #: A distance below so many times what rounding makes may be rounding, which is no smaller in the first solve.
 NOISY = 30.0
 #: The second solve is shaken by this part of what rounding may do: what steps round by is seldom more.
@@ -108,7 +109,7 @@ def multiples(ours: Any, theirs: Any) -> np.ndarray:
     """By what a distance of the two solves is multiplied, of y and of log(1 + t): by the sums of their estimates."""
     ratio = local_errors.ratios(ours, theirs)
     apart = np.maximum(ratio - 1.0, LEAST)
-    held = np.maximum(SURE / apart, NEAR * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
+    held = np.maximum(SURE / apart, FACTOR * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
     return np.where(np.isnan(ratio), FACTOR, held)
 
 
