@@ -180,7 +180,7 @@ def _time(problem: Problem, start: np.ndarray, end: np.ndarray) -> float:
     def arrived(_: float, w: np.ndarray) -> float:
         return float(np.linalg.norm(w - end) / np.linalg.norm(end)) - NEAR
 
-    arrived.terminal = True  # type: ignore[attr-defined]
+    arrived.terminal = True  # type: ignore[attr-defined]  # how SciPy is told to stop at an event
     found = scipy.integrate.solve_ivp(
         lambda _, w: -local(problem, w).gradient,
         (0.0, 100.0 / float(problem.decay)),
