@@ -14,6 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from gradlab.analysis.norm_dynamics import NormDynamics
 from gradlab.claims.looks.polar import LayerRecords
 from gradlab.claims.measured import Number
+from gradlab.problem.losses import Square
 from gradlab.problem.problem import Problem
 
 #: The transient is over when ρ is this share of Σ y_n f_n/Σ f_n² of its own directions.
@@ -95,3 +96,20 @@ class Transient(LayerRecords):
     def at(self, values: np.ndarray, time: float) -> float:
         """A recorded quantity at a time."""
         return float(np.interp(time, self.time, values))
+
+
+class UndecayedTransient(Transient):
+    """Without weight decay."""
+
+    setting = "one output, the square loss, no decay"
+
+    @classmethod
+    def speaks_of(cls, problem: Any) -> bool:
+        """Whether it is a problem with one output under the square loss, without decay."""
+        square = isinstance(problem.loss, Square) and problem.network.outputs == 1
+        return square and not np.any(np.asarray(problem.decay) != 0.0)
+
+    @property
+    def chain(self) -> bool:
+        """Whether every layer is one weight."""
+        return self.size == self.depth

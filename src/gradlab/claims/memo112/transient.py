@@ -18,12 +18,10 @@ have made. Fast: from T/2 to T at least four times the speed of before (L = 1: 0
 f/Σ f² of the directions at the end. Chains: the solver's 1e-10 a step and growth by 1e3, 1e-6.
 """
 
-from typing import Any
-
 import numpy as np
 
 from gradlab.claims.cases import ensemble, generator
-from gradlab.claims.looks.transients import Transient
+from gradlab.claims.looks.transients import UndecayedTransient
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import transients
@@ -31,21 +29,13 @@ from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 
 SMALL = 2e-3
 
 
-class Slow(Transient):
+class Slow(UndecayedTransient):
     """One flow from a small start."""
-
-    setting = "one output, the square loss, no decay"
-
-    @classmethod
-    def speaks_of(cls, problem: Any) -> bool:
-        square = isinstance(problem.loss, Square) and problem.network.outputs == 1
-        return square and not np.any(np.asarray(problem.decay) != 0.0)
 
     @property
     def several(self) -> bool:
@@ -55,10 +45,6 @@ class Slow(Transient):
     def half(self) -> float:
         """ρ at half the duration."""
         return self.at(self.rho, self.duration.value / 2.0)
-
-    @property
-    def chain(self) -> bool:
-        return self.size == self.depth
 
     @property
     def spread(self) -> float:

@@ -30,7 +30,7 @@ import xarray as xr
 from gradlab.analysis.asymptotics import ScalingLaw, scaling_law
 from gradlab.analysis.norm_dynamics import NormDynamics
 from gradlab.claims.cases import case, ensemble, generator
-from gradlab.claims.looks.transients import END, Transient
+from gradlab.claims.looks.transients import END, UndecayedTransient
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import transients
@@ -38,7 +38,6 @@ from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory.second import COARSE
-from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 
 SIZES = np.geomspace(1e-7, 1e-1, 19)
@@ -47,24 +46,13 @@ LAYERS = tuple(float(r) for r in np.geomspace(1e-6, 0.1, 6))
 _QUADRATURE = 1e-13
 
 
-class Length(Transient):
+class Length(UndecayedTransient):
     """Durations from the starts that the records hold: of the flows that were run, or of eq. 5 where it is exact."""
-
-    setting = "one output, the square loss, no decay"
-
-    @classmethod
-    def speaks_of(cls, problem: Any) -> bool:
-        square = isinstance(problem.loss, Square) and problem.network.outputs == 1
-        return square and not np.any(np.asarray(problem.decay) != 0.0)
 
     @property
     def flows(self) -> bool:
         """The records are starts, along no time."""
         return False
-
-    @property
-    def chain(self) -> bool:
-        return self.size == self.depth
 
     def quadrature(self, depth: int, start: float) -> float:
         """T of eq. 5 with the sums of the chain, at another depth perhaps."""
@@ -243,7 +231,7 @@ def cases(key, *, depths, nets, draws):
         runs = list(ensemble(GradientFlow, drawn, times, solver=Adaptive("dopri8", 1e-9)))
         for i in range(draws):
             mine = runs[i * len(sizes) : (i + 1) * len(sizes)]
-            looks = [(one.look(Transient), one.second.look(Transient)) for one in mine]
+            looks = [(one.look(UndecayedTransient), one.second.look(UndecayedTransient)) for one in mine]
             starts = np.stack([first.weights[0] for first, _ in looks])
             fine, coarse = (np.array([pair[j].duration.value for pair in looks]) for j in (0, 1))
             lost = np.array([first.duration.error for first, _ in looks])
