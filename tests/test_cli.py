@@ -241,6 +241,24 @@ def test_a_number_that_is_not_finite_is_null() -> None:
     assert record["number"] is None
 
 
+def test_what_was_kept_is_not_run_again() -> None:
+    ids = ("memo90.fig3", "cohen.preconditioner")
+    first = json.loads(invoke("verify", ids[0], "--json", "--out", "kept").stdout)
+    again = invoke("verify", *ids, "--json", "--out", "kept", "--resume")
+    assert "1 of 2 claims are taken from kept" in again.stderr
+    both = json.loads(again.stdout)
+    assert [record["id"] for record in both] == list(ids)
+    assert both[0] == first[0]
+    other = invoke("verify", ids[0], "--json", "--out", "kept", "--resume", "--seed", "1")
+    assert "taken from" not in other.stderr
+
+
+def test_a_claim_of_ones_own_is_always_run_again() -> None:
+    claim("small", 0.5)
+    invoke("verify", "small.py", "--out", "kept")
+    assert "taken from" not in invoke("verify", "small.py", "--out", "kept", "--resume").stderr
+
+
 def test_expected_verdicts_are_compared() -> None:
     claim("small", 0.5)
     stored = invoke("verify", "small.py", "--json").stdout

@@ -213,6 +213,26 @@ def _write(directory: Path, result: Result, disk: Disk) -> Path:
     return path
 
 
+def kept(
+    directory: str | Path, study: Study, provenance: Mapping[str, Any], seed: int, disk: Disk | None = None
+) -> Result | None:
+    """The result of a study that a directory holds of the same question, code, machine, budget and seed; else None.
+
+    ``provenance`` is what :func:`gradlab.claims.verification.provenance` says of a budget here; its code is the
+    library's, so that studies of a user's own file are never taken. A result that raised, or whose files are not what
+    was written, is none.
+    """
+    disk, directory = disk or Disk(), Path(directory)
+    name, here = f"{study.claim.id}{SUFFIX}", json.loads(json.dumps(dict(provenance)))
+    if study.origin.endswith(".py") or not disk.exists(directory / name):
+        return None
+    with suppress(ValueError), in_words("reading the results", directory, "make it readable"):
+        found = _read(directory, name, {study.claim.id: study}, disk)
+        same = found.seal == seal(study) and found.seed == seed and found.provenance == here
+        return found if same and found.error is None else None
+    return None
+
+
 def load_results(
     directory: str | Path, studies: Iterable[Study] = (), disk: Disk | None = None
 ) -> list[Result]:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import xarray as xr
@@ -23,7 +23,7 @@ from gradlab.claims.cases import Case, collect
 from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
 from gradlab.claims.studies import Budget, Study
-from gradlab.laboratory import PROGRESS, Progress
+from gradlab.laboratory import PROGRESS, Progress, report_progress
 from gradlab.laboratory.programs import let_go
 from gradlab.store.identity import environment
 
@@ -32,6 +32,11 @@ def key(claim_id: str, seed: int) -> jax.Array:
     """A claim's own random key, the same for its corrected form and whatever else is run."""
     digest = hashlib.sha256(catalogue.base(claim_id).encode()).digest()
     return jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest[:4], "big"))
+
+
+def provenance(budget: str) -> dict[str, Any]:
+    """What decides the numbers of a result beside its study and seed: versions, machine, code, and the budget."""
+    return {**environment(), "budget": budget}
 
 
 def verify(
@@ -83,7 +88,7 @@ def verify(
     studies = list(studies)
     _check([study.claim.id for study in studies], budget, seed, jobs)
     groups = _groups(studies)
-    provenance = {**environment(), "budget": budget}
+    made = provenance(budget)
     finished: dict[str, Result] = {}
     with closing(_outcomes(groups, budget, seed, jobs, progress)) as outcomes:
         for study, outcome in outcomes:
@@ -97,7 +102,7 @@ def verify(
                 outcome.seconds,
                 outcome.error,
                 seed,
-                provenance,
+                made,
             )
             finished[study.claim.id] = result
             if on_result is not None:
@@ -186,6 +191,8 @@ def _attempt(outcome: _Outcome, step: Callable[[], None]) -> None:
 
 
 def _see(study: Study, seen: list[tuple[str, xr.Dataset]], case: Case) -> None:
+    # how many there will be, nobody knows
+    report_progress(f"case {len(seen) + 1}, {case.label}", 0.0, 0.0)
     seen.append((case.label, study.observed(case)))
 
 

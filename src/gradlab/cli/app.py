@@ -87,6 +87,12 @@ def verify(
     expect: Annotated[
         Path | None, typer.Option(help="Verdicts stored by --json; exit code 1 where they differ.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Take from --out what is there of the same code, budget and seed; run the rest."
+        ),
+    ] = False,
 ) -> None:
     """Run claims and say of each whether it holds, with the number that decided it.
 
@@ -103,6 +109,7 @@ def verify(
         jobs=jobs,
         seed=seed,
         expect=expect,
+        resume=resume,
     )
 
 

@@ -84,7 +84,7 @@ class Bar:
         """The laboratory's progress: what is running and how far it is."""
         self._last = (description, completed, total)
         now = time.monotonic()
-        if now - self._shown < 0.05 and 0.0 < completed < total:
+        if now - self._shown < 0.05 and (0.0 < completed < total or not total):
             return
         self._shown = now
         claim, _, rest = description.partition(": ")
@@ -93,8 +93,8 @@ class Bar:
             self._inner,
             description=escape(description),
             completed=completed,
-            total=total,
-            count=f"{completed:.0f}/{total:.0f}",
+            total=total or None,
+            count=f"{completed:.0f}/{total:.0f}" if total else "",
         )
 
     def print(self, line: Text) -> None:

@@ -54,6 +54,7 @@ def verify(
     jobs: int | None,
     seed: int,
     expect: Path | None,
+    resume: bool,
 ) -> None:
     """Run the studies, keep the report readable throughout, print the verdicts."""
     from gradlab.claims import keeping
@@ -64,7 +65,7 @@ def verify(
     begin(quickly=budget == "quick")
     studies = _studies(what, source)
     at_once = jobs or _cores()
-    results = _run(studies, budget=budget, out=out, jobs=at_once, seed=seed)
+    results = _run(studies, budget=budget, out=out, jobs=at_once, seed=seed, resume=resume)
     records = [result.record() for result in results]
     console = screen.console(stderr=json)
     console.print()
@@ -91,14 +92,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int) -> list[Result]:
-    """Run them; every result is kept, shown and on the page as soon as it is in."""
+def _run(
+    studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int, resume: bool
+) -> list[Result]:
+    """Run them, or those not kept already; every result is kept, shown and on the page as soon as it is in."""
     from gradlab.claims import keeping, verification
     from gradlab.report import page
     from gradlab.store.run import environment
 
     provenance = {"budget": budget, "seed": seed, **environment()}
     finished: dict[str, Result] = {}
+    made = verification.provenance(budget)
+    for study in studies if resume else ():
+        found = keeping.kept(out, study, made, seed)
+        if found is not None:
+            finished[study.claim.id] = found
+    left = [study for study in studies if study.claim.id not in finished]
     drawn: dict[str, Any] = {}
 
     def write() -> None:
@@ -106,7 +115,9 @@ def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed
         pending = [study for study in studies if study.claim.id not in finished]
         page.write(out / "index.html", shown, provenance=provenance, pending=pending, drawn=drawn)
 
-    with screen.Bar("claims", len(studies)) as bar:
+    if finished:
+        say(f"{len(finished)} of {len(studies)} claims are taken from {out}, as they were kept there")
+    with screen.Bar("claims", len(left)) as bar:
 
         def on_result(result: Result) -> None:
             finished[result.claim.id] = result
@@ -117,14 +128,13 @@ def _run(studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed
 
         write()
         try:
-            return verification.verify(
-                studies, budget=budget, seed=seed, jobs=jobs, on_result=on_result, progress=bar
-            )
+            verification.verify(left, budget=budget, seed=seed, jobs=jobs, on_result=on_result, progress=bar)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"{len(finished)} of {len(studies)} claims are in {out / 'index.html'}; name the others "
-                "to run only them: gradlab verify ID …"
+                f"{len(finished)} of {len(studies)} claims are in {out / 'index.html'}; the same command "
+                "with --resume runs the others"
             ) from None
+    return [finished[study.claim.id] for study in studies]
 
 
 def _stored(path: Path) -> list[dict[str, Any]]:
