@@ -164,15 +164,33 @@ def test_a_bar_does_not_close_where_two_solves_cross() -> None:
     crossing, tau = np.array([1e-9]), np.array([0.0, 1.0, 2.0])
 
     def kept(values: list[float], tau: np.ndarray = tau) -> float:
-        return float(second.remembered(crossing, np.array(values), tau, 0.1)[0])
+        return float(second.remembered(crossing, 0.5 * crossing, np.array(values), tau, np.array(0.1))[0])
 
     assert kept([3.0, 2.0, 1.0]) == pytest.approx(second.KEPT * 0.1)
     # At a tenth of the speed, a tenth of it.
     assert kept([3.0, 2.0, 1.9]) == pytest.approx(second.KEPT * 0.01)
     assert kept([3.0, 2.0, 1.9], np.array([0.0, 1.0, 1.0])) == 0.1
     # Many records at once are remembered one after the other.
-    many = second.remembered(np.full(3, 1e-9), np.array([4.0, 3.0, 2.0, 1.0, 0.5]), np.arange(5.0), 0.1)
+    many = np.full(3, 1e-9)
+    many = second.remembered(many, many, np.array([4.0, 3.0, 2.0, 1.0, 0.5]), np.arange(5.0), np.array(0.1))
     np.testing.assert_allclose(many, 0.1 * np.array([0.7, 0.49, 0.7**3 / 2]))
+
+
+def test_a_record_by_itself_has_the_longer_bar() -> None:
+    alone, again, tau = np.array([3.0]), np.array([1.5]), np.array([0.0, 1.0, 2.0])
+
+    def kept(values: list[float], before: float) -> float:
+        return float(second.remembered(alone, again, np.array(values), tau, np.array(before))[0])
+
+    assert kept([3.0, 2.0, 1.0], 1e-3) == 1.5
+    assert kept([3.0, 2.0, 1.5], 1e-3) == 2.25
+    assert kept([3.0, 2.0, 2.0], 1e-3) == 3.0
+    # Of a start, which is given, nothing is kept.
+    assert kept([3.0, 2.0, 1.0], 0.0) == 3.0
+    infinite = second.remembered(
+        np.array([np.inf]), np.array([np.inf]), np.array([3.0, 2.0, 1.0]), tau, np.array(1.0)
+    )
+    assert np.isinf(infinite[0])
 
 
 def test_shaking_is_by_rounding_only_and_by_nothing_at_zero() -> None:

@@ -7,10 +7,12 @@ holds in the true world; noisy ones, whose two solves differ by an honest error,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -20,10 +22,12 @@ import xarray as xr
 
 from gradlab.claims import catalogue
 from gradlab.claims.cases import Case, collect
-from gradlab.claims.judging import REFUTED, SUPPORTED, Verdict
+from gradlab.claims.judging import REFUTED, SUPPORTED, Verdict, columns
 from gradlab.claims.studies import Study
 from gradlab.claims.verification import key
 from gradlab.laboratory.second import COARSE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,10 @@ def changed(claim_id: str, world: World) -> tuple[Study, Iterator[Case]]:
 
 
 def verdict(claim_id: str, world: World) -> Verdict:
-    """The verdict of the few cases in a world."""
+    """The verdict of the few cases in a world; nothing is drawn."""
     study, cases = changed(claim_id, world)
-    return study.judge(study.measure(cases))
+    ids = [one.id for one in study.measures]
+    return study.judge(collect((case.label, study.observed(case, only=ids)) for case in cases))
 
 
 def fallen(claim_id: str, world: World) -> list[str]:
@@ -84,7 +89,24 @@ def fallen(claim_id: str, world: World) -> list[str]:
 
 
 def falls(claim_id: str, world: World) -> bool:
-    """Whether a part falls: case by case, since one case that is refuted decides."""
+    """Whether a part falls: one of those that the page names, or, where it names none that does, any.
+
+    Case by case, since one case that is refuted decides.
+    """
+    study, cases = changed(claim_id, world)
+    named = [part for part in published().get((claim_id, world.name), ()) if part in standing(claim_id)]
+    asked = [one for one in study.measures if one.role == "hypothesis" or one.id in named[:1]]
+    ids = [one.id for one in asked]
+    seen: list[tuple[str, xr.Dataset]] = []
+    for case in cases if named else ():
+        seen.append((case.label, study.observed(case, only=ids)))
+        with suppress(ValueError):
+            if columns(asked, collect(seen))[named[0]].part([label for label, _ in seen]).verdict == REFUTED:
+                return True
+    return _any_falls(claim_id, world)
+
+
+def _any_falls(claim_id: str, world: World) -> bool:
     study, cases = changed(claim_id, world)
     seen: list[tuple[str, xr.Dataset]] = []
     for case in cases:
@@ -94,6 +116,17 @@ def falls(claim_id: str, world: World) -> bool:
             if _fallen(claim_id, study.judge(collect(seen))):
                 return True
     return bool(_fallen(claim_id, study.judge(collect(seen))))
+
+
+@cache
+def published() -> dict[tuple[str, str], list[str]]:
+    """The parts that fell in each wrong world, by claim and world, as ``docs/trust.md`` has them."""
+    found = {}
+    for line in (ROOT / "docs" / "trust.md").read_text(encoding="utf-8").splitlines():
+        said = re.fullmatch(r"\| (\S+) \| (.+) \| refuted \((.+)\) \|", line)
+        if said:
+            found[said[1], said[2]] = said[3].split(", ")
+    return found
 
 
 def _fallen(claim_id: str, after: Verdict) -> list[str]:

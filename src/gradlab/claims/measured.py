@@ -31,7 +31,7 @@ NOT_ASKED = None
 class Number(NamedTuple):
     """A Number is what a measure gives: a value, and what two looks cannot see of it.
 
-    ``error`` is added to what two looks say, as the laboratory does, FACTOR (2.5) times their distance: it is what they
+    ``error`` is added to what two looks say, as the laboratory does, FACTOR (3) times their distance: it is what they
     cannot see (rounding, an undecided count); ``tolerance`` is the case's
     own where it depends on the case; ``exact`` says that, if both looks agree, there is no error: a decided count.
 

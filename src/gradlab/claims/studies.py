@@ -12,12 +12,12 @@
 
 The method's name is the measure's id, the first paragraph of its docstring the statement, the rest the reason for its
 tolerance. Every case is looked at twice, as the fine and as the coarse solve gave it (or as it is and shaken by
-rounding); 2.5 times what the two numbers differ by is the error bar, to which a method adds what that cannot see.
+rounding); three times what the two numbers differ by is the error bar, to which a method adds what that cannot see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -135,8 +135,8 @@ class Study:
         return collect((case.label, self.observed(case)) for case in cases)
 
     @float64
-    def observed(self, case: Case) -> xr.Dataset:
-        """The numbers of one case, each from two looks, its facts, and what the figure needs."""
+    def observed(self, case: Case, only: Collection[str] | None = None) -> xr.Dataset:
+        """The numbers of one case, each from two looks, its facts, and what the figure needs; or ``only`` some."""
         if not self.look.speaks_of(case.problem):
             outside = dict.fromkeys((_SETTING,), 0.0) | {f"{_SETTING}_error": 0.0}
             nothing: dict[str, float] = {}
@@ -152,8 +152,9 @@ class Study:
         if self.look.setting:
             found |= {_SETTING: 1.0, f"{_SETTING}_error": 0.0}
         for one in measured(self.look):
-            found |= one.seen(look, lambda: case.second.look(self.look))
-        return _dataset(found | look.shown())
+            if only is None or one.measure.id in only:
+                found |= one.seen(look, lambda: case.second.look(self.look))
+        return _dataset(found | look.shown() if only is None else found)
 
 
 def study(

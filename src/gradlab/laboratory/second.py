@@ -55,13 +55,15 @@ EPS = float(np.finfo(np.float64).eps)
 #: Rounding errors of one step, in units of eps relative to the chart variables; of an output at its target.
 ROUNDED, MET = 2.0, 4.0
 #: Bars are this multiple of the distance of the two solves where nothing is known but that their local errors are ten
-#: times apart: the coarse one may err by less than twice as much as the fine one, or by anything above 1.4 times,
-#: before a bar is too small.
-FACTOR = 2.5
+#: times apart: the coarse one may err by less than two thirds of what the fine one does, or by anything above 4/3 of
+#: it, before a bar is too small.
+FACTOR = 3.0
+#: That multiple where the bar of the record before is kept (``KEPT``): the second solve would have to be as near twice.
+AGAIN = 1.5
 #: Where steps estimate their errors, and those of the second solve are q times those of the first, bars are
 #: SURE/(q − 1) times the distance, q − 1 being LEAST at least: SURE times too long, if errors are as far apart as
-#: estimates. They are FACTOR distances at least, as where nothing is estimated, since the second solve may err by
-#: little more than the first by chance; where q − 1 is above PLAIN, that of tolerances and a little, the less likely
+#: estimates. They are FACTOR (AGAIN) distances at least, as where nothing is estimated, since the second solve may err
+#: by little more than the first by chance; where q − 1 is above PLAIN, that of tolerances and a little, the less likely
 #: the larger it is, fewer by its root.
 SURE, LEAST, PLAIN = 6.0, 0.3, 12.0
 #: A distance below so many times what rounding makes may be rounding, which is no smaller in the first solve.
@@ -105,12 +107,12 @@ def gap(ours: Any, theirs: Any) -> np.ndarray:
     return np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs))
 
 
-def multiples(ours: Any, theirs: Any) -> np.ndarray:
+def multiples(ours: Any, theirs: Any, least: float = FACTOR) -> np.ndarray:
     """By what a distance of the two solves is multiplied, of y and of log(1 + t): by the sums of their estimates."""
     ratio = local_errors.ratios(ours, theirs)
     apart = np.maximum(ratio - 1.0, LEAST)
-    held = np.maximum(SURE / apart, FACTOR * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
-    return np.where(np.isnan(ratio), FACTOR, held)
+    held = np.maximum(SURE / apart, least * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
+    return np.where(np.isnan(ratio), least, held)
 
 
 def met(problem: Problem) -> float:
@@ -165,26 +167,33 @@ def unknown_where(errors: dict[str, Any], lost: Any) -> dict[str, Any]:
     }
 
 
-def remembered(error: np.ndarray, values: np.ndarray, tau: np.ndarray, before: Any) -> np.ndarray:
+def remembered(
+    alone: np.ndarray, again: np.ndarray, values: np.ndarray, tau: np.ndarray, before: Any
+) -> np.ndarray:
     """Bars that do not close where the two solves only cross: a part of the one before, as far as things move on.
 
-    error : of successive records. values, tau : there and at the (at most two) records before, whose last had the bar
-    ``before``. The bar before counts KEPT times, and less as the observable's rate of change has fallen since: errors
-    of a flow that comes to rest fall with its speed. Where the clock stands, since a member has stopped, the bar is the
-    one before.
+    alone, again : of successive records, with the multiple of a record by itself, and of one after another. values,
+    tau : there and at the (at most two) records before, whose last had the bar ``before``. The bar before counts KEPT
+    times, and less as the observable's rate of change has fallen since: errors of a flow that comes to rest fall with
+    its speed; the less it counts, the nearer the bar is to that of a record by itself. Where the clock stands, since a
+    member has stopped, the bar is the one before.
     """
-    if before is None or not len(error):
-        return error
+    if before is None or not len(alone):
+        return alone
     spans = _spread(np.diff(tau, axis=0), values)
     with np.errstate(all="ignore"):
         rate = gap(values[1:], values[:-1]) / spans
-        slower = KEPT * np.nan_to_num(np.minimum(rate[1:] / rate[:-1], 1.0), nan=0.0)
-    stands = spans[-len(error) :] == 0.0
-    known, found, before = len(error) - len(slower), np.empty_like(error), np.asarray(before)
+        moving = np.nan_to_num(np.minimum(rate[1:] / rate[:-1], 1.0), nan=0.0)
+    stands = spans[-len(alone) :] == 0.0
+    known, found, before = len(alone) - len(moving), np.empty_like(alone), np.asarray(before)
     still = bool(np.any(stands))
-    for i, own in enumerate(error):
+    for i, own in enumerate(alone):
         if i >= known:
-            own = np.fmax(own, slower[i - known] * before)
+            # nothing is kept of a bar of 0, that of the start
+            kept = np.where(before > 0.0, moving[i - known], 0.0)
+            with np.errstate(invalid="ignore"):
+                part = np.where(np.isfinite(own), kept * (again[i] - own), 0.0)
+            own = np.fmax(own + part, KEPT * kept * before)
             own = np.where(own > 0.0, own, np.nan)
         before = found[i] = np.where(stands[i], before, own) if still else own
     return found
@@ -213,21 +222,26 @@ def bars(
         return before[-1].get(f"{name}_error") if before else None
 
     steps, tau = stacked("step", rows), stacked("tau", [*before, *rows])
-    of_y = of_u = np.full(steps.shape, FACTOR)
+    of_y, of_more, of_u = (np.full(steps.shape, least) for least in (FACTOR, AGAIN, FACTOR))
     if ERRED in rows[0]:
-        both = multiples(stacked(ERRED, rows), stacked(ERRED, others))
+        erred = stacked(ERRED, rows), stacked(ERRED, others)
+        both, of_more = multiples(*erred), multiples(*erred, AGAIN)[..., 0]
         of_y, of_u = both[..., 0], np.max(both, axis=-1)
     found: dict[str, np.ndarray] = {}
     for item in observables:
         name, values = item.name, stacked(item.name, [*before, *rows])
         ours = values[len(before) :]
-        error = bar(ours, stacked(name, others), steps, item, exact, of_y)
+        theirs = stacked(name, others)
+        error = bar(ours, theirs, steps, item, exact, of_y)
         if not (exact or item.stepwise or error.dtype.kind != "f"):
-            error = np.fmax(error, (least or {}).get(name, np.nan))
+            again = bar(ours, theirs, steps, item, exact, of_more)
+            error, again = (np.fmax(one, (least or {}).get(name, np.nan)) for one in (error, again))
             if name in LOSSES and "loss_grain" in rows[0]:
-                error = error + rounding(steps) * stacked("loss_grain", rows)
+                grain = rounding(steps) * stacked("loss_grain", rows)
+                error, again = error + grain, again + grain
             first = 0 if before else 1
-            error[first:] = remembered(error[first:], values, tau, earlier(name) if before else 0.0)
+            begun = earlier(name) if before else 0.0
+            error[first:] = remembered(error[first:], again[first:], values, tau, begun)
         found[f"{name}_error"] = error
     for name in ("t", "log_t"):
         found[f"{name}_error"] = _of_time(
