@@ -1,6 +1,7 @@
 """The table of wrong worlds in docs/trust.md.
 
-uv run --group dev python docs/trust.py
+uv run --group dev python docs/trust.py          # of all claims, some 15 minutes
+uv run --group dev python docs/trust.py ID ID    # of some, and of those whose worlds are others; the rest is kept
 """
 
 from __future__ import annotations
@@ -21,43 +22,52 @@ from gradlab.cli.computing import by_default_quickly  # noqa: E402
 BEGIN, END = "<!-- wrong worlds: made by docs/trust.py -->", "<!-- end of wrong worlds -->"
 
 
-def rows() -> tuple[list[str], dict[str, int], list[str]]:
-    """One line a claim and world, how many of each answer there were, and the parts that fell in no world."""
+def rows(wanted: list[str], before: list[str]) -> tuple[list[str], list[str]]:
+    """One line a claim and world, of ``wanted`` (all, if none) anew, and the parts that fell in no world."""
     standing: list[str] = []
-    lines, counts = [], dict.fromkeys(("refuted", "inconclusive", "supported", "noisy refuted", "noisy"), 0)
+    lines = []
     for topic in sorted(one.name for one in pkgutil.iter_modules(worlds.__path__)):
         for claim, given in importlib.import_module(f"worlds.{topic}").WORLDS.items():
+            kept = [line for line in before if line.startswith(f"| {claim} |")]
+            if wanted and claim not in wanted and len(kept) == len(given):
+                lines += kept
+                continue
             held = worlds.standing(claim)
             for world in given:
                 down = worlds.fallen(claim, world)
                 held -= set(down)
                 if world.noisy:
-                    counts["noisy"] += 1
-                    counts["noisy refuted"] += bool(down)
                     said = f"**refuted** ({', '.join(down)})" if down else "not refuted"
                 else:
                     said = worlds.verdict(claim, world).verdict
-                    counts["refuted" if down else "supported" if said == "supported" else "inconclusive"] += 1
                     said = f"refuted ({', '.join(down)})" if down else f"**{said}**"
                 lines.append(f"| {claim} | {world.name} | {said} |\n")
+            print(*lines[-len(given) :], end="", flush=True)
             standing += [f"{claim}: {part}" for part in sorted(held)]
-    return lines, counts, standing
+    return lines, standing
+
+
+def counted(lines: list[str]) -> str:
+    """How many of each answer there are."""
+    said = [line.rpartition(" | ")[2] for line in lines]
+    noisy = [one for one in said if one.startswith(("not refuted", "**refuted**"))]
+    wrong = len(said) - len(noisy)
+    refuted = sum(one.startswith("refuted") for one in said)
+    supported = sum(one.startswith("**supported**") for one in said)
+    return (
+        f"{wrong} wrong worlds: {refuted} refuted, {wrong - refuted - supported} inconclusive, {supported} supported. "
+        f"{len(noisy)} true but noisy worlds: {sum(one.startswith('**') for one in noisy)} refuted."
+    )
 
 
 if __name__ == "__main__":
     by_default_quickly()
     jax.config.update("jax_enable_x64", True)
-    lines, counts, standing = rows()
-    wrong = counts["refuted"] + counts["inconclusive"] + counts["supported"]
-    head = (
-        f"{wrong} wrong worlds: {counts['refuted']} refuted, {counts['inconclusive']} inconclusive, "
-        f"{counts['supported']} supported. {counts['noisy']} true but noisy worlds: "
-        f"{counts['noisy refuted']} refuted.\n\n"
-        "| claim | world | answer (and the parts that fell) |\n|---|---|---|\n"
-    )
     page = HERE / "trust.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n{head}{''.join(lines)}\n{END}{after}", encoding="utf-8")
+    text, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    inside, _, after = rest.partition(END)
+    lines, standing = rows(sys.argv[1:], inside.splitlines(keepends=True))
+    head = f"{counted(lines)}\n\n| claim | world | answer (and the parts that fell) |\n|---|---|---|\n"
+    page.write_text(f"{text}{BEGIN}\n\n{head}{''.join(lines)}\n{END}{after}", encoding="utf-8")
     print(head.splitlines()[0])
     print("Parts that hold and fell in no world:", *(standing or ["none"]), sep="\n  ")

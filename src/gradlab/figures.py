@@ -182,14 +182,23 @@ def scatter(
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """A legend in the house style: in a row above the axes if it fits there, else where there is room."""
+    """A legend in the house style: in up to three rows above the axes if it fits there, else where there is room."""
     with matplotlib.rc_context(_STYLE):
         labels = axes.get_legend_handles_labels()[1]
         inches = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
-        if not axes.get_title(loc="left") and 30 * len(labels) + 4.6 * len("".join(labels)) < 80 * inches:
-            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": len(labels)}
+        fitting = [n for n in range(1, len(labels) + 1) if _wide(labels, n) < 80 * inches]
+        if fitting and not axes.get_title(loc="left") and len(labels) <= 3 * fitting[-1]:
+            rows = -(-len(labels) // fitting[-1])
+            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": -(-len(labels) // rows)}
             options = {**above, "borderaxespad": 0.2, "columnspacing": 1.2, "handlelength": 1.6, **options}
         axes.legend(**options)
+
+
+def _wide(labels: Sequence[str], columns: int) -> float:
+    """The width of a legend in so many columns, which are filled one after the other, in eightieths of an inch."""
+    rows = -(-len(labels) // columns)
+    longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+    return 30 * len(longest) + 4.6 * sum(longest)
 
 
 def with_caption(figure: Figure, caption: str) -> Figure:

@@ -62,6 +62,8 @@ def stopped(log_t: float = 0.0) -> World:
     """The end is that of an earlier moment."""
 
     def changed(case: Case) -> Case:
+        if "log_t" not in case.trajectory:  # a point, which no run ended at
+            return case
         early = int(np.argmin(np.abs(case.trajectory["log_t"].values - log_t)))
 
         def change(rows: np.ndarray, case: Case) -> np.ndarray:
@@ -135,6 +137,8 @@ def kept_angle() -> World:
     """Directions that stay at what they were at log t = 300."""
 
     def changed(case: Case) -> Case:
+        if "log_t" not in case.trajectory:  # a point, which no run ended at
+            return case
         early = int(np.argmin(np.abs(case.trajectory["log_t"].values - 300.0)))
 
         def change(rows: np.ndarray, case: Case) -> np.ndarray:
