@@ -14,6 +14,7 @@ import gradlab as gl
 from gradlab.claims.judging import NOT_MET
 from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS
 from gradlab.laboratory.balance import violated, with_bar
+from gradlab.laboratory.second import FACTOR
 from gradlab.report import page
 
 WORDS = RESULTS[NOT_A_FLOW]
@@ -159,7 +160,7 @@ def test_kinks_kicks_and_iterations_have_no_balance() -> None:
 
 def test_a_bar_takes_doubt_and_distance() -> None:
     row = with_bar({"balance": 1.0, "balance_doubt": 0.5}, {"balance": 1.2})
-    assert float(row["balance_error"]) == pytest.approx(0.5 + 2.5 * 0.2)
+    assert float(row["balance_error"]) == pytest.approx(0.5 + FACTOR * 0.2)
     assert "balance_doubt" not in row
     assert with_bar({"loss": 1.0}) == {"loss": 1.0}
 

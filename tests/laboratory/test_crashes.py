@@ -90,7 +90,7 @@ def finish(kept: Run, records: int) -> xr.Dataset:
         gradlab.GradientFlow(made),
         weights,
         np.linspace(0.0, 3.0, records),
-        solver="bosh3",
+        solver=gradlab.Adaptive("bosh3", 1e-3),
         observables=["loss", "layer_norms"],
         store=kept,
     )
