@@ -209,7 +209,7 @@ class _Prefixed:
     listener: Progress
 
     def update(self, description: str, completed: float, total: float) -> None:
-        self.listener.update(f"{self.name}: {description}", completed, total)
+        self.listener.update(": ".join(filter(None, (self.name, description))), completed, total)
 
 
 @contextmanager

@@ -72,7 +72,8 @@ class Bar:
     def _tell(self) -> None:
         """A line every so often, whatever is going on (compiling says nothing of itself)."""
         while not self._over.wait(self._every):
-            self.console.print(Text(still(*self._last, time.monotonic() - self._begun)))
+            line = still(*self._last, time.monotonic() - self._begun, alone=not self._total)
+            self.console.print(Text(f"{self._done} of {self._total} done; {line}" if self._total else line))
 
     def advance(self) -> None:
         """One item is done."""
@@ -102,11 +103,14 @@ class Bar:
         self.console.print(line)
 
 
-def still(description: str, completed: float, total: float, seconds: float) -> str:
-    """What is going on and what remains, ``digits, t = 3.2: 12.4 of 40 after 2 min, about 4 min more``."""
+def still(description: str, completed: float, total: float, seconds: float, alone: bool = True) -> str:
+    """What is going on and what remains, ``digits, t = 3.2: 12.4 of 40 after 2 min, about 4 min more``.
+
+    What remains is foreseen of what is ``alone``, and began with the bar.
+    """
     line = f"{description}: {completed:.1f} of {total:.0f}" if total else description
     line += f" after {seconds / 60.0:.0f} min"
-    if total and completed > 0.0:
+    if alone and total and completed > 0.0:
         line += f", about {seconds * (total - completed) / completed / 60.0:.0f} min more"
     return line
 
