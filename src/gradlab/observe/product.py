@@ -41,4 +41,4 @@ class ProductSingularValues(Observable):
         )
 
 
-PRODUCT = (ProductSingularValues,)
+PRODUCT: tuple[type[Observable], ...] = (ProductSingularValues,)

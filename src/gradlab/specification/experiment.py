@@ -15,6 +15,7 @@ import numpy as np
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks, stops
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.solver import Solver
+from gradlab.laboratory import reducing
 from gradlab.laboratory.choosing import checked, named
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
@@ -136,6 +137,8 @@ def _check(experiment: Experiment) -> None:
             raise SpecificationError(f"{where}: {reason}")
     with within("solver"):
         checked(experiment.flow, experiment.clock, experiment.solver)
+        if experiment.specification.solver.reduce:
+            reducing.asked(experiment.flow, experiment.clock, experiment.weights, False)
     try:
         _named(experiment.specification.observables or (), observed)
     except ValueError as error:

@@ -337,6 +337,7 @@ class SolverTable(Section):
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     step: Positive | None = None
     refine: bool = True
+    reduce: bool | None = None
 
 
 class Records(Section):
