@@ -167,7 +167,7 @@ def _flow(section: flows.Flow, problem: Problem, noise: jax.Array, kick: jax.Arr
             from gradlab.dynamics.optimiser import Optimiser
 
             _refuse_batch(batch or 1, problem)
-            rate = optimisers.rate(step, _step)
+            rate = optimisers.learning_rate(step, _step)
             made = Optimiser(problem, optimisers.transformation(section, rate), batch, noise, sampling)
     if section.kicks is None:
         return made

@@ -9,7 +9,7 @@ from gradlab.specification import flows
 from gradlab.specification.sentences import SpecificationError
 
 
-def rate(step: Any, made: Callable[[Any], Any]) -> Any:
+def learning_rate(step: Any, made: Callable[[Any], Any]) -> Any:
     """What optax takes for a step: a number, or a function of the iteration; made : of a table a Schedule."""
     if isinstance(step, flows.LossScaledStep):
         raise SpecificationError(
