@@ -25,6 +25,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.problem.initialisation": ("Gaussian",),
             "gradlab.dynamics.flow": ("GradientFlow",),
             "gradlab.dynamics.descent": ("GradientDescent", "StochasticGradientDescent"),
+            "gradlab.dynamics.optimiser": ("Optimiser",),
             "gradlab.dynamics.clocks": ("Time", "LogTime", "LogLoss"),
             "gradlab.dynamics.solvers.methods": ("Adaptive",),
             "gradlab.dynamics.stops": ("Stop",),

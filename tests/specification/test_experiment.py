@@ -12,6 +12,7 @@ from variations import BASE, EXAMPLES, built, parsed
 from gradlab import specification
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks
 from gradlab.dynamics.filippov.solver import Filippov
+from gradlab.dynamics.optimiser import Optimiser
 from gradlab.dynamics.solvers import methods
 from gradlab.dynamics.solvers.auto import Auto
 from gradlab.dynamics.solvers.fixed import Fixed
@@ -38,6 +39,12 @@ FLOWS = [
     ('kind = "unit-norm penalty"\npenalties = [0.1, 0.2]', charts.UnitNormPenalty),
     ('kind = "gradient descent"\nstep = 0.1', descent.GradientDescent),
     ('kind = "sgd"\nstep = 0.1\nbatch = 3', descent.StochasticGradientDescent),
+    ('kind = "momentum"\nstep = 0.1', Optimiser),
+    ('kind = "nesterov"\nstep = 0.1\nmomentum = 0.8\nbatch = 3\nsampling = "epoch"', Optimiser),
+    ('kind = "adam"\nstep = { kind = "power law", step = 0.1, exponent = 0.5 }', Optimiser),
+    ('kind = "adagrad"\nstep = 0.1', Optimiser),
+    ('kind = "adadelta"', Optimiser),
+    ('kind = "rmsprop"\nstep = 0.01\nmomentum = 0.5', Optimiser),
     ('kind = "gradient flow"\nkicks = { sigma = 0.1, every = 0.5 }', kicks.Kicked),
 ]
 

@@ -92,6 +92,17 @@ def test_a_wrong_entry_is_named_with_its_place_and_remedy(old: str, new: str, me
         ),
         (
             "until = 1.0",
+            'until = 1.0\n[flow]\nkind = "adam"\nstep = 0.1\nbatch = 11',
+            ("in [flow]", "11", "10 examples"),
+        ),
+        (
+            "until = 1.0",
+            'until = 1.0\n[flow]\nkind = "adam"\nstep = { kind = "loss-scaled", step = 1 }',
+            ("in [flow]", "loss-scaled", "power law"),
+        ),
+        ("until = 1.0", 'until = 1.0\n[flow]\nkind = "adam"\nstep = 0.1\nb3 = 0.9', ("b3", "b1")),
+        (
+            "until = 1.0",
             'until = 1.0\n[flow]\nkind = "gradient descent"\nstep = 0.1\n[clock]\nkind = "log-loss"',
             ("in [clock]", "descent takes no clock"),
         ),

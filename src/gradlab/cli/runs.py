@@ -232,6 +232,7 @@ def _drive(kept: Run, experiment: Experiment) -> str:
                 observables=spec.observables,
                 keep=spec.records.keep,
                 refine=None if spec.solver.refine else False,
+                reduce=spec.solver.reduce,
                 store=kept,
                 name=spec.title or kept.path.name,
                 seed=spec.seed,

@@ -156,6 +156,23 @@ class GradientDescent(Flow):
         return increment, jnp.zeros(())
 
 
+def refuse_batch(batch: int, sampling: str) -> None:
+    """ValueError for a minibatch that is none, and for a way to draw it that is not known."""
+    if batch < 1:
+        raise ValueError(f"a minibatch has at least one example; batch={batch} was given")
+    if sampling not in ("replacement", "epoch"):
+        raise ValueError(f"sampling is 'replacement' or 'epoch', not {sampling!r}")
+
+
+def draw(key: Any, k: Any, count: int, batch: int, sampling: str) -> Int[Array, " batch"]:
+    """The minibatch of iteration k among ``count`` examples: a pure function of (key, k)."""
+    if sampling == "replacement":
+        return jax.random.randint(jax.random.fold_in(key, k), (batch,), 0, count)
+    batches = max(count // batch, 1)
+    order = jax.random.permutation(jax.random.fold_in(key, k // batches), count)
+    return jax.lax.dynamic_slice_in_dim(order, (k % batches) * batch, batch)
+
+
 class StochasticGradientDescent(Flow):
     """SGD iterates w ← w − η_k ∇L_B(w) on a minibatch B drawn by a pure function of (key, k).
 
@@ -187,10 +204,7 @@ class StochasticGradientDescent(Flow):
             raise ValueError(
                 "SGD takes a number or a Schedule as step; the loss-scaled step is for full batches"
             )
-        if self.batch < 1:
-            raise ValueError(f"a minibatch has at least one example; batch={self.batch} was given")
-        if self.sampling not in ("replacement", "epoch"):
-            raise ValueError(f"sampling is 'replacement' or 'epoch', not {self.sampling!r}")
+        refuse_batch(self.batch, self.sampling)
 
     @property
     def observed(self) -> Problem:
@@ -204,12 +218,7 @@ class StochasticGradientDescent(Flow):
 
     def indices(self, k: Any) -> Int[Array, " batch"]:
         """The examples of iteration k."""
-        count = self.problem.data.inputs.shape[0]
-        if self.sampling == "replacement":
-            return jax.random.randint(jax.random.fold_in(self.key, k), (self.batch,), 0, count)
-        batches = max(count // self.batch, 1)
-        order = jax.random.permutation(jax.random.fold_in(self.key, k // batches), count)
-        return jax.lax.dynamic_slice_in_dim(order, (k % batches) * self.batch, self.batch)
+        return draw(self.key, k, self.problem.data.inputs.shape[0], self.batch, self.sampling)
 
     def update(self, k: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         """(−η_k ∇L_B(w), log η_k)."""

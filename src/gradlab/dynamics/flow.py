@@ -54,6 +54,16 @@ class Flow(eqx.Module):
     def observed(self) -> Problem:
         """The problem whose weights ``decode`` gives."""
 
+    @property
+    def unknowns(self) -> int:
+        """How many numbers are stepped: of what has no variables of its own, the weights."""
+        return self.observed.size
+
+    @property
+    def reduction(self) -> str:
+        """What is stepped in place of all weights on all examples, in words; ``none``."""
+        return "none"
+
     def field(self, t: Any, y: Any) -> Any:
         """dy/dt, which may underflow where :meth:`velocity` does not."""
         direction, log_scale = self.velocity(t, y)
@@ -112,6 +122,13 @@ class GradientFlow(Flow):
     @property
     def observed(self) -> Problem:
         return self.problem
+
+    @property
+    def reduction(self) -> str:
+        if self.stepped is None or self.stepped is self.problem:
+            return "none"
+        few, whole = len(self.stepped.data.inputs), len(self.problem.data.inputs)
+        return f"sufficient statistics: {few} virtual examples in place of {whole}"
 
     def encode(self, weights: Any) -> Any:
         return weights

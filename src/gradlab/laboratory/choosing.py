@@ -24,22 +24,29 @@ from gradlab.dynamics.solvers.policy import Policy
 from gradlab.dynamics.solvers.softening import Softening
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.stops import Stop
+from gradlab.laboratory import reducing
 from gradlab.problem.homogeneity import refusal
 from gradlab.problem.precision import number
-from gradlab.problem.statistics import break_even, condensable, condensed
 
 #: Tolerance of ``auto`` in the chart for any time.
 EXTREME = 1e-12
 
 
 def choose(
-    flow: Flow, clock: Clock, solver: Solver | str, stop: Stop, weights: Any, members: int | None
+    flow: Flow,
+    clock: Clock,
+    solver: Solver | str,
+    stop: Stop,
+    weights: Any,
+    members: int | None,
+    reduce: bool | None = None,
 ) -> tuple[Flow, Solver]:
     """The flow as it is stepped, and the solver with all that the run decides filled in.
 
     ``auto``: the iteration itself for descent and SGD; exact steps where there are any; events for kinks, as far as
     they can be followed, else fixed steps of Heun's method, a tenth of the inverse sharpness at the start each; for
-    smooth networks the radial chart in log time, else :class:`Auto`.
+    smooth networks the radial chart in log time, else :class:`Auto`, of deep linear nets in fewer variables where that
+    pays (``laboratory.reducing``) unless ``reduce`` is False. Where it is True, so with any solver.
 
     Raises
     ------
@@ -49,8 +56,10 @@ def choose(
     ensemble = members is not None
     picked = checked(flow, clock, solver, ensemble)
     automatic = isinstance(solver, str) and solver == "auto"
+    if reduce:
+        flow = reducing.asked(flow, clock, weights, ensemble)
     if automatic:
-        flow, picked = _suited(flow, clock, stop, picked, ensemble)
+        flow, picked = _suited(flow, clock, stop, picked, ensemble, weights if reduce is None else None)
     if automatic and isinstance(picked, Fixed):
         return flow, _sharpness_step(flow, clock, weights, members)
     chosen = picked.suits(flow, clock, ensemble)
@@ -88,8 +97,13 @@ def named(name: str, tolerance: Any = None) -> Solver:
     return Adaptive(name) if tolerance is None else Adaptive(name, tolerance)
 
 
-def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool) -> tuple[Flow, Solver]:
-    """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer examples; else as it is."""
+def _suited(
+    flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool, weights: Any
+) -> tuple[Flow, Solver]:
+    """What ``auto`` knows better for this flow: events for kinks, exact steps, fewer variables; else as it is.
+
+    weights : the start, by which a flow may be reduced; None where it is not to be.
+    """
     kinked = (
         type(flow) is GradientFlow and not flow.problem.loss.smooth and flow.problem.size < Policy().dense
     )
@@ -111,10 +125,7 @@ def _suited(flow: Flow, clock: Clock, stop: Stop, picked: Solver, ensemble: bool
     if isinstance(clock, LogTime) and refusal(problem) is None and problem.size < Policy().dense:
         # Stiff from the start, and exponents of the size of log t: the margin needs all the digits there are.
         return HomogeneousFlow(problem), Adaptive("bdf", EXTREME, 1e-3 * EXTREME)
-    inputs = np.shape(problem.data.inputs)
-    if condensable(problem) is None and inputs[0] >= break_even(int(np.prod(inputs[1:]))):
-        return GradientFlow(problem, condensed(problem)), picked
-    return flow, picked
+    return (flow if weights is None else reducing.unasked(flow, clock, weights)), picked
 
 
 def _sharpness_step(flow: Flow, clock: Clock, weights: Any, members: int | None) -> Fixed:

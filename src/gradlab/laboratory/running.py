@@ -43,7 +43,14 @@ _start_members = Program(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, 
 
 
 def _prepare(
-    flow: Flow, weights: Any, clock: Clock, solver: Any, stop: Stop, seen: Any, members: int | None
+    flow: Flow,
+    weights: Any,
+    clock: Clock,
+    solver: Any,
+    stop: Stop,
+    seen: Any,
+    members: int | None,
+    reduce: bool | None = None,
 ) -> tuple[Drive, State]:
     problem = flow.observed
     for reason in (clock.refuse(flow), stop.refuse(problem)):
@@ -60,7 +67,7 @@ def _prepare(
     if members is None:
         refuse_start(problem, weights)
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
-    flow, picked = choose(flow, clock, solver, stop, weights, members)
+    flow, picked = choose(flow, clock, solver, stop, weights, members, reduce)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
     if members is None and not flow.discrete:
         flow = _lean(flow)
@@ -126,6 +133,7 @@ def run(
     keep: Literal["end", "all"] = "end",
     refine: bool | None = None,
     conditioning: bool | None = None,
+    reduce: bool | None = None,
     members: int | None = None,
     store: Store | None = None,
     name: str = "",
@@ -153,6 +161,10 @@ def run(
     conditioning : follow what the flow makes of rounding by a tangent δ (``rounding``, ‖δ‖/‖W‖), and have it in every
         bar. On by default where there are two solves, one member, a smooth network, and weights × examples are 20 000
         or fewer.
+    reduce : whether a deep linear net is stepped in fewer variables where its flow has an exact reduction: virtual
+        examples in place of the data (square loss), subspaces that the start does not leave, singular modes. All
+        weights and observables are those of the whole net. Unasked where counts say that it pays and the solver is
+        ``"auto"``; with True with any solver, or refused with the reason; with False never.
     members : an ensemble of that many members, vmapped, in blocks of 32 at most, as many at once as there are cores;
         all arrays of ``flow``, ``weights`` and ``observables`` then carry a leading member axis (see
         ``problem.stack``).
@@ -164,9 +176,10 @@ def run(
     Dataset over ``record`` (and ``member``): ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t overflows),
     ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; of gradient flows of smooth
     networks ``dissipated``, ∫ ‖∇L‖² dt, and ``balance``, L(0) − L less that, with ``balance_error``: where it is not 0
-    the ``result`` says that this is no gradient flow of its loss. Attributes ``result`` and ``provenance``, which
-    also says what came in ``single_precision``, and what was ``noticed`` of a network or loss of one's own (examples
-    that interact, a type below float64, weights that nothing moves).
+    the ``result`` says that this is no gradient flow of its loss. Attributes ``result``, ``reduction`` (what was
+    stepped in place of all weights on all examples, or ``none``) and ``provenance``, which also says what came in
+    ``single_precision``, and what was ``noticed`` of a network or loss of one's own (examples that interact, a type
+    below float64, weights that nothing moves).
 
     Raises
     ------
@@ -192,7 +205,7 @@ def run(
     arguments.kinds(flow, clock, solver, stop, store)
     if keep not in ("end", "all"):
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
-    drive, state = _prepare(flow, weights, clock, solver, stop, observables, members)
+    drive, state = _prepare(flow, weights, clock, solver, stop, observables, members, reduce)
     moments = arguments.moments(records, flow.discrete)
     drive = replace(drive, records=len(moments))
     if keep == "all" and all(item.name != "weights" for item in drive.observables):
@@ -260,6 +273,7 @@ def _finish(
     provenance = {
         "flow": type(drive.flow).__name__,
         "clock": type(drive.clock).__name__,
+        "reduction": _moving(drive.flow).reduction,
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
         "compiled": _compiled(drive, begun, dataset["evaluations"].values),
@@ -273,7 +287,12 @@ def _finish(
         provenance["single_precision"] = in_single
     if findings.remarks:
         provenance["noticed"] = list(findings.remarks)
-    return dataset.assign_attrs(result=result, provenance=json.dumps(provenance, default=str))
+    said = json.dumps(provenance, default=str)
+    return dataset.assign_attrs(result=result, reduction=provenance["reduction"], provenance=said)
+
+
+def _moving(flow: Flow) -> Flow:
+    return flow.flow if isinstance(flow, Kicked) else flow
 
 
 def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:

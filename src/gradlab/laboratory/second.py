@@ -135,16 +135,16 @@ def bar(
 ) -> np.ndarray:
     """The error bar of an observable after so many steps: a multiple of the distance of the two solves, and rounding.
 
-    Rounding is relative to the value itself; to the largest weight, of weights. Where nothing is left, the value
-    being 0 in both solves, the error is unknown: NaN. (But what takes few values only, and iterations, ``exact``,
-    may agree.)
+    Rounding is relative to the value itself; to the largest, of weights and singular values (``jointly``). Where
+    nothing is left, the value being 0 in both solves, the error is unknown: NaN. (But what takes few values only, and
+    iterations, ``exact``, may agree.)
     """
     ours = np.asarray(ours)
     distance = gap(ours, theirs)
     if exact or item.stepwise or ours.dtype.kind != "f":
         return distance
     size = np.abs(ours)
-    if item.name == "weights":
+    if item.jointly:
         size = np.max(size, axis=-1, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
         floor = _spread(rounding(steps), ours) * size

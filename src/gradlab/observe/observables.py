@@ -32,6 +32,8 @@ class Observable(eqx.Module):
     dims: ClassVar[tuple[str, ...]] = ()
     #: Whether it takes few values only, a share of examples say: two solves may then agree on it.
     stepwise: ClassVar[bool] = False
+    #: Whether rounding moves each of its entries as it moves the largest.
+    jointly: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
@@ -344,6 +346,7 @@ class Weights(Observable):
 
     name: str = eqx.field(static=True, default="weights")
     dims: ClassVar[tuple[str, ...]] = ("weight",)
+    jointly: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
         return problem.ravel(weights)
@@ -404,6 +407,7 @@ _TAKEN = (
     "output",
     "pair",
     "entry",
+    "mode",
     "weight",
 )
 
@@ -435,9 +439,10 @@ def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
 
 def _found(item: Any) -> Observable:
     from gradlab.observe.margins import MARGINS
+    from gradlab.observe.product import PRODUCT
     from gradlab.observe.sharpness import SHARPNESS
 
-    known = {kind().name: kind for kind in (*NAMED, *MARGINS, *SHARPNESS)}  # type: ignore[call-arg]
+    known = {kind().name: kind for kind in (*NAMED, *MARGINS, *PRODUCT, *SHARPNESS)}  # type: ignore[call-arg]
     if isinstance(item, Observable):
         return item
     if not isinstance(item, str):

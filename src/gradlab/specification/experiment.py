@@ -15,12 +15,13 @@ import numpy as np
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks, stops
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.solver import Solver
+from gradlab.laboratory import reducing
 from gradlab.laboratory.choosing import checked, named
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
-from gradlab.specification import code, costs, networks, schema, sources
+from gradlab.specification import code, costs, flows, networks, optimisers, schema, sources
 from gradlab.specification.schema import Specification
 from gradlab.specification.sentences import SpecificationError, within
 from gradlab.wording import brief
@@ -136,6 +137,8 @@ def _check(experiment: Experiment) -> None:
             raise SpecificationError(f"{where}: {reason}")
     with within("solver"):
         checked(experiment.flow, experiment.clock, experiment.solver)
+        if experiment.specification.solver.reduce:
+            reducing.asked(experiment.flow, experiment.clock, experiment.weights, False)
     try:
         _named(experiment.specification.observables or (), observed)
     except ValueError as error:
@@ -143,26 +146,29 @@ def _check(experiment: Experiment) -> None:
 
 
 def _discrete(specification: Specification) -> bool:
-    return isinstance(specification.flow, schema.DescentFlow | schema.Stochastic)
+    return isinstance(specification.flow, flows.DescentFlow | flows.Stochastic | flows.Optimising)
 
 
-def _flow(section: schema.Flow, problem: Problem, noise: jax.Array, kick: jax.Array) -> flow.Flow:
+def _flow(section: flows.Flow, problem: Problem, noise: jax.Array, kick: jax.Array) -> flow.Flow:
     made: flow.Flow
     match section:
-        case schema.PlainFlow(kind=kind):
+        case flows.PlainFlow(kind=kind):
             made = _FLOWS[kind](problem)
-        case schema.PenaltyFlow(penalties=penalties):
+        case flows.PenaltyFlow(penalties=penalties):
             made = charts.UnitNormPenalty(problem, jnp.asarray(penalties, float))
-        case schema.EndToEnd(depth=depth):
+        case flows.EndToEnd(depth=depth):
             made = end_to_end.EndToEndFlow(problem, depth)
-        case schema.DescentFlow(step=step):
+        case flows.DescentFlow(step=step):
             made = descent.GradientDescent(problem, _step(step))
-        case schema.Stochastic(step=step, batch=batch, sampling=sampling):
-            if batch > len(problem.data.inputs):
-                raise SpecificationError(
-                    f"in [flow]: batch is {batch}, but there are {len(problem.data.inputs)} examples"
-                )
+        case flows.Stochastic(step=step, batch=batch, sampling=sampling):
+            _refuse_batch(batch, problem)
             made = descent.StochasticGradientDescent(problem, _step(step), batch, noise, sampling)
+        case flows.Optimising(step=step, batch=batch, sampling=sampling):
+            from gradlab.dynamics.optimiser import Optimiser
+
+            _refuse_batch(batch or 1, problem)
+            rate = optimisers.learning_rate(step, _step)
+            made = Optimiser(problem, optimisers.transformation(section, rate), batch, noise, sampling)
     if section.kicks is None:
         return made
     until = math.inf if section.kicks.until is None else section.kicks.until
@@ -171,13 +177,20 @@ def _flow(section: schema.Flow, problem: Problem, noise: jax.Array, kick: jax.Ar
     )
 
 
+def _refuse_batch(batch: int, problem: Problem) -> None:
+    if batch > len(problem.data.inputs):
+        raise SpecificationError(
+            f"in [flow]: batch is {batch}, but there are {len(problem.data.inputs)} examples"
+        )
+
+
 def _step(section: Any) -> Any:
     match section:
-        case schema.PowerLawStep(step=step, exponent=exponent, delay=delay):
+        case flows.PowerLawStep(step=step, exponent=exponent, delay=delay):
             return descent.PowerLaw(*map(jnp.asarray, (step, exponent, delay)))
-        case schema.GeometricStep(step=step, factor=factor, every=every):
+        case flows.GeometricStep(step=step, factor=factor, every=every):
             return descent.Geometric(jnp.asarray(step), jnp.asarray(factor), every)
-        case schema.LossScaledStep(step=step):
+        case flows.LossScaledStep(step=step):
             return descent.LossScaled(jnp.asarray(step))
     return descent.Constant(jnp.asarray(section))
 

@@ -8,54 +8,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from gradlab.specification.sentences import did_you_mean
-from gradlab.wording import quoted
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
-Name = Annotated[str, Field(min_length=1, max_length=1000)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Reduction = Literal["sum", "mean"]
-
-
-class Section(BaseModel):
-    """A table that knows its keys: a misspelt one is an error that names the nearest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for key in given:
-                if key not in cls.model_fields:
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "there is no key {key}; {hint}",
-                        {"key": quoted(key), "hint": did_you_mean(str(key), cls.model_fields)},
-                    )
-        return given
-
-
-def _number_or(table: str) -> Discriminator:
-    """Tell a number from a table (or list) by looking at it, so that only one reading reports errors."""
-    return Discriminator(lambda value: table if isinstance(value, dict | list | Section) else "number")
-
+from gradlab.specification.flows import Flow, PlainFlow
+from gradlab.specification.section import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Name,
+    NonNegative,
+    PerLayer,
+    Positive,
+    Reduction,
+    Section,
+    Seed,
+)
 
 # --- activations: a name, or a table with parameters -------------------------------------------------
 
@@ -133,7 +101,9 @@ class DenseNetwork(Section):
 class ConvolutionalNetwork(Section):
     kind: Literal["convolutional"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = [4, 8]
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(
+        default_factory=lambda: [4, 8]
+    )
     kernel: Count = 3
     stride: Count = 2
     outputs: Count
@@ -355,89 +325,7 @@ Data = Annotated[
 ]
 
 
-# --- dynamics ----------------------------------------------------------------------------------------
-
-
-class Kicks(Section):
-    """Gaussian kicks of size ``sigma`` at clock values (or iterations) every, 2·every, … ≤ until."""
-
-    sigma: Positive
-    every: Positive
-    until: Positive | None = None
-    scale: Literal["absolute", "layer", "norm"] = "absolute"
-
-
-class PowerLawStep(Section):
-    """The step ``step/(1 + k/delay)^exponent`` at iteration k."""
-
-    kind: Literal["power law"]
-    step: Positive
-    exponent: NonNegative
-    delay: Positive = 1.0
-
-
-class GeometricStep(Section):
-    """The step ``step · factor^⌊k/every⌋`` at iteration k."""
-
-    kind: Literal["geometric"]
-    step: Positive
-    factor: Positive
-    every: Count = 1
-
-
-class LossScaledStep(Section):
-    """The step ``step/L(W_k)``: Euler in log-loss time."""
-
-    kind: Literal["loss-scaled"]
-    step: Positive
-
-
-Step = Annotated[
-    Annotated[Positive, Tag("number")]
-    | Annotated[
-        Annotated[PowerLawStep | GeometricStep | LossScaledStep, Field(discriminator="kind")], Tag("schedule")
-    ],
-    _number_or("schedule"),
-]
-PerLayer = Annotated[
-    Annotated[NonNegative, Tag("number")] | Annotated[list[NonNegative], Tag("list")], _number_or("list")
-]
-
-
-class PlainFlow(Section):
-    kind: Literal["gradient flow", "normalised", "weight normalisation"]
-    kicks: Kicks | None = None
-
-
-class PenaltyFlow(Section):
-    kind: Literal["unit-norm penalty"]
-    penalties: PerLayer
-    kicks: Kicks | None = None
-
-
-class EndToEnd(Section):
-    """The flow of the product matrix of a deep linear net; the network is the depth-one problem."""
-
-    kind: Literal["end-to-end"]
-    depth: Annotated[int, Field(ge=2, le=1000)]
-    kicks: Kicks | None = None
-
-
-class DescentFlow(Section):
-    kind: Literal["gradient descent"]
-    step: Step
-    kicks: Kicks | None = None
-
-
-class Stochastic(Section):
-    kind: Literal["sgd"]
-    step: Step
-    batch: Count
-    sampling: Literal["replacement", "epoch"] = "replacement"
-    kicks: Kicks | None = None
-
-
-Flow = Annotated[PlainFlow | PenaltyFlow | EndToEnd | DescentFlow | Stochastic, Field(discriminator="kind")]
+# --- runs -------------------------------------------------------------------------------------------
 
 
 class ClockTable(Section):
@@ -449,6 +337,7 @@ class SolverTable(Section):
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     step: Positive | None = None
     refine: bool = True
+    reduce: bool | None = None
 
 
 class Records(Section):

@@ -16,7 +16,7 @@ from typing import Any
 from gradlab.store.disk import Disk, Foreign
 
 #: The packages whose version can change the bits of a run.
-PACKAGES = ("gradlab", "jax", "jaxlib", "numpy", "diffrax", "equinox")
+PACKAGES = ("gradlab", "jax", "jaxlib", "numpy", "diffrax", "equinox", "optax")
 
 #: The keys of an identity that say where a run was computed, not what it computes.
 PLACE = ("versions", "cores", "instruction_set", "code")

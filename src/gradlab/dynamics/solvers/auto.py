@@ -117,12 +117,12 @@ class Auto(Solver):
         return replace(self, explicit=explicit, stiff=stiff)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
-        problem, symmetric = flow.observed, flow.symmetric and clock.symmetric
-        loss, tight = problem.loss, float(np.min(np.asarray(self.tolerance))) < float(self.policy.tight)
+        loss, symmetric = flow.observed.loss, flow.symmetric and clock.symmetric
+        tight = float(np.min(np.asarray(self.tolerance))) < float(self.policy.tight)
         # The curvature of |r|^p, p > 2, falls with the residual.
         residual = loss.kind == "residual" and not (isinstance(loss, Lp) and loss.p > 2.0)
         lasting = residual or clock.known(0.0) is None
-        chosen = self.resolve(problem.size + 1, symmetric, ensemble)
+        chosen = self.resolve(flow.unknowns + 1, symmetric, ensemble)
         fading = not lasting and isinstance(clock, Time)
         begin = number(self.policy.begin_fading) if fading else self.policy.begin
         # Above, BDF is no cheaper in time, and its error bars fall short in log time.

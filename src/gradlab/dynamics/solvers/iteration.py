@@ -1,4 +1,4 @@
-"""Gradient descent and SGD: the iteration itself, one unit Euler step a time."""
+"""Gradient descent, SGD and optimisers: the iteration itself, one unit Euler step a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.descent import Constant, GradientDescent, LossScaled
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
@@ -26,6 +27,8 @@ CHUNK = 100
 class Descent(Solver):
     """This is the unit-step Euler method, y ← y + field(k, y): it *is* gradient descent or SGD.
 
+    Of an :class:`~gradlab.dynamics.optimiser.Optimiser` it keeps the state, ``memory``, as a run stores it.
+
     Examples
     --------
     >>> import numpy as np
@@ -34,6 +37,20 @@ class Descent(Solver):
     >>> gl.run(gl.GradientDescent(problem, 0.5), (np.zeros((1, 1)),), [1], solver=gl.solvers.Descent()).result
     'reached the last record'
     """
+
+    #: What makes an optimiser's state at the start, filled in by the run.
+    transformation: Any = None
+
+    def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Descent:
+        moving = flow.flow if isinstance(flow, Kicked) else flow
+        return Descent(getattr(moving, "transformation", None))
+
+    def memory(self, pair: Any) -> Any:
+        if self.transformation is None:
+            return ()
+        from gradlab.dynamics.optimiser import closed
+
+        return closed(self.transformation.init(pair[0]))
 
     def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
         if flow.discrete:
@@ -47,6 +64,8 @@ class Descent(Solver):
         return iterate(flow, clock, stop, state, end, limit)
 
     def describe(self) -> str:
+        if self.transformation is not None:
+            return "Descent: the iteration itself, of an optax transformation"
         return "Descent: the iteration itself (unit-step Euler)"
 
 
@@ -62,18 +81,23 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
     constant = isinstance(flow.step, Constant)
     until = jnp.minimum(end, state.tau + limit)
 
-    def step(k: Any, y: Any, u: Any) -> tuple[Any, Any]:
+    def step(k: Any, y: Any, u: Any, memory: Any) -> tuple[Any, Any, Any]:
         # The schedule and the minibatch take the integer k; tau is the same number as a float.
-        increment, log_eta = flow.update(k, y)
+        if isinstance(memory, tuple) and not memory:
+            increment, log_eta = flow.update(k, y)
+        else:
+            increment, log_eta, memory = flow.update(k, y, memory)
         # Steps of one size add up to a product, below: u need not be summed.
-        return tree.add(y, increment), (u if constant else jnp.logaddexp(u, log_eta))
+        return tree.add(y, increment), (u if constant else jnp.logaddexp(u, log_eta)), memory
 
     def once(state: State) -> State:
-        y, u = step(state.steps, state.y, state.u)
+        y, u, memory = step(state.steps, state.y, state.u, state.memory)
         steps, tau = state.steps + 1, state.tau + 1.0
         seen = jnp.log1p(flow.step.step * tau) if constant else u
-        code = jnp.where(tree.finite(y), watch(observed, stop, (y, seen), steps), stops.NOT_FINITE)
-        return replace(state, tau=tau, y=y, u=u, steps=steps, evaluations=state.evaluations + 1, status=code)
+        good = tree.finite(y) & _sound(state.memory, memory)
+        code = jnp.where(good, watch(observed, stop, (y, seen), steps), stops.NOT_FINITE)
+        counted = {"steps": steps, "evaluations": state.evaluations + 1, "status": code}
+        return replace(state, tau=tau, y=y, u=u, memory=memory, **counted)
 
     def chunk(state: State) -> State:
         count = jnp.minimum(until - state.tau, float(CHUNK))
@@ -81,15 +105,15 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
             count = jnp.clip(stop.steps - state.steps, 1, count)
         number = count.astype(state.steps.dtype)
 
-        def body(i: Any, pair: Any) -> Any:
-            return step(state.steps + i, *pair)
+        def body(i: Any, carry: Any) -> Any:
+            return step(state.steps + i, *carry)
 
-        y, u = jax.lax.fori_loop(0, number, body, (state.y, state.u))
-        good = tree.finite(y)
+        y, u, memory = jax.lax.fori_loop(0, number, body, (state.y, state.u, state.memory))
+        good = tree.finite(y) & _sound(state.memory, memory)
         steps = state.steps + number
         code = watch(observed, stop, (y, u), steps)
         counted = {"steps": steps, "evaluations": state.evaluations + number, "status": code}
-        ahead = replace(state, tau=state.tau + count, y=y, u=u, **counted)
+        ahead = replace(state, tau=state.tau + count, y=y, u=u, memory=memory, **counted)
         # A while instead of a cond: an ensemble would run both branches of a cond.
         again = jax.lax.while_loop(
             lambda s: ~good & (s.tau < ahead.tau) & (s.status == stops.RUNNING), once, state
@@ -105,3 +129,14 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
     if constant:
         final = eqx.tree_at(lambda s: s.u, final, jnp.log1p(flow.step.step * final.tau))
     return final
+
+
+def _sound(before: Any, after: Any) -> Any:
+    """Whether the arrays of an optimiser's state that were finite are so still. (Single numbers may be infinite.)"""
+
+    def sound(old: Any, new: Any) -> Any:
+        if not new.ndim or not jnp.issubdtype(new.dtype, jnp.inexact):
+            return jnp.asarray(True)
+        return jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
+
+    return jax.tree.reduce(jnp.logical_and, jax.tree.map(sound, before, after), jnp.asarray(True))
