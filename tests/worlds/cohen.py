@@ -121,7 +121,21 @@ DISCRETE = (
     noisy(1e-12),
 )
 
+ROUTE = (
+    seen("a saddle that is a minimum", saddles=lambda values, look: np.abs(values)),
+    seen("a strict saddle at depth 3", values_at_zero=lambda values, look: values - 1e-3),
+    seen("steps of one length", slope=lambda slope, look: np.sign(slope)),
+    noisy(1e-12),
+)
+CORRECTED_ROUTE = (
+    seen("descent that stands still", descended=lambda rows, look: np.repeat(rows[:1], len(rows), axis=0)),
+    seen("descent that always arrives", losses=lambda values, look: np.zeros_like(values)),
+    *ROUTE,
+)
+
 WORLDS = {
+    "cohen.critical-point-route": ROUTE,
+    "cohen.critical-point-route-corrected": CORRECTED_ROUTE,
     "cohen.discrete-end-to-end": DISCRETE,
     "cohen.balanced-preserved": (
         drift(1e-3),
