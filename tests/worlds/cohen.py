@@ -133,7 +133,16 @@ CORRECTED_ROUTE = (
     *ROUTE,
 )
 
+BARTLETT = (
+    seen("descent at half its pace", descended=lambda rows, look: np.repeat(rows, 2, axis=0)[: len(rows)]),
+    seen("weights known to 1e-6", descended=lambda rows, look: rows + 1e-6),
+    seen("a loss that falls like 1 over t", left=lambda left, look: 1.0 / (1.0 + np.arange(len(left)))),
+    seen("a certificate thirty times too large", certificate=lambda c, look: 30.0 * c),
+    noisy(1e-13),
+)
+
 WORLDS = {
+    "cohen.bartlett": BARTLETT,
     "cohen.critical-point-route": ROUTE,
     "cohen.critical-point-route-corrected": CORRECTED_ROUTE,
     "cohen.discrete-end-to-end": DISCRETE,
