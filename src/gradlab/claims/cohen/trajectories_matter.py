@@ -270,7 +270,8 @@ def _figure(dataset, verdict):
     figures.curves(index, lines, "draw", "test risk over that of 0", log="y", markers=True, axes=axes)
     return figures.with_caption(
         drawn,
-        "Two diagonal layers on 24 examples in 40 dimensions: five ways to fit them, four from one small start. The start and the optimiser "
+        "Two diagonal layers on 24 examples in 40 dimensions: five ways to fit them, four from one small start. The "
+        "start and the optimiser "
         "decide which fit is reached, and how well it generalises.",
     )
 
