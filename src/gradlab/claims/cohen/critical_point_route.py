@@ -99,15 +99,21 @@ class _Route(Descents):
         bends = (slopes[below + 1] - slopes[below]) / (x[1] - x[0])
         return bends[self.value(x[below][:, None]) > 0.1] / np.abs(bends).max()
 
+    @at_most(-1e-3, role="hypothesis")
+    def conditions(self) -> Number | None:
+        """Of the loss on a line: F'' over the largest |F''| at the highest of its critical points above the minimum.
+
+        (1) and (2); a difference of F' over 0.005 leaves 1e-4. Of the nets it is a part.
+        """
+        return Number(float(self.saddles.max()), 1e-3) if self.kind == UNBOUNDED else NOT_ASKED
+
     @at_most(-1e-3, sentence="shallow")
     def strict(self) -> Number | None:
-        """The largest λ_min/|λ|_max among critical points above the minimum: (1) and (2) hold.
+        """The largest λ_min/|λ|_max among the critical points above the minimum of two-layer nets: (1) and (2) hold.
 
-        Rounding leaves 1e-13; a difference over 0.005 of F' on the line leaves 1e-4.
+        Rounding leaves 1e-13.
         """
-        if self.kind == DEPTH:
-            return NOT_ASKED
-        return Number(float(self.saddles.max()), 1e-3 if self.kind == UNBOUNDED else 1e-12)
+        return NOT_ASKED if self.kind in (DEPTH, UNBOUNDED) else Number(float(self.saddles.max()), 1e-12)
 
     @at_least(0.0, sentence="insufficient", exact=True)
     def non_strict(self) -> float | None:

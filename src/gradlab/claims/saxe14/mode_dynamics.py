@@ -214,7 +214,7 @@ STUDY = study(
     figure=Figure(
         Panel("share", "phase", "u over s", r"$2st/\tau+\ln(u_0/(s-u_0))$", by=("widths",)),
         Panel("gap", "phase", "distance from the closed form", r"the same", by=("widths",), log="y"),
-        caption="Mode strengths from decoupled weights, each in its own time. With two layers all lie on one curve, the "
-        "closed form, to 1e-10; with three layers they do not.",
+        caption="Mode strengths from decoupled weights, each in its own time. With two layers all lie on one curve, "
+        "the closed form, to 1e-10; with three layers they do not.",
     ),
 )
