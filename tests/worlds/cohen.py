@@ -121,7 +121,30 @@ DISCRETE = (
     noisy(1e-12),
 )
 
+ROUTE = (
+    seen("a saddle that is a minimum", saddles=lambda values, look: np.abs(values)),
+    seen("a strict saddle at depth 3", values_at_zero=lambda values, look: values - 1e-3),
+    seen("steps of one length", slope=lambda slope, look: np.sign(slope)),
+    noisy(1e-12),
+)
+CORRECTED_ROUTE = (
+    seen("descent that stands still", descended=lambda rows, look: np.repeat(rows[:1], len(rows), axis=0)),
+    seen("descent that always arrives", losses=lambda values, look: np.zeros_like(values)),
+    *ROUTE,
+)
+
+BARTLETT = (
+    seen("descent at half its pace", descended=lambda rows, look: np.repeat(rows, 2, axis=0)[: len(rows)]),
+    seen("weights known to 1e-6", descended=lambda rows, look: rows + 1e-6),
+    seen("a loss that falls like 1 over t", left=lambda left, look: 1.0 / (1.0 + np.arange(len(left)))),
+    seen("a certificate thirty times too large", certificate=lambda c, look: 30.0 * c),
+    noisy(1e-13),
+)
+
 WORLDS = {
+    "cohen.bartlett": BARTLETT,
+    "cohen.critical-point-route": ROUTE,
+    "cohen.critical-point-route-corrected": CORRECTED_ROUTE,
     "cohen.discrete-end-to-end": DISCRETE,
     "cohen.balanced-preserved": (
         drift(1e-3),
