@@ -1,7 +1,7 @@
-"""Gradient descent on deep linear nets under ½‖W_N⋯W_1 − Φ‖_F²: what is guaranteed of it beforehand, and the iteration.
+"""Gradient descent on deep linear nets under ½‖W_N⋯W_1 − Φ‖_F²: what is guaranteed beforehand, and the iteration.
 
-The square loss on whitened data, (1/m) Σ x xᵀ = I, is that up to a factor and a constant; Φ (C, d) is the target. Source:
-Arora, Cohen, Golowich, Hu (ICLR 2019), Definition 2 and Theorem 1. Layers are (W_1, …, W_N), first layer first.
+The square loss on whitened data, (1/m) Σ x xᵀ = I, is that up to a factor and a constant; Φ (C, d) is the target.
+Source: Arora, Cohen, Golowich, Hu (ICLR 2019), Definition 2 and Theorem 1. Layers are (W_1, …, W_N), first layer first.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def guarantee(weights: Sequence[Any], target: Float[np.ndarray, "C d"]) -> Guara
     if N < 2:
         raise ValueError(f"{N} layer was given; Theorem 1 speaks of two layers or more")
     size = float(np.linalg.norm(target))
-    c = deficiency_margin(end_to_end(layers), target)
+    c = deficiency_margin(np.asarray(end_to_end(layers)), target)
     defect = max(float(np.linalg.norm(gap)) for gap in balancedness(layers))
     if c <= 0.0:
         return Guarantee(c, defect, 0.0, math.nan, math.nan)
@@ -132,7 +132,7 @@ def _walk(layers: Any, target: Any, step: Any, counts: Any, length: int) -> Any:
 
 @float64
 def descend(
-    weights: Sequence[Any], target: Any, step: Any, iterations: Sequence[Any]
+    weights: Sequence[Any], target: Any, step: Any, iterations: Sequence[int] | np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Gradient descent of a batch of starts, each on its own target and step, as one compiled loop.
 

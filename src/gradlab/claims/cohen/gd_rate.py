@@ -1,22 +1,24 @@
-"""cohen.gd-rate: a certificate issued before the first step of gradient descent, the run that it speaks of, and how loose it is.
+"""cohen.gd-rate: a certificate of gradient descent before its first step, the run it speaks of, and how loose it is.
 
-Printed: with a deficiency margin c, δ-balanced with δ ≤ O(c²), for any η ≤ O(c⁴), loss(t) ≤ e^{−Ω(c²ηt)}. The explicit
-form is Theorem 1 of Arora, Cohen, Golowich, Hu (2019): whitened data, ½‖W − Φ‖², δ = c²/(256 N³ ‖Φ‖^{2(N−1)/N}), η ≤
-c^{(4N−2)/N}/(6144 N³ ‖Φ‖^{(6N−4)/N}), and loss ≤ ε after log(ℓ(0)/ε)/(η c^{2(N−1)/N}) iterations. Both agree in substance: c ≤
-σ_min(Φ) ≤ ‖Φ‖, so that c² = c^{2(N−1)/N} c^{2/N} ≤ c^{2(N−1)/N} ‖Φ‖^{2/N}: Ω and O hide ‖Φ‖ and N, for c above one too. Free of
-the target they cannot be: c²ηt has the unit ‖Φ‖^{2/N} (docs/notes/cohen.gd-rate.md). In print a factor is
-missing: at t = 0 the bound says loss ≤ 1. It is loss(t) ≤ loss(0) e^{−Ω(c²ηt)}, loss above the least.
+Printed: with a deficiency margin c, δ-balanced with δ ≤ O(c²), for any η ≤ O(c⁴), loss(t) ≤ e^{−Ω(c²ηt)}. The
+explicit form is Theorem 1 of Arora, Cohen, Golowich, Hu (2019): whitened data, ½‖W − Φ‖², δ = c²/(256 N³
+‖Φ‖^{2(N−1)/N}), η ≤ c^{(4N−2)/N}/(6144 N³ ‖Φ‖^{(6N−4)/N}), and loss ≤ ε after log(ℓ(0)/ε)/(η c^{2(N−1)/N})
+iterations. Both agree in substance: c ≤ σ_min(Φ) ≤ ‖Φ‖, so that c² ≤ c^{2(N−1)/N} ‖Φ‖^{2/N}, and Ω and O hide ‖Φ‖ and
+N, for c above one too. Free of the target they cannot be: c²ηt has the unit ‖Φ‖^{2/N} (docs/notes/cohen.gd-rate.md).
+In print a factor is missing: at t = 0 the bound says loss ≤ 1. It is loss(t) ≤ loss(0) e^{−Ω(c²ηt)}, of the loss
+above its least value.
 
 What is judged. The certificate (c, δ, η, T) is computed from the start alone; then T iterations are run, with η as
 certified. How loose it is, T over the iterations that were needed, at the certified η and at the best one of a grid,
 is shown and not judged: a bound may be loose.
 
-Settings, before any run. Depth 2, widths 2-2-2, depth 3, widths 3-2-2-1, depth 4, widths 1-1-1-1-1 (quick); also 3-3-3, 2-2-2-2 and
-2-2-2-2-2 (full). Φ with equal singular values, in random bases, of size 0.5, 1, 10 in turn; W(0) at 0.1, 0.2 (full: 0.5) σ_min of it in
-a random direction; exactly balanced layers in random bases, or moved until the defect is 0.9 δ. ε = ℓ(0)/10. Records at T/2^k.
+Settings, before any run. Depth 2, widths 2-2-2, depth 3, widths 3-2-2-1, depth 4, widths 1-1-1-1-1 (quick); also
+3-3-3, 2-2-2-2 and 2-2-2-2-2 (full). Φ with equal singular values, in random bases, of size 0.5, 1, 10 in turn; W(0)
+at 0.1, 0.2 (full: 0.5) σ_min of it in a random direction; exactly balanced layers in random bases, or moved until the
+defect is 0.9 δ. ε = ℓ(0)/10. Records at T/2^k.
 
-Tolerances. None: bounds are inequalities. The rounding of T iterations, at most T eps relative to Φ, is the error. Control: a
-start of opposite sign, two layers a and −a, W = −a² (no margin), run as long.
+Tolerances. None: bounds are inequalities. The rounding of T iterations, at most T eps relative to Φ, is the error.
+Control: a start of opposite sign, two layers A and −Aᵀ, W = −AᵀA (no margin), run as long.
 """
 
 from functools import cached_property
@@ -332,8 +334,8 @@ STUDY = study(
         Panel("T", "depth", "certified iterations $T$", "depth $N$", by=("apart",), log="y"),
         Panel("loose", "depth", "$T$ over needed, same step", "depth $N$", by=("apart",)),
         Panel("looser", "depth", "$T$ over needed, best step", "depth $N$", by=("apart",), log="y"),
-        caption="Gradient descent with a certificate. First: the loss of a start of each depth; certified is 0.1 at t = T. Then T, "
-        "by the distance of W(0) from Φ over σ_min(Φ); and T over the iterations that a tenfold fall needed, at the certified "
-        "step, and at the best of a grid of steps.",
+        caption="Gradient descent with a certificate. First: the loss of a start of each depth; certified is 0.1 at "
+        "t = T. Then T, by the distance of W(0) from Φ over σ_min(Φ); and T over the iterations that a tenfold fall "
+        "needed, at the certified step, and at the best of a grid of steps.",
     ),
 )

@@ -1,24 +1,24 @@
 """cohen.necessity: what gradient descent does without a deficiency margin, and without balance, at every step size.
 
-Printed: the assumptions "are necessary (violating any of them can lead to divergence)", of a theorem that holds "for any
-learning rate η ≤ O(c⁴)". Divergence is read as not converging to the global minimum. Two readings differ in the order of
-the quantifiers: (each) for every η some start fails; (one) some start fails for every η. A theorem of the printed form
-is false without an assumption as soon as (each) holds, which is the reading judged of both assumptions.
+Printed: the assumptions "are necessary (violating any of them can lead to divergence)", of a theorem that holds "for
+any learning rate η ≤ O(c⁴)". Divergence is read as not converging to the global minimum. Two readings differ in the
+order of the quantifiers: (each) for every η some start fails; (one) some start fails for every η. A theorem of the
+printed form is false without an assumption as soon as (each) holds, which is the reading judged of both assumptions.
 
-Of the margin (one) holds too. N even, W_1 = … = W_{N−1} = S, W_N = −S, Φ = φI, S diagonal: a step keeps this form, so that W = −S^N
-at all times, and ½‖W − Φ‖² ≥ ½‖Φ‖² for every η; N of any parity: a mode that all layers lack stays at zero. Both
-starts are balanced exactly. Of balance (one) is false: under the margin c every W(t) with a falling loss has σ_min ≥ c, the layers
-stay bounded, and a step that is short enough for the start leads to the minimum (docs/notes/cohen.necessity.md). For
-a given η an unbalanced start with a margin fails if its layers are far enough apart in size: for two weights the
-failure is exact (the note has the start), for matrices the loss overflows.
+Of the margin (one) holds too. N even, W_1 = … = W_{N−1} = S, W_N = −S, Φ = φI, S diagonal: a step keeps this form, so
+that W = −S^N at all times, and ½‖W − Φ‖² ≥ ½‖Φ‖² for every η; N of any parity: a mode that all layers lack stays at
+zero. Both starts are balanced exactly. Of balance (one) is false: where the loss falls a start with the margin c
+keeps σ_min(W) ≥ c, the layers stay bounded, and a step that is short enough for the start leads to the minimum
+(docs/notes/cohen.necessity.md). For a given η an unbalanced start with a margin fails if its layers are far enough
+apart in size: for two weights the note has starts for which that is exact; here the loss overflows.
 
-Settings, before any run. Φ with ‖Φ‖₂ = 1, widths 2 throughout (quick: also 1), depth 2, 3, 4; η = 1e-4 to 1e2, 25 steps. Without a
-margin: 20 000 iterations. Unbalanced: W(0) at ½σ_min from Φ, layers m, W(0)/m, 1, …, 1 with m² = 20/η, five times what the
-curvature (about m²) lets converge, or more; 2000 iterations. The same starts at a step of ¼ over their curvature. And a
-start with both on the grid of η.
+Settings, before any run. Φ with ‖Φ‖₂ = 1, widths 2 (and 1 at depth 2), depth 2, 3, 4; η = 1e-4 to 1e2, 25 steps.
+Without a margin: 20 000 iterations. Unbalanced: W(0) at ½σ_min from Φ, layers m, W(0)/m, 1, …, 1 with m² = 20/η, ten
+times what the curvature, about m², lets converge; 2000 iterations. The same starts at a step of ¼ over their
+curvature. And a start with both on the grid of η.
 
-Tolerances. Without a margin the loss is bounded below by ½σ_min² exactly; 1e-6 for rounding. Diverged: above the loss of
-the start. Converged: 1e-6 of it. The control is that a start with both converges at some η of the same grid.
+Tolerances. Without a margin the loss is bounded below by ½σ_min² exactly; 1e-6 for rounding. Diverged: above the loss
+of the start. Converged: 1e-6 of it. The control is that a start with both converges at some η of the same grid.
 """
 
 from functools import cached_property
