@@ -176,10 +176,21 @@ def shaken_draws(size: float = 1e-9) -> World:
     return World(f"products off by {size:g}", changed, noisy=True)
 
 
+def other_values(share: float = 0.01) -> World:
+    """Targets off by a share of their size where they are real; labels stay."""
+    other = other_targets(share)
+
+    def changed(case: Case) -> Case:
+        assert other.case is not None
+        return other.case(case) if case.problem.loss.labels == "real" else case
+
+    return World(other.name, changed)
+
+
 FLOWS = (
     moved_ends(),
     cut_short(),
-    other_targets(),
+    other_values(),
     seen(
         "a loss that rises by 1e-6",
         losses=lambda losses, look: losses + 1e-6 * losses[0] * np.arange(len(losses)),

@@ -131,7 +131,7 @@ def _walk(layers: Any, target: Any, step: Any, counts: Any, length: int) -> Any:
 
 
 @float64
-def descend(
+def iterates(
     weights: Sequence[Any], target: Any, step: Any, iterations: Sequence[int] | np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Gradient descent of a batch of starts, each on its own target and step, as one compiled loop.
@@ -149,9 +149,9 @@ def descend(
     Examples
     --------
     >>> import numpy as np
-    >>> from gradlab.analysis.deep_descent import descend
+    >>> from gradlab.analysis.deep_descent import iterates
     >>> half = np.full((1, 1, 1), 0.5)
-    >>> ends = descend((half, half), np.ones((1, 1, 1)), np.array([0.1]), (0, 200))
+    >>> ends = iterates((half, half), np.ones((1, 1, 1)), np.array([0.1]), (0, 200))
     >>> round(float((ends[0] * ends[1])[1, 0, 0, 0]), 6)
     1.0
     """

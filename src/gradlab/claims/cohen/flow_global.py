@@ -74,7 +74,7 @@ class FlowGlobal(LinearFlow):
     @cached_property
     def border(self) -> float:
         """The least loss of a singular matrix, or what it is not below."""
-        return border(self.problem)
+        return singular_border(self.problem)
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -98,8 +98,8 @@ class FlowGlobal(LinearFlow):
 
     @cached_property
     def attained(self) -> bool:
-        """Whether ℓ has a bounded set of minimisers."""
-        return str(self.facts["loss"]) != SEPARABLE
+        """Whether ℓ has a minimum and a bounded set of minimisers."""
+        return attained(self.problem)
 
     @at_most(1e-12, role="hypothesis")
     def balanced(self) -> Number:
@@ -183,7 +183,7 @@ class FlowGlobalCorrected(FlowGlobal):
     def minimum(self) -> float:
         """One if ℓ has a minimum and a bounded set of minimisers.
 
-        Seen from the data: XXᵀ of full rank (ℓ_p), examples with both labels that span (logistic).
+        Seen from the data, by a rank and a linear program.
         """
         return float(self.attained)
 
@@ -218,7 +218,24 @@ def least(problem: Problem) -> tuple[np.ndarray, float]:
     return vector.reshape(start.shape), potential(flat, vector)
 
 
-def border(problem: Problem) -> float:
+def attained(problem: Problem) -> bool:
+    """Whether ℓ grows in every direction.
+
+    X has full rank, and under the logistic loss there is no W ≠ 0 with y_n W x_n ≥ 0 for all n.
+    """
+    x, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
+    if np.linalg.matrix_rank(x) < x.shape[1]:
+        return False
+    if not isinstance(problem.loss, Logistic):
+        return True
+    signed = y[:, None] * x
+    found = scipy.optimize.linprog(
+        -signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(len(x)), bounds=(-1.0, 1.0)
+    )
+    return bool(-found.fun < 1e-9 * np.abs(signed).sum())
+
+
+def singular_border(problem: Problem) -> float:
     """The least ℓ of a singular W; under ℓ_4 a number that it is not below. The losses are means over examples."""
     x, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
     if isinstance(problem.loss, Logistic):
@@ -270,7 +287,7 @@ def _product(
     rng: np.random.Generator, problem: Problem, kind: str, start: str, share: float, aside: bool
 ) -> np.ndarray:
     """W(0), its excess the share of that of the border; or half as far again as the nearest singular matrix."""
-    flat, (W, low), high = _flat(problem), least(problem), border(problem)
+    flat, (W, low), high = _flat(problem), least(problem), singular_border(problem)
     if start == FLIPPED:
         return W + 1.5 * _nearest(problem, W)
     way = rng.standard_normal(W.shape)

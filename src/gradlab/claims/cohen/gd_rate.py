@@ -14,7 +14,7 @@ is shown and not judged: a bound may be loose.
 
 Settings, before any run. Depth 2, widths 2-2-2, depth 3, widths 3-2-2-1, depth 4, widths 1-1-1-1-1 (quick); also
 3-3-3, 2-2-2-2 and 2-2-2-2-2 (full). Φ with equal singular values, in random bases, of size 0.5, 1, 10 in turn; W(0)
-at 0.1, 0.2 (full: 0.5) σ_min of it in a random direction; exactly balanced layers in random bases, or moved until the
+at 0.1, 0.2 (full: 0.3) σ_min of it in a random direction; exactly balanced layers in random bases, or moved until the
 defect is 0.9 δ. ε = ℓ(0)/10. Records at T/2^k.
 
 Tolerances. None: bounds are inequalities. The rounding of T iterations, at most T eps relative to Φ, is the error.
@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.analysis import linear_nets
-from gradlab.analysis.deep_descent import Guarantee, descend, guarantee
+from gradlab.analysis.deep_descent import Guarantee, guarantee, iterates
 from gradlab.analysis.linear_nets import Matrices, balancedness
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.linear_net import LinearNet
@@ -219,7 +219,7 @@ class Rate(LinearNet):
         }
 
 
-def uneven(rng: np.random.Generator, layers: Matrices, defect: float) -> Matrices:
+def uneven(layers: Matrices, defect: float) -> Matrices:
     """Layers of the same product whose defect is that: the first and the last times and over 1 + x, x by bisection."""
 
     def moved(x: float) -> Matrices:
@@ -251,7 +251,7 @@ def _start(
     aside = rng.standard_normal(phi.shape)
     least = np.linalg.svd(phi, compute_uv=False)[-1]
     layers = linear_net.balanced(rng, phi + apart * least * aside / np.linalg.norm(aside), widths)
-    return layers if even else uneven(rng, layers, 0.9 * guarantee(layers, phi).allowed)
+    return layers if even else uneven(layers, 0.9 * guarantee(layers, phi).allowed)
 
 
 def _run(widths: tuple[int, ...], drawn: list[tuple[np.ndarray, Matrices, dict[str, Any]]]) -> Any:
@@ -265,7 +265,7 @@ def _run(widths: tuple[int, ...], drawn: list[tuple[np.ndarray, Matrices, dict[s
     weights = [np.stack(each) for each in zip(*(layers for _, layers, _ in drawn), strict=True)]
     phis = np.stack([phi for phi, _, _ in drawn])
     counts = np.unique([0, *(most >> k for k in range(HALVINGS + 1))])
-    kept = descend(weights, phis, steps, counts)
+    kept = iterates(weights, phis, steps, counts)
     best = _quickest(weights, phis, steps)
     for i, (phi, _, facts) in enumerate(drawn):
         vectors = np.stack(
@@ -285,7 +285,7 @@ def _quickest(weights: list[np.ndarray], phis: np.ndarray, steps: np.ndarray) ->
     grid = len(FASTER)
     many = [np.repeat(layer, grid, axis=0) for layer in weights]
     goals = np.repeat(phis, grid, axis=0)
-    first, *others = descend(many, goals, (steps[:, None] * FASTER).ravel(), range(ITERATIONS + 1))
+    first, *others = iterates(many, goals, (steps[:, None] * FASTER).ravel(), range(ITERATIONS + 1))
     with np.errstate(all="ignore"):
         products = first
         for layer in others:
@@ -326,7 +326,7 @@ STUDY = study(
     Rate,
     cases,
     quick={"plans": QUICK, "apart": (0.1, 0.2), "draws": 3},
-    full={"plans": (*QUICK, (3, 3, 3), (2, 2, 2, 2), (2, 2, 2, 2, 2)), "apart": (0.1, 0.2, 0.5)},
+    full={"plans": (*QUICK, (3, 3, 3), (2, 2, 2, 2), (2, 2, 2, 2, 2)), "apart": (0.1, 0.2, 0.3)},
     few={"plans": (QUICK[0], QUICK[2]), "apart": (0.1,)},
     settings=section(__doc__, "Settings"),
     figure=Figure(

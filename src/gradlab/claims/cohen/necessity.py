@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.analysis import linear_nets
-from gradlab.analysis.deep_descent import deficiency_margin, descend, guarantee
+from gradlab.analysis.deep_descent import deficiency_margin, guarantee, iterates
 from gradlab.analysis.linear_nets import Matrices, balancedness, end_to_end
 from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.linear_net import LinearNet
@@ -239,7 +239,7 @@ def cases(key, *, plans, draws):
                 phi, layers, steps = _starts(rng, depth, width, start, grid)
                 weights = [np.stack(each) for each in zip(*layers, strict=True)]
                 count = BRIEF if start in (UNEVEN, HEALED) else LONG
-                kept = descend(weights, np.stack([phi] * len(grid)), steps, (count,))
+                kept = iterates(weights, np.stack([phi] * len(grid)), steps, (count,))
                 ends = [
                     np.nan_to_num(linear_nets.flat(tuple(layer[0, i] for layer in kept)), nan=OVERFLOWN)
                     for i in range(len(grid))
