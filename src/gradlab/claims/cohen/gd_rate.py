@@ -95,20 +95,25 @@ class Rate(LinearNet):
         return np.asarray(self.trajectory["step"].values, dtype=np.float64)
 
     @cached_property
+    def rounding(self) -> np.ndarray:
+        """What t roundings may move W by, at every record."""
+        return (self.counts + 1.0) * EPS * float(np.linalg.norm(self.target))
+
+    @cached_property
     def losses(self) -> np.ndarray:
-        """½‖W − Φ‖² at every record."""
-        return 0.5 * np.sum((self.products - self.target) ** 2, axis=(1, 2))
+        """½‖W − Φ‖² at every record; not less than ten times its rounding, which only raises it."""
+        gaps = np.linalg.norm(self.products - self.target, axis=(1, 2))
+        return 0.5 * np.maximum(gaps, 10.0 * self.rounding) ** 2
+
+    @cached_property
+    def rounded(self) -> np.ndarray:
+        """What rounding may move log ℓ by, at every record."""
+        return 2.0 * self.rounding / np.sqrt(2.0 * self.losses)
 
     @cached_property
     def fallen(self) -> np.ndarray:
         """log(ℓ(0)/ℓ(t)) at every record but the first."""
         return np.log(self.losses[0] / self.losses[1:])
-
-    @cached_property
-    def rounded(self) -> float:
-        """What T roundings of W may move log ℓ by."""
-        size = float(np.linalg.norm(self.target))
-        return self.counts[-1] * EPS * 2.0 * size / float(np.sqrt(2.0 * self.losses.min()))
 
     @at_least(1e-3, role="hypothesis")
     def margin(self) -> float | None:
@@ -154,7 +159,7 @@ class Rate(LinearNet):
         if self.excused:
             return NOT_ASKED
         value = float(self.losses[-1] / self.losses[0]) / RATIO
-        return Number(value, value * self.rounded)
+        return Number(value, value * float(self.rounded[-1]))
 
     @at_least(1.0, sentence="rate")
     def rate(self) -> Number | None:
@@ -183,16 +188,18 @@ class Rate(LinearNet):
             return NOT_ASKED
         size = float(np.linalg.norm(self.target))
         exponent = self.certificate.margin**2 * size ** (-2.0 / self.depth) * self.step
-        return Number(float(np.max(np.log(self.losses) + exponent * self.counts)), self.rounded)
+        values = np.log(self.losses) + exponent * self.counts
+        worst = int(np.argmax(values + self.rounded))
+        return Number(float(values[worst]), float(self.rounded[worst]))
 
     @at_least(2.0, role="control")
     def fails(self) -> Number | None:
         """ℓ(T)/ε of a start without a margin, run as long at the same step.
 
-        The product keeps its sign: ℓ stays above ½Φ², and ε is 0.1 (1 + a²)² of that, a tenth to a sixth.
+        The product keeps its sign: ℓ stays above ½‖Φ‖², and ℓ(0) is at most (2.2)² of that.
         """
         return (
-            Number(float(self.losses[-1] / self.losses[0]) / RATIO, self.rounded)
+            Number(float(self.losses[-1] / self.losses[0]) / RATIO, float(self.rounded[-1]))
             if self.excused
             else NOT_ASKED
         )
@@ -200,8 +207,9 @@ class Rate(LinearNet):
     def _over(self, rate: float) -> Number | None:
         if self.excused:
             return NOT_ASKED
-        values = self.fallen / (rate * self.step * self.counts[1:])
-        return Number(float(values.min()), float(values.min()) * self.rounded / float(self.fallen.min()))
+        unit = rate * self.step * self.counts[1:]
+        worst = int(np.argmin((self.fallen - self.rounded[1:]) / unit))
+        return Number(float(self.fallen[worst] / unit[worst]), float(self.rounded[worst + 1] / unit[worst]))
 
     def shown(self):
         done = np.log(1.0 / RATIO)
