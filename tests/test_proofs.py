@@ -22,6 +22,8 @@ SPOILED = {
     "chitour.landscape": ("F = (3 - w2 * w1) ** 2\n", "F = (0 - w2 * w1) ** 2\n"),
     "chitour.reduction": ("X, Y = Q(2), Q(2)", "X, Y = Q(1), Q(2)"),
     "cohen.critical-point-route": ("TOP, LOW = (1, 2, 0)", "TOP, LOW = (1, 0, 0)"),
+    "cohen.flow-global": ("Q(-1) if w <= 1 else -1 / w**2", "2 * (w - 3)"),
+    "cohen.gd-rate": ("target, w1, w2 = Q(16), Q(3), Q(3)", "target, w1, w2 = Q(1), Q(3, 4), Q(3, 4)"),
     "memo112.bounded-output": ("(Q(3, 5), Q(4, 5)), (Q(1, 2),) * 4", "(Q(1), Q(0)), (Q(1, 2),) * 4"),
     "memo112.lemma1": ("rates(W2 * W1**2)", "rates(W2 * W1)"),
     "memo112.lowest-norm": ("(1, 1, -1)", "(1, 1, 1)"),

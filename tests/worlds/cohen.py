@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from gradlab.claims.cases import Case
-from worlds import World, drift, moved_ends, noisy, orbit, seen, shifted_hessian, uneven_layers
+from worlds import (
+    World,
+    cut_short,
+    drift,
+    moved_ends,
+    noisy,
+    orbit,
+    other_targets,
+    seen,
+    shifted_hessian,
+    uneven_layers,
+)
 
 
 def descent(step: float = 0.02) -> World:
@@ -141,10 +152,93 @@ BARTLETT = (
     noisy(1e-13),
 )
 
+
+def still() -> World:
+    """Descent that does not move."""
+    return seen("nothing moves", fallen=lambda fallen, look: 0.0 * fallen)
+
+
+def arrived() -> World:
+    """Every end at the minimum, whatever the step."""
+    return seen(
+        "every end at the minimum",
+        losses=lambda both, look: (both[0], 1e-9 * both[0]),
+        fallen=lambda fallen, look: 0.0 * fallen - 9.0,
+    )
+
+
+def leaking(size: float = 0.1) -> World:
+    """Weights that leak into what no layer has."""
+    return orbit(f"a leak of {size:g} into every weight", lambda rows, case: rows + size)
+
+
+def retold(name: str, change: Any) -> World:
+    """Random starts whose products are others."""
+    return seen(name, drawn=lambda drawn, look: change(drawn, look.target))
+
+
+def towards(drawn: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Three starts in four turned to the target's side."""
+    side = np.sign(drawn @ target.T)
+    side[::4] = 1.0
+    return drawn * side
+
+
+def shaken_draws(size: float = 1e-9) -> World:
+    """Products off by a share of their size: true."""
+
+    def changed(case: Case) -> Case:
+        given = case.trajectory
+        noise = np.random.default_rng(3).standard_normal(given["drawn"].shape)
+        moved = given["drawn"].values * (1.0 + size * noise)
+        return replace(case, trajectory=given.assign({"drawn": (given["drawn"].dims, moved)}))
+
+    return World(f"products off by {size:g}", changed, noisy=True)
+
+
+def other_values(share: float = 0.01) -> World:
+    """Targets off by a share of their size where they are real; labels stay."""
+    other = other_targets(share)
+
+    def changed(case: Case) -> Case:
+        assert other.case is not None
+        return other.case(case) if case.problem.loss.labels == "real" else case
+
+    return World(other.name, changed)
+
+
+FLOWS = (
+    moved_ends(),
+    cut_short(),
+    other_values(),
+    seen(
+        "a loss that rises by 1e-6",
+        losses=lambda losses, look: losses + 1e-6 * losses[0] * np.arange(len(losses)),
+    ),
+    noisy(1e-10),
+)
+RATES = (
+    cut_short(),
+    moved_ends(0.3),
+    drift(0.3),
+    seen("iterations counted twentyfold", counts=lambda counts, look: 20.0 * counts),
+    noisy(1e-9),
+)
+
 WORLDS = {
     "cohen.bartlett": BARTLETT,
     "cohen.critical-point-route": ROUTE,
     "cohen.critical-point-route-corrected": CORRECTED_ROUTE,
+    "cohen.flow-global": FLOWS,
+    "cohen.flow-global-corrected": FLOWS,
+    "cohen.gd-rate": RATES,
+    "cohen.necessity": (still(), arrived(), leaking(), noisy(1e-9)),
+    "cohen.constant-probability": (
+        retold("starts turned to the target", towards),
+        seen("margins smaller by 0.02", margins=lambda margins, look: margins - 0.02),
+        seen("layers off balance by 1e-3", defects=lambda defects, look: defects + 1e-3),
+        shaken_draws(),
+    ),
     "cohen.discrete-end-to-end": DISCRETE,
     "cohen.balanced-preserved": (
         drift(1e-3),
