@@ -120,7 +120,7 @@ def tuned(
     levels: Any,
     most: int,
     *,
-    decades: tuple[int, int] = (2, 1),
+    decades: tuple[float, float] = (2, 1),
     per_decade: int = 16,
     extensions: int = 3,
 ) -> Tuning:
@@ -129,7 +129,7 @@ def tuned(
     Extended by as many steps below where the best step of a level is the least, or nothing was reached; above where it
     is the largest, or nothing was reached and the largest has not diverged; ``extensions`` times at most.
     """
-    low, high = -decades[0] * per_decade, decades[1] * per_decade
+    low, high = -round(decades[0] * per_decade), round(decades[1] * per_decade)
     places = np.arange(low, high + 1)
     counts, alive = iterations(rule, start, centre * 10.0 ** (places / per_decade), levels, most)
     for _ in range(extensions):
