@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 #: A level is reached at t if it is kept until 1.25 t + KEPT: what only passes by, on its way to divergence, is not
-#: there. Steps run side by side until 2t + 3 KEPT of the first: what is up to 1.6 times as slow is counted too.
-KEPT, LONGER, LONGEST = 10, 1.25, 2.0
+#: there. Steps run side by side until 1.6 t + 3 KEPT of the first: what is a quarter slower is counted too.
+KEPT, LONGER, LONGEST = 10, 1.25, 1.6
 #: A run whose level exceeds so many times the first one has diverged.
 CEILING = 1e6
 
@@ -88,29 +88,29 @@ def _counted(
     _, first = rule.advance(start, steps[0])
     advance = jax.vmap(rule.advance)
 
-    def kept(t: Array, since: Array, until: float, more: int = KEPT) -> Array:
-        return (since >= 0) & (t >= until * since + more)
-
     def going(carry: Any) -> Array:
-        t, _, since, alive = carry
-        first = kept(t, since[:, -1], LONGEST, 3 * KEPT).any() | ~alive.any()
-        every = (kept(t, since[:, -1], LONGER) | ~alive).all()
-        return (t < most) & ~jnp.where(whole, every, first)
+        t, _, _, counts, alive = carry
+        last = counts[:, -1]
+        soonest = (jnp.isfinite(last) & (t >= LONGEST * last + 3 * KEPT)).any() | ~alive.any()
+        every = (jnp.isfinite(last) | ~alive).all()
+        return (t < most) & ~jnp.where(whole, every, soonest)
 
     def body(carry: Any) -> Any:
-        t, states, since, alive = carry
+        t, states, since, counts, alive = carry
         moved, level = advance(states, steps)
-        since = jnp.where(level[:, None] <= levels, jnp.where(since < 0, t, since), -1)
         alive = alive & jnp.isfinite(level) & (level <= CEILING * first)
+        since = jnp.where(level[:, None] <= levels, jnp.where(since < 0, t, since), -1)
+        kept = (since >= 0) & (t >= LONGER * since + KEPT) & jnp.isinf(counts)
 
         def held(new: Array, old: Array) -> Array:
             return jnp.where(alive.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-        return t + 1, jax.tree.map(held, moved, states), since, alive
+        return t + 1, jax.tree.map(held, moved, states), since, jnp.where(kept, since, counts), alive
 
-    since = jnp.full((len(steps), len(levels)), -1)
-    t, _, since, alive = jax.lax.while_loop(going, body, (0, states, since, jnp.ones(len(steps), dtype=bool)))
-    return jnp.where(kept(t, since, LONGER), since, jnp.inf), alive
+    shape = (len(steps), len(levels))
+    begun = (0, states, jnp.full(shape, -1), jnp.full(shape, jnp.inf), jnp.ones(len(steps), dtype=bool))
+    *_, counts, alive = jax.lax.while_loop(going, body, begun)
+    return counts, alive
 
 
 def tuned(
