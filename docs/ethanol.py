@@ -1,4 +1,4 @@
-"""The table of ethanol regressions in docs/notes/ethanol.md, from a full run of cohen.uci (eight minutes of one core).
+"""The table of ethanol regressions in docs/notes/ethanol.md, from a full run of cohen.uci (four minutes of one core).
 
 GRADLAB_DATA=<folder> uv run --group dev python docs/ethanol.py
 """
@@ -37,8 +37,8 @@ def table(one: Any) -> str:
     ]
     for i, name in enumerate(look.names):
         at = look.counts[i].argmin(axis=1)
-        steps = look.steps[i][np.isfinite(look.steps[i])]
-        cells = [cell(look.counts[i, j, k], look.steps[i, k]) for j, k in enumerate(at)]
+        steps = look.grids[i][np.isfinite(look.grids[i])]
+        cells = [cell(look.counts[i, j, k], look.grids[i, k]) for j, k in enumerate(at)]
         lines.append(f"| {name} | {steps[0]:.2g} to {steps[-1]:.2g} | " + " | ".join(cells) + " |")
     hit = int(one.trajectory["edges"].values)
     said = "No best step lies at an edge of its grid." if not hit else f"{hit} rules have theirs at an edge."
@@ -57,9 +57,9 @@ if __name__ == "__main__":
     settings = study.budgets["full"]
     said = (
         f"Seed 0, {settings['fine']} steps a decade, {settings['most']} iterations at most; {minutes:.0f} minutes of "
-        "one core. A cell holds the iterations until ℓ − ℓ* is that share of what it was at the start, and kept, with "
-        "the best step in brackets; — where no step reached it. N = 1 … 4 are balanced layers of any width; layers of "
-        "8 and 32 begin with independent entries, their product as small.\n\n"
+        "one core. A cell holds the iterations until\nℓ − ℓ* is that share of what it was at the start, and kept, with "
+        "the best step in brackets; — where no step\nreached it. N = 1 … 4 are balanced layers of any width; layers of "
+        "8 and 32 begin with independent entries, their\nproduct as small.\n\n"
     )
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

@@ -19,7 +19,7 @@ from gradlab.claims.problems.tuned_rules import (
     AdaGrad,
     Adam,
     BalancedLayers,
-    EndToEnd,
+    EndToEndRule,
     Layers,
     minimum,
     single_output_precondition,
@@ -109,7 +109,7 @@ def test_the_step_that_lands_lands() -> None:
     setting = acceleration._Setting(4.0, 9.0, "targets")
     w = setting.start(0.01)
     eta = setting.landing(w, 3)
-    moved, _ = EndToEnd(setting.problem, depth=3).advance(jnp.asarray(w), eta)
+    moved, _ = EndToEndRule(setting.problem, depth=3).advance(jnp.asarray(w), eta)
     assert float(moved[0]) == pytest.approx(9.0, rel=1e-12)
 
 

@@ -74,8 +74,8 @@ def one_step() -> World:
     """Every depth at the step that is best for one layer."""
 
     def change(counts: np.ndarray, look: Any) -> np.ndarray:
-        mine = look.steps[0][np.argmin(counts[0, -1])]
-        kept = [np.nanargmin(np.abs(np.log(row / mine))) for row in look.steps]
+        mine = look.grids[0][np.argmin(counts[0, -1])]
+        kept = [np.nanargmin(np.abs(np.log(row / mine))) for row in look.grids]
         found = np.full(counts.shape, np.inf)
         for i, k in enumerate(kept):
             found[i, :, k] = counts[i, :, k]

@@ -126,14 +126,20 @@ def tuned(
 ) -> Tuning:
     """Counts with the step tuned on centre · 10^{k/per_decade}, from ``decades`` below to above, and as far as needed.
 
-    Extended by as many steps below where the best step of a level is the least, or nothing was reached; above where it
-    is the largest, or nothing was reached and the largest has not diverged; ``extensions`` times at most.
+    Extended by as many steps below where the best step of a level is the least, or a level was not reached (again where
+    that helped); above where it is the largest, or nothing was reached and the largest has not diverged; ``extensions``
+    times at most.
     """
     low, high = -round(decades[0] * per_decade), round(decades[1] * per_decade)
     places = np.arange(low, high + 1)
     counts, alive = iterations(rule, start, centre * 10.0 ** (places / per_decade), levels, most)
+    missing = -1
     for _ in range(extensions):
-        sides = _beyond(counts, alive)
+        below, above = _beyond(counts, alive)
+        unreached = int(np.isinf(counts.min(axis=0)).sum())
+        # for a level that no step reached, longer ones having diverged: once, and again where that helped
+        sides = (below or (unreached not in (0, missing) and not alive.all()), above)
+        missing = unreached
         if not any(sides):
             break
         for above in (side for side in (0, 1) if sides[side]):

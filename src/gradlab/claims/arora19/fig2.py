@@ -150,7 +150,7 @@ def cases(key, *, depths, sizes, draws, most):
         target = rng.standard_normal(DIMENSION)
         target /= np.linalg.norm(target)
         for depth in depths:
-            rows = {name: [] for name in STARTS}
+            rows: dict[str, list[np.ndarray]] = {name: [] for name in STARTS}
             for size in scales:
                 layers, aim, product = _layerwise(rng, depth, size, target)
                 rows["layers"].append(_counts(Layers(whitened_problem(aim)), layers, most))

@@ -36,7 +36,7 @@ from gradlab.claims.cases import case, generator
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.problems.tuned_rules import EndToEnd, single_output_precondition
+from gradlab.claims.problems.tuned_rules import EndToEndRule, single_output_precondition
 from gradlab.claims.studies import section, study
 from gradlab.laboratory.second import COARSE
 from gradlab.problem.data import Data
@@ -59,7 +59,7 @@ SIZES = {
 KINDS = ("targets", "inputs")
 
 
-class TwoPoints(EndToEnd):
+class TwoPoints(EndToEndRule):
     """The rule, with the largest residual over its target as the level."""
 
     def level(self, w, loss):

@@ -27,6 +27,7 @@ control was set then.
 
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 FEATURES = ("standardised", "whitened")
-ADAPTIVE = {"AdaGrad": AdaGrad, "AdaDelta": AdaDelta, "Adam": Adam}
+ADAPTIVE: dict[str, Any] = {"AdaGrad": AdaGrad, "AdaDelta": AdaDelta, "Adam": Adam}
 #: Size of the start; iterations of layers beside what they amount to, and their width.
 START, BESIDE, WIDTH = 1e-3, 40, 6
 FEATURE_COUNT = 128
@@ -57,7 +58,7 @@ FEATURE_COUNT = 128
 #: Shares of ℓ − ℓ* that are to be reached, by p and features.
 FULL_SHARES = {
     (4.0, "standardised"): (0.3, 0.2, 0.15, 0.1),
-    (2.0, "standardised"): (0.3, 0.1, 0.05, 0.03, 0.02),
+    (2.0, "standardised"): (0.3, 0.1, 0.05, 0.03),
     (4.0, "whitened"): (0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
     (2.0, "whitened"): (0.1, 0.01, 0.001),
 }
@@ -181,7 +182,7 @@ class Ethanol(Compared):
         found["gain"] = ("level", self.gains.max(axis=0))
         finite = np.where(np.isfinite(self.counts[:, 0]), self.counts[:, 0], np.nan)
         for i in range(min(3, len(names))):
-            found |= {f"count_{i + 1}": ("step", finite[i]), f"step_{i + 1}": ("step", self.steps[i])}
+            found |= {f"count_{i + 1}": ("step", finite[i]), f"step_{i + 1}": ("step", self.grids[i])}
         return found
 
 
@@ -207,23 +208,23 @@ def stable_step(problem, w):
 
 #: Central steps: of depths in units of the stable step of one layer at the start, P_W being N at ‖w‖ = 1; of adaptive
 #: rules as they are.
-CENTRES = {"AdaGrad": 0.1, "AdaDelta": 1.0, "Adam": 0.01}
+CENTRES = {"AdaGrad": 0.1, "AdaDelta": 0.1, "Adam": 0.01}
 
 
-def rules(problem, floor, w, unit, rng, *, depths, adaptive, widths):
+def compared_rules(problem, floor, w, unit, rng, *, depths, adaptive, widths):
     """Name, rule, start and central step of everything that is compared."""
     for depth in depths:
-        rule = BalancedLayers(problem, floor, depth)
-        yield f"N = {depth}", rule, rule.begin(jnp.asarray(w)), _centre(depth, unit)
+        layers = BalancedLayers(problem, floor, depth)
+        yield f"N = {depth}", layers, layers.begin(jnp.asarray(w)), _centre(depth, unit)
     for name in adaptive:
         rule = ADAPTIVE[name](problem, floor)
         yield name, rule, rule.begin(jnp.asarray(w)), CENTRES[name]
     for depth in (2, 3) if widths else ():
         for width in widths:
             sizes = (len(w), *(width,) * (depth - 1), 1)
-            layers = [rng.standard_normal((after, before)) for before, after in pairwise(sizes)]
-            scale = (np.linalg.norm(w) / np.linalg.norm(end_to_end(layers))) ** (1.0 / depth)
-            start = tuple(jnp.asarray(scale * layer) for layer in layers)
+            drawn = [rng.standard_normal((after, before)) for before, after in pairwise(sizes)]
+            scale = (np.linalg.norm(w) / np.linalg.norm(end_to_end(drawn))) ** (1.0 / depth)
+            start = tuple(jnp.asarray(scale * layer) for layer in drawn)
             yield f"{depth} layers of {width}", Layers(problem, floor), start, _centre(depth, unit)
 
 
@@ -272,7 +273,7 @@ def cases(key, *, powers, shares, draws, fine, most, **compared):
                 apart = _apart(problem, w, 0.1 * unit, rng)
                 found = {
                     name: tuned(rule, start, centre, levels, most, per_decade=fine, decades=(0.5, 0.5))
-                    for name, rule, start, centre in rules(problem, least, w, unit, rng, **compared)
+                    for name, rule, start, centre in compared_rules(problem, least, w, unit, rng, **compared)
                 }
                 seen = recorded_counts(found) | {
                     "start": ("weight", w),

@@ -45,7 +45,7 @@ class Compared(Look):
         return [str(one) for one in self.trajectory["names"].values]
 
     @cached_property
-    def steps(self) -> np.ndarray:
+    def grids(self) -> np.ndarray:
         """Step sizes (rule, step), ascending, NaN at the end."""
         return np.asarray(self.trajectory["steps"].values)
 

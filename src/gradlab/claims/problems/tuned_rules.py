@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.analysis.tuning import Rule
-from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 Vector = Float[Array, " d"]
@@ -47,7 +46,7 @@ class VectorRule(Rule):
         """The state that stands for w."""
 
 
-class EndToEnd(VectorRule):
+class EndToEndRule(VectorRule):
     """w ← w − ηP_w[∇ℓ(w)], the discrete rule of N layers; plain descent for N = 1."""
 
     depth: Any = 1
@@ -140,12 +139,6 @@ class Adam(VectorRule):
         mean, squares = 0.9 * mean + 0.1 * gradient, 0.999 * squares + 0.001 * gradient**2
         move = mean / (1.0 - 0.9**t) / (jnp.sqrt(squares / (1.0 - 0.999**t)) + 1e-8)
         return (w - step * move, mean, squares, t), self.level(w, loss)
-
-
-def one_layer_of(problem: Problem) -> Problem:
-    """ℓ(w) as a problem of one layer, of a linear net with one output."""
-    widths = problem.network.widths
-    return Problem(Dense((widths[0], widths[-1]), "identity"), problem.loss, problem.data)
 
 
 def minimum(problem: Problem, rounds: int = 200) -> tuple[np.ndarray, float]:
