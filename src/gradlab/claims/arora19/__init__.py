@@ -1,0 +1,1 @@
+"""Studies of Arora, Cohen, Golowich, Hu (2019)."""
