@@ -142,12 +142,12 @@ def tuned(
         missing = unreached
         if not any(sides):
             break
-        for above in (side for side in (0, 1) if sides[side]):
+        for longer in (side for side in (0, 1) if sides[side]):
             # as many steps as at first: nothing is compiled anew
-            more = np.arange(low, high + 1) + (places[-1] + 1 - low if above else places[0] - 1 - high)
+            more = np.arange(low, high + 1) + (places[-1] + 1 - low if longer else places[0] - 1 - high)
             found, going = iterations(rule, start, centre * 10.0 ** (more / per_decade), levels, most)
             old, new = (places, counts, alive), (more, found, going)
-            parts = zip(*((old, new) if above else (new, old)), strict=True)
+            parts = zip(*((old, new) if longer else (new, old)), strict=True)
             places, counts, alive = (np.concatenate(one) for one in parts)
     edge = any(_beyond(counts, alive))
     return Tuning(centre * 10.0 ** (places / per_decade), places, counts, edge, most)
