@@ -349,7 +349,7 @@ FULL = (
 
 BUDGETS: dict[str, Any] = {
     "quick": {"plans": QUICK, "draws": 1},
-    "full": {"plans": QUICK + FULL, "draws": 12},
+    "full": {"plans": QUICK + FULL, "draws": 4},
     "few": {"plans": (QUICK[0], QUICK[2])},
 }
 FIGURE = Figure(
