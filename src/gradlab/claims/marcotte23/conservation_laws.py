@@ -1,6 +1,6 @@
 """marcotte23.conservation-laws: how many independent quantities gradient flows of a two-layer linear net conserve.
 
-Printed. For the parameterisation φ(U, V) = UVᵀ, U (n, r), V (m, r), what is conserved for all data and losses is
+In substance. For the parameterisation φ(U, V) = UVᵀ, U (n, r), V (m, r), what is conserved for all data and losses is
 constant along the vector fields ∇φ_ij and along the Lie algebra that they generate: there are D − dim Lie(θ)
 independent conserved functions, D = (n + m)r. UᵀU − VᵀV gives r(r + 1)/2 of them where (U; V) has full rank and n + m ≥
 r, and (n + m)r − (n + m)(n + m − 1)/2 where n + m ≤ r; there are no others.

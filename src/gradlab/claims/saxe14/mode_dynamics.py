@@ -1,16 +1,16 @@
 """saxe14.mode-dynamics: the strengths of the modes of a two-layer linear net from decoupled weights, in closed form.
 
-Printed. For whitened inputs and the loss ½Σ‖y − W_2W_1x‖², summed over examples, τ dW/dt = −∇, with Σ_31 = Σ y xᵀ = U S
-Vᵀ: from W_1 = R D^{1/2} Vᵀ, W_2 = U D^{1/2} Rᵀ the modes do not mix, and the strength u of a mode of singular value s
-obeys τ du/dt = 2u(s − u), u(t) = s e^{2st/τ}/(e^{2st/τ} − 1 + s/u_0): to go from u_0 to u takes τ/(2s) ln(u(s −
+In substance. For whitened inputs and the loss ½Σ‖y − W_2W_1x‖², summed over examples, τ dW/dt = −∇, with Σ_31 = Σ y xᵀ
+= U S Vᵀ: from W_1 = R D^{1/2} Vᵀ, W_2 = U D^{1/2} Rᵀ the modes do not mix, and the strength u of a mode of singular
+value s obeys τ du/dt = 2u(s − u), u(t) = s e^{2st/τ}/(e^{2st/τ} − 1 + s/u_0): to go from u_0 to u takes τ/(2s) ln(u(s −
 u_0)/(u_0(s − u))). With N layers τ du/dt = N u^{2 − 2/N}(s − u).
 
 Convention. As written τ = 1/λ, the inverse rate, and Σ xxᵀ = 1 is a sum. Here λ = 1: τ = 1 for the sum; for the mean
 over N examples τ = N.
 
-Settings, before any run. Widths 4-3-3, singular values of Y distinct; X = I and half the sum of squares, or
-eight examples with orthonormal rows and half the mean; u_0 of the modes between 1e-3 and 0.3 s. Three layers, 4-3-3-3.
-dopri8 at 1e-10, 24 records to t = 12τ.
+Settings, before any run. Widths 4-3-3, singular values of Y distinct; X = I and half the sum of squares, or eight
+examples with orthonormal rows and half the mean; u_0 of the modes between 1e-3 and 0.3 s. Three layers, 4-3-3-3. dopri8
+at 1e-10, 24 records to t = 12τ.
 
 Tolerances. 1e-10 a step, some hundred steps, grown by e^{2st} while a mode grows from 1e-3: 1e-6. The slope of log(u/(s
 − u)), between records at which u is between 1 % and 99 % of s, is 2s/τ, and its rounding a hundred times that of u:

@@ -1,6 +1,6 @@
 """saxe14.random-start: how near the closed form of decoupled weights is to modes from small random weights.
 
-Printed. The closed form "closely" describes learning from small random weights, where modes are not decoupled; what
+Said in substance. The closed form is close to learning from small random weights, where modes are not decoupled; what
 stands for u_0 is not said.
 
 Derived (docs/notes/saxe14.random-start.md). While all weights are small, x = W_1v and y = W_2ᵀu of a mode obey τx' =
