@@ -250,7 +250,9 @@ def _frames(
     # Data that reach another direction than the modes would grow there: none may.
     through = np.sum((targets @ last) * (inputs @ first), axis=0)
     reach = float(np.linalg.norm(cross))
-    missed: list[Any] = [float(np.linalg.norm(cross - (last * through) @ first.T)) / (reach if reach > 0.0 else 1.0)]
+    missed: list[Any] = [
+        float(np.linalg.norm(cross - (last * through) @ first.T)) / (reach if reach > 0.0 else 1.0)
+    ]
     seen = np.sum(first * (gram @ first), axis=0)
     held = first * seen
     missed.append(np.linalg.norm(gram @ first - held) / np.linalg.norm(gram))
