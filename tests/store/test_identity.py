@@ -120,7 +120,7 @@ def test_a_child_is_another_run_that_may_be_continued_in_its_own_place() -> None
 def test_the_environment_is_json_and_names_versions_cores_and_instructions() -> None:
     place = environment()
     assert json.loads(json.dumps(place)) == place
-    assert set(place["versions"]) == {"gradlab", "jax", "jaxlib", "numpy", "diffrax", "equinox"}
+    assert set(place["versions"]) == {"gradlab", "jax", "jaxlib", "numpy", "diffrax", "equinox", "optax"}
     assert place["cores"] >= 1
     assert place["instruction_set"]
     assert environment() == place
