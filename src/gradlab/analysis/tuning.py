@@ -137,8 +137,8 @@ def tuned(
     for _ in range(extensions):
         early, late = _beyond(counts, alive)
         unreached = int(np.isinf(counts.min(axis=0)).sum())
-        # for a level that no step reached, longer ones having diverged: once, and again where that helped
-        sides = (early or (unreached not in (0, missing) and not alive.all()), late)
+        # for a level that no step reached: once, and again where that helped
+        sides = (early or unreached not in (0, missing), late)
         missing = unreached
         if not any(sides):
             break
