@@ -68,6 +68,21 @@ def test_the_grid_is_extended_until_the_best_is_inside(centre: float) -> None:
     np.testing.assert_allclose(np.diff(np.log10(found.steps)), 1.0 / 16.0)
 
 
+class Signs(Rule):
+    """w ← w − η sign w, which never comes nearer than η/2 or so, and never diverges."""
+
+    scale: Any = 1.0
+
+    def advance(self, state: Any, step: Any) -> Any:
+        return state - step * self.scale * jnp.sign(state), jnp.abs(state)[0]
+
+
+def test_for_a_level_that_no_step_reached_smaller_ones_are_tried() -> None:
+    found = tuned(Signs(), jnp.array([0.995]), 0.3, np.array([0.5, 0.02]), 2000, decades=(0.5, 0.5))
+    assert np.isfinite(found.best).all()
+    assert found.best_steps[1] < 0.05 < found.best_steps[0]
+
+
 def test_a_grid_that_is_still_hit_says_so() -> None:
     assert tuned(ONE, START, 1e-6, np.array([1e-3]), 500, decades=(1, 1), extensions=0).edge
 

@@ -135,10 +135,10 @@ def tuned(
     counts, alive = iterations(rule, start, centre * 10.0 ** (places / per_decade), levels, most)
     missing = -1
     for _ in range(extensions):
-        below, above = _beyond(counts, alive)
+        early, late = _beyond(counts, alive)
         unreached = int(np.isinf(counts.min(axis=0)).sum())
-        # for a level that no step reached, longer ones having diverged: once, and again where that helped
-        sides = (below or (unreached not in (0, missing) and not alive.all()), above)
+        # for a level that no step reached: once, and again where that helped
+        sides = (early or unreached not in (0, missing), late)
         missing = unreached
         if not any(sides):
             break

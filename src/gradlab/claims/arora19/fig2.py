@@ -11,9 +11,9 @@ print; it tells what balance does from what the meaning of s does (docs/notes/ar
 Reductions, exact. Descent moves the rows of W_1 by multiples of w − φ only: W_1 is run in the span of its rows and φ,
 33 columns. Balanced layers are N − 1 equal numbers and a row, in the span of w and φ, two columns.
 
-Settings, before any run. Width 32. s at 8 (full: 22) values from 10⁻³ to 10^{0.5}; the step at eight a decade from 10⁻⁴
-to 1, the paper's ends, the best for each start; 600 iterations at most (full: 10⁶); reached where it is kept a
-quarter longer. One φ and one draw of each start a depth (full: three).
+Settings, before any run. Width 32. s at 8 (full: 15) values from 10⁻³ to 10^{0.5}; the step at eight a decade from 10⁻⁴
+to 1, the paper's ends, the best for each start; 600 iterations at most (full: 10⁶, most of an hour of one core);
+reached where it is kept a quarter longer. One φ and one draw of each start a depth.
 
 Changed after a first run: eight steps a decade for four, since the bar is half as many; fewer s and iterations, for
 time; starts that do not arrive were left out of the mean, which hid what they lost.
@@ -169,7 +169,7 @@ STUDY = study(
     Starts,
     cases,
     quick={"depths": (3, 8), "sizes": 8, "draws": 1, "most": 600},
-    full={"sizes": 22, "draws": 3, "most": 1_000_000},
+    full={"sizes": 15, "most": 1_000_000},
     few={"depths": (3,)},
     settings=section(__doc__, "Settings"),
     figure=Figure(
