@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,37 @@ def deficiency_margin(W: Float[np.ndarray, "C d"], target: Float[np.ndarray, "C 
     return least - float(np.linalg.norm(np.asarray(W) - np.asarray(target)))
 
 
+class Allowed(NamedTuple):
+    """What Theorem 1 allows and promises: δ, the longest step η, and the rate r of ℓ(t) ≤ ℓ(0) e^{−ηrt}."""
+
+    defect: float
+    step: float
+    rate: float
+
+
+def allowed(margin: float, depth: int, size: float) -> Allowed:
+    """δ = c²/(256 N³ ‖Φ‖_F^{2(N−1)/N}), η = c^{(4N−2)/N}/(6144 N³ ‖Φ‖_F^{(6N−4)/N}) and c^{2(N−1)/N}; 0 for Φ = 0.
+
+    Parameters
+    ----------
+    margin : c ≥ 0. depth : N ≥ 1. size : ‖Φ‖_F.
+
+    Examples
+    --------
+    >>> from gradlab.analysis.deep_descent import allowed
+    >>> allowed(0.5, 2, 1.0).rate
+    0.5
+    """
+    N, c = depth, margin
+    if not size > 0.0:
+        return Allowed(0.0, 0.0, 0.0)
+    return Allowed(
+        c**2 / (256 * N**3 * size ** (2 * (N - 1) / N)),
+        c ** ((4 * N - 2) / N) / (6144 * N**3 * size ** ((6 * N - 4) / N)),
+        c ** (2 * (N - 1) / N),
+    )
+
+
 @dataclass(frozen=True)
 class Guarantee:
     """A Guarantee is what Theorem 1 says of gradient descent from one start, before any step.
@@ -44,9 +75,8 @@ class Guarantee:
     Attributes
     ----------
     margin : c > 0. defect : the largest ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖_F of the start.
-    allowed : δ = c²/(256 N³ ‖Φ‖_F^{2(N−1)/N}), which ``defect`` must not exceed.
-    step : η = c^{(4N−2)/N}/(6144 N³ ‖Φ‖_F^{(6N−4)/N}), the longest step of which it speaks.
-    rate : c^{2(N−1)/N}; ½‖W − Φ‖² falls at least like e^{−η·rate·t} in t iterations.
+    allowed, step, rate : of :func:`allowed`: what ``defect`` must not exceed; the longest step; ½‖W − Φ‖² falls at
+        least like e^{−η·rate·t} in t iterations.
 
     Examples
     --------
@@ -97,13 +127,8 @@ def guarantee(weights: Sequence[Any], target: Float[np.ndarray, "C d"]) -> Guara
     defect = max(float(np.linalg.norm(gap)) for gap in balancedness(layers))
     if c <= 0.0:
         return Guarantee(c, defect, 0.0, math.nan, math.nan)
-    return Guarantee(
-        margin=c,
-        defect=defect,
-        allowed=c**2 / (256 * N**3 * size ** (2 * (N - 1) / N)),
-        step=c ** ((4 * N - 2) / N) / (6144 * N**3 * size ** ((6 * N - 4) / N)),
-        rate=c ** (2 * (N - 1) / N),
-    )
+    given = allowed(c, N, size)
+    return Guarantee(c, defect, given.defect, given.step, given.rate)
 
 
 def descended(layers: Sequence[Any], target: Any, step: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from gradlab.analysis.deep_descent import allowed
 from gradlab.analysis.linear_nets import balancedness, end_to_end
 from gradlab.problem.dense import Dense
 from gradlab.problem.losses import Square
@@ -197,14 +198,8 @@ def _judged(
     c = max(margin, 0.0)
     defects = [float(np.linalg.norm(defect)) for defect in balancedness(layers)]
     blur = 2 * max(max(layer.shape) * _EPS * float(np.linalg.norm(layer)) ** 2 for layer in layers)
-    ratio = size ** (2 * (depth - 1) / depth)
-    allowed = c**2 / (256 * depth**3 * ratio) if size > 0 else 0.0
-    slope = 2 * kappa * s
-    largest = (
-        c ** ((4 * depth - 2) / depth) / (6144 * depth**3 * size ** ((6 * depth - 4) / depth)) / slope
-        if size > 0 and slope > 0
-        else 0.0
-    )
+    given, slope = allowed(c, depth, size), 2 * kappa * s
+    largest = given.step / slope if slope > 0 else 0.0
     taken = largest if step is None else step
     hypotheses = (
         _above("depth", depth, 1),
@@ -212,12 +207,12 @@ def _judged(
         # by a singular value decomposition, both relative to ‖X‖_F² = s d
         _below("whitened: ‖XᵀX/s − I‖_F", crooked, 2 * (count + 2 * d) * d * _EPS),
         _above("deficiency margin: σ_min(Φ) − ‖W − Φ‖_F", smallest - off, 0.0, rounding),
-        _below("balanced: max ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖_F", max(defects, default=0.0), allowed, blur),
+        _below("balanced: max ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖_F", max(defects, default=0.0), given.defect, blur),
         _below("step", taken, largest),
     )
     failed = [hypothesis.name for hypothesis in hypotheses if not hypothesis.holds]
     holds = not failed and taken > 0
-    speed = slope * c ** (2 * (depth - 1) / depth)
+    speed = slope * given.rate
     residual = X @ target.T - Y
     why = (
         f"every hypothesis of Theorem 1 holds, with c = {c:.3g}"
