@@ -34,15 +34,18 @@ def rows(wanted: list[str], before: list[str]) -> tuple[list[str], list[str]]:
                 continue
             held = worlds.standing(claim)
             for world in given:
-                down = worlds.fallen(claim, world)
+                try:
+                    verdict = worlds.verdict(claim, world)
+                    down, said = worlds.fallen_of(claim, verdict), verdict.verdict
+                except Exception:
+                    down, said = worlds.fallen_one_by_one(claim, world), "raised"
                 held -= set(down)
                 if world.noisy:
                     said = f"**refuted** ({', '.join(down)})" if down else "not refuted"
                 else:
-                    said = worlds.verdict(claim, world).verdict
                     said = f"refuted ({', '.join(down)})" if down else f"**{said}**"
                 lines.append(f"| {claim} | {world.name} | {said} |\n")
-            print(*lines[-len(given) :], end="", flush=True)
+            print("".join(lines[-len(given) :]), end="", flush=True)
             standing += [f"{claim}: {part}" for part in sorted(held)]
     return lines, standing
 

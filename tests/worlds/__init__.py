@@ -85,7 +85,24 @@ def verdict(claim_id: str, world: World) -> Verdict:
 
 def fallen(claim_id: str, world: World) -> list[str]:
     """The parts, of substance or print, that hold in the true world and are refuted in this one."""
-    return _fallen(claim_id, verdict(claim_id, world))
+    return fallen_of(claim_id, verdict(claim_id, world))
+
+
+def fallen_one_by_one(claim_id: str, world: World) -> list[str]:
+    """The same, of a world in which some number cannot be computed: every part by itself, on the cases that give it."""
+    study, _ = changed(claim_id, world)
+    held, found = standing(claim_id), []
+    hypotheses = [one for one in study.measures if one.role == "hypothesis"]
+    for part in (one for one in study.measures if one.id in held):
+        asked, seen = [*hypotheses, part], []
+        for case in changed(claim_id, world)[1]:
+            with suppress(Exception):
+                seen.append((case.label, study.observed(case, only=[one.id for one in asked])))
+        with suppress(ValueError):
+            labels = [label for label, _ in seen]
+            if seen and columns(asked, collect(seen))[part.id].part(labels).verdict == REFUTED:
+                found.append(part.id)
+    return found
 
 
 def falls(claim_id: str, world: World) -> bool:
@@ -99,8 +116,8 @@ def falls(claim_id: str, world: World) -> bool:
     ids = [one.id for one in asked]
     seen: list[tuple[str, xr.Dataset]] = []
     for case in cases if named else ():
-        seen.append((case.label, study.observed(case, only=ids)))
-        with suppress(ValueError):
+        with suppress(Exception):  # what cannot be computed in a wrong world is no answer
+            seen.append((case.label, study.observed(case, only=ids)))
             if columns(asked, collect(seen))[named[0]].part([label for label, _ in seen]).verdict == REFUTED:
                 return True
     return _any_falls(claim_id, world)
@@ -113,9 +130,9 @@ def _any_falls(claim_id: str, world: World) -> bool:
         seen.append((case.label, study.observed(case)))
         # a number without a bar in the first cases may have one in the others
         with suppress(ValueError):
-            if _fallen(claim_id, study.judge(collect(seen))):
+            if fallen_of(claim_id, study.judge(collect(seen))):
                 return True
-    return bool(_fallen(claim_id, study.judge(collect(seen))))
+    return bool(fallen_of(claim_id, study.judge(collect(seen))))
 
 
 @cache
@@ -129,7 +146,8 @@ def published() -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _fallen(claim_id: str, after: Verdict) -> list[str]:
+def fallen_of(claim_id: str, after: Verdict) -> list[str]:
+    """The parts that hold in the true world and are refuted after a change."""
     before = standing(claim_id)
     return [part.id for part in after.parts if part.verdict == REFUTED and part.id in before]
 
