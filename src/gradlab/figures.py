@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 LINES = ("#1f5fa8", "#d1660f", "#12806a", "#a83f7c", "#5aa2d6", "#8a6d12", "#4d5560")
 #: Every colour by name; a page may map the names to other colours in the dark.
@@ -418,6 +419,14 @@ def _scales(axes: Axes, log: str, xs: Iterable[Any], ys: Iterable[Any]) -> None:
         positive = any((one[np.isfinite(one)] > 0.0).any() for one in values)
         if name in log and positive:
             axes.set(**{f"{name}scale": "log"})
+        elif name == "x" and all(_whole(one) for one in values):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether all numbers are whole, and few and small enough for a tick each."""
+    seen = values[np.isfinite(values)]
+    return bool(np.all(seen == np.round(seen)) and (not seen.size or np.ptp(seen) <= 12))
 
 
 def _reference(axes: Axes, label: str, value: float) -> None:

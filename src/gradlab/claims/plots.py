@@ -95,15 +95,16 @@ class Panel:
             figures.ring(axes, float(x[where]), float(y[where]))
 
     def _rows(self, dataset: xr.Dataset) -> dict[str, np.ndarray]:
-        facts = [[_plain(value) for value in dataset[fact].values] for fact in self.by]
+        facts = [[_plain(fact, value) for value in dataset[fact].values] for fact in self.by]
         names = np.asarray(
             [", ".join(each) for each in zip(*facts, strict=True)] or [""] * dataset.sizes["case"]
         )
         return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
 
-def _plain(value: Any) -> str:
-    return str(value) if isinstance(value, str) else f"{value:g}"
+def _plain(fact: str, value: Any) -> str:
+    """A word as it is, a number with the name of its fact."""
+    return str(value) if isinstance(value, str) else f"{fact.replace('_', ' ')} = {value:g}"
 
 
 class Figure:
