@@ -50,7 +50,7 @@ from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 INSIDE, FLIPPED, UNEVEN = "inside", "flipped", "unbalanced"
-SQUARE, QUARTIC, MIXED, SEPARABLE = "ℓ_2", "ℓ_4", "logistic", "separable"
+SQUARE, QUARTIC, MIXED, SEPARABLE = "ℓ₂", "ℓ₄", "logistic", "separable"
 
 
 class FlowGlobal(LinearFlow):
