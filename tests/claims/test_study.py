@@ -81,7 +81,7 @@ def seen(kind: type[Look], given: Case) -> xr.Dataset:
 class TestTwoLooks:
     def test_the_bar_is_a_multiple_of_how_the_solves_differ_and_what_they_cannot_see(self) -> None:
         found = seen(Sized, case(problem(), orbits([1.0, 3.0], [1.0, 3.5])))
-        gap = 2.5 * np.sqrt(2.0) * 0.5
+        gap = FACTOR * np.sqrt(2.0) * 0.5
         assert float(found["norm"]) == pytest.approx(np.sqrt(2.0) * 3.0, rel=1e-15)
         assert float(found["norm_error"]) == pytest.approx(gap, rel=1e-12)
         assert float(found["large_error"]) == pytest.approx(gap + 0.25, rel=1e-12)
