@@ -15,7 +15,7 @@ from gradlab.claims.claim import Claim
 from gradlab.claims.looks import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.studies import study
-from gradlab.laboratory.second import second, shaken
+from gradlab.laboratory.second import FACTOR, second, shaken
 
 CLAIM = Claim("mine.example", "An example.")
 
