@@ -237,7 +237,8 @@ class TestProgress:
             verify(studies[:1])
         finally:
             laboratory.PROGRESS.reset(token)
-        assert heard.told == [("drawing", 1.0, 2.0)]
+        cases = [(f"case {i + 1}, case {i}", 0.0, 0.0) for i in range(3)]
+        assert heard.told == [("drawing", 1.0, 2.0), *cases]
 
 
 class TestRecords:
