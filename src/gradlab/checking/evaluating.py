@@ -1,0 +1,122 @@
+"""What is computed along a run: outputs, risk and gradient at every checkpoint, by one program; curvature by another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from gradlab.checking.run import Run
+from gradlab.observe.sharpness import largest
+from gradlab.problem.precision import float64
+from gradlab.problem.problem import Problem
+
+#: Weights up to which Hessians are formed, and checkpoints at which curvature is looked at.
+DENSE, CURVED = 400, 24
+
+
+@eqx.filter_jit
+def _look(problem: Problem, weights: Any, inputs: Any) -> tuple[Any, Any, Any]:
+    """(outputs, risk, ∇risk as a vector)."""
+    flat, unravel = ravel_pytree(weights)
+
+    def risk(vector: Any) -> Any:
+        outputs = problem.network(unravel(vector), inputs)
+        return problem.loss.risk(outputs, problem.data.targets), outputs
+
+    (value, outputs), gradient = jax.value_and_grad(risk, has_aux=True)(flat)
+    return outputs, value, gradient
+
+
+@eqx.filter_jit
+def _hessian(problem: Problem, weights: Any) -> Any:
+    flat, unravel = ravel_pytree(weights)
+    return jax.jacfwd(jax.grad(lambda v: problem.loss.risk(
+        problem.network(unravel(v), problem.data.inputs), problem.data.targets)))(flat)  # fmt: skip
+
+
+@eqx.filter_jit
+def _top(problem: Problem, weights: Any) -> Any:
+    flat, unravel = ravel_pytree(weights)
+    return largest(jax.grad(lambda v: problem.loss.risk(
+        problem.network(unravel(v), problem.data.inputs), problem.data.targets)), flat)[0]  # fmt: skip
+
+
+class Looks:
+    """The numbers of a run, each computed when first asked for.
+
+    Attributes
+    ----------
+    outputs : (T, N, C). risk : (T,). gradients : (T, P), of the risk without decay. slopes : (T, N, C), ∂risk/∂f.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.problem = run, run.problem
+        self.inputs = np.asarray(run.problem.data.inputs, np.float64)
+        self.targets = np.asarray(run.problem.data.targets)
+        self.unravel: Callable[[Any], Any] = float64(ravel_pytree(run.weights[0])[1])
+        rows = [self.at(weights) for weights in run.weights]
+        self.outputs, self.risk, self.gradients = (np.stack(column) for column in zip(*rows, strict=True))
+
+    @float64
+    def at(self, weights: Any, inputs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(outputs, risk, ∇risk) at weights, a pytree or a vector, and inputs of the shape of the data's."""
+        if isinstance(weights, np.ndarray) and weights.ndim == 1 and weights.shape == self.run.flat[0].shape:
+            weights = self.unravel(weights)
+        found = _look(self.problem, weights, self.inputs if inputs is None else inputs)
+        return tuple(np.asarray(part, np.float64) for part in found)  # type: ignore[return-value]
+
+    @cached_property
+    def slopes(self) -> np.ndarray:
+        loss = self.problem.loss
+        return np.stack([loss.slopes(outputs, self.targets)[0] for outputs in self.outputs])
+
+    @cached_property
+    def examples(self) -> int:
+        """N C, the numbers that are fitted."""
+        return int(self.outputs[0].size)
+
+    @cached_property
+    def sum_risk(self) -> np.ndarray:
+        """The sum of the losses of all examples, whatever the reduction."""
+        return self.risk * (len(self.inputs) if self.problem.loss.reduction == "mean" else 1)
+
+    @cached_property
+    def margins(self) -> np.ndarray:
+        """The least margin at each checkpoint; NaN for a loss of residuals."""
+        if self.problem.loss.kind != "margin":
+            return np.full(len(self.risk), np.nan)
+        margins: Any = self.problem.loss.margins
+        return np.array([float(np.min(np.asarray(margins(f, self.targets)))) for f in self.outputs])
+
+    @float64
+    def hessian(self, index: int) -> np.ndarray:
+        """∇²risk (P, P) at a checkpoint."""
+        matrix = np.asarray(_hessian(self.problem, self.run.weights[index]), np.float64)
+        return 0.5 * (matrix + matrix.T)
+
+    @cached_property
+    @float64
+    def sharpness(self) -> np.ndarray:
+        """The largest eigenvalue of ∇²risk, at up to CURVED checkpoints, between them that of the one before."""
+        count, size = self.run.flat.shape
+        chosen = np.unique(np.linspace(0, count - 1, min(count, CURVED)).round().astype(int))
+        values = np.full(count, np.nan)
+        for i in chosen:
+            if size <= DENSE:
+                values[i] = np.linalg.eigvalsh(self.hessian(int(i)))[-1]
+            else:
+                values[i] = float(_top(self.problem, self.run.weights[i]))
+        held = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(count)))
+        return values[held]
+
+    @float64
+    def jacobian(self, index: int) -> np.ndarray:
+        """∂f/∂W (N C, P) at a checkpoint; ValueError where examples interact."""
+        found = np.asarray(self.problem.output_jacobian(self.run.weights[index]), np.float64)
+        return found.reshape(-1, found.shape[-1])
