@@ -73,11 +73,8 @@ def _steps(assumed: Assumed) -> list[Found]:
     how = "measured" if rule.momentum is not None else "as said"
     if momentum is not None and abs(momentum) > SAME:
         out.append(Found("momentum", momentum, f"momentum {short(momentum)}, {how}"))
-    if (
-        (rule.decay is not None
-        and abs(rule.decay * assumed.rate) > NONE)
-        or (rule.decay is None
-        and assumed.decay > 0)
+    if (rule.decay is not None and abs(rule.decay * assumed.rate) > NONE) or (
+        rule.decay is None and assumed.decay > 0
     ):
         how = "measured" if rule.decay is not None else "as said"
         out.append(Found("decay", assumed.decay, f"weight decay {short(assumed.decay)}, {how}"))

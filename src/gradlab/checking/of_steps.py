@@ -158,13 +158,21 @@ class OfSteps:
         return self.looks.risk + 0.5 * shift * np.sum(self.run.flat**2, axis=1)
 
     @cached_property
+    def full_gradients(self) -> np.ndarray:
+        """(T, P), ∇risk, and at least as long as that of the potential where there is decay."""
+        shift = 0.0 if math.isnan(self.decay) else self.decay
+        return np.hypot(self.looks.gradients, shift * self.run.flat)
+
+    @cached_property
     def precise(self) -> Hypothesis:
         name, unit = self.run.precision
         narrow = self.probed.findings.narrow
         if narrow and self.probed.findings.unit > unit:
             name, unit = f"{narrow} inside the network", self.probed.findings.unit
         moved = np.linalg.norm(np.diff(self.run.flat, axis=0), axis=1)
-        share = unit * float(np.linalg.norm(self.run.flat[-1])) / max(float(np.max(moved, initial=0.0)), 1e-300)
+        share = (
+            unit * float(np.linalg.norm(self.run.flat[-1])) / max(float(np.max(moved, initial=0.0)), 1e-300)
+        )
         return always(
             self.count, "precision", unit, "<=", 2.0**-20,
             lambda v, b: f"{name}, rounding {short(v)}" + (f" ({short(share)} of the largest move)" if v > b else ""),
@@ -174,7 +182,7 @@ class OfSteps:
     @property
     def plain(self) -> list[Hypothesis]:
         """Plain gradient descent with a step that theorems about the flow can follow."""
-        return [self.descent, self.no_momentum, self.no_decay, *self.steady]
+        return [self.descent, self.no_momentum, self.no_decay, *self.steady, self.falling]
 
     @property
     def steady(self) -> list[Hypothesis]:

@@ -78,7 +78,7 @@ def measured(run: Run, looks: Looks) -> Rule:
             continue
         residual, found = _left(usable, kinds, None, count)
         seen = ~np.isnan(residual)
-        if np.all(residual[seen] <= allowed[seen]):
+        if np.all(residual[seen] <= allowed[seen]) and _possible(name, found):
             return _told(name, found, residual, allowed, plain)
     return Rule("other", None, None, None, plain, allowed, plain, _kind(run, looks, columns))
 
@@ -100,6 +100,20 @@ def _left(
         model = sum(value * c[kind] for value, kind in zip(found, kinds, strict=True))
         residual[i] = np.linalg.norm(c["s"] - model) / sizes[i]
     return residual, found
+
+
+def _possible(name: str, found: np.ndarray) -> bool:
+    """Whether fitted coefficients are those of an optimiser: η > 0, 0 < μ < 1, and Nesterov's three agree.
+
+    (Of a linear model with other labels, g differs by a constant, and the last step with both gradients tells it all:
+    μ = 1.)
+    """
+    if not found[0] > 0.0:
+        return False
+    if name == "nesterov":
+        momentum, rate = found[1], found[0] / (1.0 + found[1])
+        return bool(0.0 < momentum < 1.0 - SAME and abs(-found[2] - rate * momentum) <= SAME * rate)
+    return not name.startswith("momentum") or 0.0 < found[-1] < 1.0 - SAME
 
 
 def _told(name: str, found: np.ndarray, residual: np.ndarray, allowed: np.ndarray, plain: np.ndarray) -> Rule:
@@ -130,7 +144,7 @@ def _kind(run: Run, looks: Looks, columns: dict[int, dict[str, np.ndarray]]) -> 
             "noise on weights, batch statistics) or of an optimiser with memory"
         )
     if rows >= size or rate is None or np.linalg.matrix_rank(jacobian) < rows:
-        return "minibatches, other labels or other data: too few weights tell them apart"
+        return "minibatches, dropout, other labels or other data: too few weights tell them apart"
     implied = -solved.reshape(looks.slopes[first].shape) / rate
     slopes = looks.slopes[first]
     examples = len(implied)

@@ -44,7 +44,7 @@ def of_torch(
         path, foreign.LARGEST, "a torch checkpoint"
     )  # weighed, and a regular file, before it is opened
     with foreign.reading(path, "a torch checkpoint of tensors alone (torch.save(model.state_dict(), …))"):
-        found = load(path, map_location="cpu", weights_only=True)  # type: ignore[misc]
+        found = load(path, map_location="cpu", weights_only=True)
         table = _table(found)
         if table is None:
             raise Unreadable(

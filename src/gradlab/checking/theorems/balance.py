@@ -39,13 +39,18 @@ def differences(assumed: Assumed) -> np.ndarray:
 
 
 def spent(assumed: Assumed, within: np.ndarray) -> np.ndarray:
-    """Σ η²‖∇L‖² ≤ η (L − L')/(1 − ηβ/2) from the interval's first checkpoint to each, β the largest sharpness seen.
+    """Σ η²‖∇L‖² from the interval's first checkpoint to each, or more.
 
-    A step of descent lowers L by η(1 − ηβ/2)‖∇L‖² at least.
+    Of a single step it is what was measured. Between checkpoints further apart it is the larger of two: η²‖∇L‖² at the
+    end where it is larger, times the steps; and η (L − L')/(1 − ηβ/2), since a step of descent lowers L by
+    η(1 − ηβ/2)‖∇L‖² at least, β the largest sharpness seen.
     """
     share = float(np.max(assumed.small_step.values[within]))
-    fallen = np.maximum(assumed.potential[within[0]] - assumed.potential[within], 0.0)
-    return assumed.rate * fallen / (1.0 - share)
+    gaps = np.diff(assumed.run.steps[within])
+    squares = assumed.rate**2 * np.sum(assumed.full_gradients[within] ** 2, axis=1)
+    fallen = assumed.rate * np.maximum(-np.diff(assumed.potential[within]), 0.0) / (1.0 - share)
+    ends = gaps * np.maximum(squares[:-1], squares[1:])
+    return np.append(0.0, np.cumsum(np.where(gaps == 1, squares[:-1], np.maximum(ends, fallen))))
 
 
 def rounding(assumed: Assumed, within: np.ndarray) -> np.ndarray:
@@ -93,9 +98,7 @@ def _shrinks(assumed: Assumed, within: np.ndarray) -> Measured:
     steps = assumed.run.steps[within] - assumed.run.steps[within[0]]
     factor = (1.0 - assumed.rate * assumed.decay) ** (2.0 * steps)
     off = np.linalg.norm(values[within] - factor[:, None] * values[within[0]], axis=1)
-    squares = np.sum(assumed.looks.gradients[within] ** 2, axis=1)
-    gaps = np.maximum(squares[:-1], squares[1:]) * np.diff(steps)
-    most = assumed.rate**2 * np.append(0.0, np.cumsum(gaps))
+    most = spent(assumed, within)
     bar = rounding(assumed, within)
     start = float(np.linalg.norm(values[within[0]]))
     power = (1.0 - factor) * start - ABOVE * (most + bar)
