@@ -143,11 +143,10 @@ class OfSteps:
     @cached_property
     def falling(self) -> Hypothesis:
         """The loss does not rise to the next checkpoint."""
-        risk = self.potential
-        rise = np.append(np.diff(risk), 0.0) / np.maximum(np.abs(risk), 1e-300)
-        unit = 1e3 * self.run.precision[1]
+        size = np.maximum(np.abs(self.potential), 1e-300)
+        rise, unit = np.append(np.diff(self.potential), 0.0) / size, self.wobble / size
         return Hypothesis(
-            "falling loss", rise, "<=", np.full(self.count, unit),
+            "falling loss", rise, "<=", unit,
             lambda v, b: f"the loss rises by {100 * v:.2g} %" if v > b else "the loss falls", "a smaller learning rate",
         )  # fmt: skip
 
@@ -156,6 +155,14 @@ class OfSteps:
         """(T,), risk + ½λ‖W‖²."""
         shift = 0.0 if math.isnan(self.decay) else self.decay
         return self.looks.risk + 0.5 * shift * np.sum(self.run.flat**2, axis=1)
+
+    @cached_property
+    def wobble(self) -> np.ndarray:
+        """(T,), what rounding of the weights moves the potential by, to second order, ten times."""
+        unit, sizes = self.run.precision[1], np.linalg.norm(self.run.flat, axis=1)
+        first = np.linalg.norm(self.full_gradients, axis=1) * sizes
+        second = np.maximum(self.looks.sharpness, 0.0) * unit * sizes**2
+        return 10.0 * unit * (100.0 * np.abs(self.potential) + first + second)
 
     @cached_property
     def full_gradients(self) -> np.ndarray:

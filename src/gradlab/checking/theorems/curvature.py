@@ -101,13 +101,15 @@ def _layer(assumed: Assumed, within: np.ndarray) -> Measured:
 
 def _descends(assumed: Assumed, within: np.ndarray) -> Measured:
     values = assumed.potential[within]
-    rise = np.diff(values) / np.maximum(np.abs(values[:-1]), 1e-300)
-    worst = int(np.argmax(rise))
+    size = np.maximum(np.abs(values[:-1]), 1e-300)
+    rise, unit = np.diff(values) / size, assumed.wobble[within[:-1]] / size
+    worst = int(np.argmax(rise - 2.0 * unit))
     share = float(np.max(assumed.small_step.values[within]))
     return Measured(
         f"with η below 2/sharpness ({short(share)} of it at most) the loss falls at every step",
-        f"largest change between checkpoints {100 * float(rise[worst]):.2g} %, from step {assumed.run.steps[within[worst]]}",
-        float(rise[worst]), 1e3 * assumed.run.precision[1], 2e3 * assumed.run.precision[1],
+        f"largest change between checkpoints {100 * float(rise[worst]):.2g} %, from step "
+        f"{assumed.run.steps[within[worst]]}",
+        float(rise[worst]), float(unit[worst]), 2.0 * float(unit[worst]),
     )  # fmt: skip
 
 

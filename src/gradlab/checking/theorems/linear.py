@@ -122,7 +122,7 @@ def _ridge(assumed: Assumed, within: np.ndarray) -> Measured:
     own = float(np.linalg.norm(assumed.run.flat[0] - wanted)) / size
     return Measured(
         f"the limit is the ridge solution, whatever the start; ‖∇L‖/λ leaves {short(left)}",
-        f"‖W − that‖ is {short(off)} of it, {short(own)} at the start", off, 100 * assumed.run.precision[1], left * 1.001,
+        f"‖W − that‖ is {short(off)} of it, {short(own)} at the start", off, 100 * assumed.run.precision[1], left * 1.001 + 200 * assumed.run.precision[1],
         "" if own > 3 * left else "the start was as near as the end: it cannot be told",
     )  # fmt: skip
 
