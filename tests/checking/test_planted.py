@@ -15,8 +15,8 @@ from gradlab.checking.theorems import THEOREMS
 
 CHAIN = {"chitour.invariants/matrices", "cohen.balanced-preserved/preserved", "cohen.gd-rate/rate"}
 LAYERS = {
-    "memo112.lemma1-corrected/conserved", "memo112.lemma1-corrected/rate", "notes.homogeneity/euler", "memo90.theorem4/layer",
-    "chitour.invariants/norms",
+    "memo112.lemma1-corrected/conserved", "memo112.lemma1-corrected/rate", "notes.homogeneity/euler",
+    "memo90.theorem4/layer",     "chitour.invariants/norms",
 }  # fmt: skip
 MARGIN = {"memo90.norm-growth/grows", "memo90.theorem3-corrected/minimum_norm"}
 LINEAR = {

@@ -78,6 +78,8 @@ class Assumed(OfNetwork):
         """The weights classify every example rightly, by their least margin."""
         return Hypothesis(
             "separated", self.looks.margins, ">=", np.full(self.count, 1e-300),
-            lambda v, b: f"separated, least margin {short(v)}" if v > 0 else f"an example is misclassified, margin {short(v)}",
+            lambda v, b: (
+                f"separated, least margin {short(v)}" if v > 0 else f"an example is misclassified, margin {short(v)}"
+            ),
             "training on until all examples are classified rightly", "a loss of residuals has no margins",
         )  # fmt: skip

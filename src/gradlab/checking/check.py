@@ -134,7 +134,8 @@ def _facts(assumed: Assumed) -> tuple[tuple[str, str], ...]:
         assumed.homogeneous(1), assumed.alone, assumed.linear, assumed.chain, assumed.overparametrised, assumed.precise,
         assumed.small_step, assumed.separable, assumed.separated,
     ):  # fmt: skip
-        said.append((one.name, one.said(every)))
+        if np.any(one.status >= 0):  # what is not asked of such a run is left out
+            said.append((one.name, one.said(every[-1:] if one is assumed.separated else every)))
     said.append(
         (
             "test leakage",
@@ -149,7 +150,7 @@ def _facts(assumed: Assumed) -> tuple[tuple[str, str], ...]:
 def _rule(assumed: Assumed) -> str:
     rule = assumed.rule
     if rule.name in ("unknown", "other"):
-        return assumed.descent.said(assumed.run.steps * 0) if rule.name == "other" else "nothing"
+        return assumed.descent.said(np.arange(assumed.count)) if rule.name == "other" else "nothing"
     return f"η = {rule.rate:.6g}, momentum {rule.momentum:.3g}, decay {assumed.decay:.3g}"
 
 
@@ -165,7 +166,7 @@ def _row(row: Row) -> dict[str, Any]:
         "verdict": row.verdict,
         "hypotheses": [
             {"name": h.name, "status": h.status, "words": h.words, "value": h.value, "relation": h.relation,
-             "bound": h.bound, "step": h.step}
+             "bound": h.bound, "step": h.step, "when": h.when}
             for h in row.hypotheses
         ],
         "interval": list(row.interval) if row.interval else None,

@@ -1,4 +1,4 @@
-"""What is computed along a run: outputs, risk and gradient at every checkpoint, by one program; curvature by another."""
+"""What is computed along a run: outputs, risk and gradient at every checkpoint, by one program, and curvature."""
 
 from __future__ import annotations
 

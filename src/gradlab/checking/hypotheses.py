@@ -41,15 +41,15 @@ class Hypothesis:
         return np.where(np.isnan(self.values), -1, held.astype(int))
 
     def decisive(self, where: np.ndarray) -> int | None:
-        """The checkpoint among those given at which it fails first, or else where it is nearest to its bound."""
+        """The checkpoint among those given at which it fails first; if always or never, nearest to its bound."""
         status = self.status
         known = [int(i) for i in where if status[i] >= 0]
         if not known:
             return None
         broken = [i for i in known if status[i] == 0]
-        if broken:
+        if broken and len(broken) < len(known):
             return broken[0]
-        gap = (self.bound - self.values) if self.relation == "<=" else (self.values - self.bound)
+        gap = np.abs(self.bound - self.values)
         return min(known, key=lambda i: gap[i] if np.isfinite(gap[i]) else np.inf)
 
     def said(self, where: np.ndarray) -> str:

@@ -14,8 +14,9 @@ from gradlab.wording import quoted
 def named(weights: Any) -> dict[str, np.ndarray]:
     """Copies of the arrays of a pytree, or of a model with ``state_dict()``, by name, in their order.
 
-    ``(W, {"bias": b})`` gives ``0`` and ``1.bias``; a bare array is ``weights``. What is no array (an activation that an
-    Equinox model carries) is left out. Numbers that NumPy has no type for (bfloat16) become float32, which holds them.
+    ``(W, {"bias": b})`` gives ``0`` and ``1.bias``; a bare array is ``weights``. What is no array (an activation
+    that an Equinox model carries) is left out. Numbers that NumPy has no type for (bfloat16) become float32, which
+    holds them.
 
     Raises
     ------

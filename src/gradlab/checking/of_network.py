@@ -19,9 +19,11 @@ class OfNetwork(OfSteps):
     def alone(self) -> Hypothesis:
         """A value of an example depends on that example alone, and is the same each time."""
         return always(
-            self.count, "examples alone", max(self.probed.interacts, self.probed.repeats), "<=", 100 * self.probed.exact,
+            self.count, "examples alone", max(self.probed.interacts, self.probed.repeats), "<=",
+            100 * self.probed.exact,
             lambda v, b: "examples do not interact" if v <= b else (
-                f"examples interact: with others beside it an output moves by {short(v)} of itself (batch normalisation?)"
+                f"examples interact: with others beside it an output moves by {short(v)} of itself "
+                "(batch normalisation?)"
             ),
             "a network whose value of an example depends on that example alone",
         )  # fmt: skip
@@ -64,8 +66,8 @@ class OfNetwork(OfSteps):
         without = self.probed.without_biases
         if np.any(self.probed.thin) and all(map(self.has_degree, without)):
             return (
-                f"degree {sum(d.degree for d in without):g} except biases (defect {short(worst.defect)} in {name} with them, "
-                f"{short(max(d.defect for d in without))} without)"
+                f"degree {sum(d.degree for d in without):g} except biases (defect {short(worst.defect)} in {name} "
+                f"with them, {short(max(d.defect for d in without))} without)"
             )
         around = [
             (share, n) for share, n in zip(self.probed.around, self.run.layers, strict=True) if share > 1e-6
@@ -86,7 +88,8 @@ class OfNetwork(OfSteps):
         return always(
             self.count, "deep linear", value if len(self.run.layers) > 1 else math.inf, "<=", self.probed.exact,
             lambda v, b: f"f = W_K ⋯ W_1 x to {short(v)}" if v <= b else (
-                f"f differs from W_K ⋯ W_1 x by {short(v)}" if math.isfinite(v) else "layers are no chain of two matrices or more"
+                f"f differs from W_K ⋯ W_1 x by {short(v)}" if math.isfinite(v)
+                else "layers are no chain of two matrices or more"
             ),
             "linear layers without biases, one after the other",
         )  # fmt: skip
@@ -95,7 +98,10 @@ class OfNetwork(OfSteps):
     def linear(self) -> Hypothesis:
         return always(
             self.count, "linear model", self.probed.linear, "<=", self.probed.exact,
-            lambda v, b: f"f is linear in the weights to {short(v)}" if v <= b else f"f is not linear in the weights: defect {short(v)}",
+            lambda v, b: (
+                f"f is linear in the weights to {short(v)}" if v <= b
+                else f"f is not linear in the weights: defect {short(v)}"
+            ),
             "a model that is linear in its weights",
         )  # fmt: skip
 

@@ -124,7 +124,8 @@ class OfSteps:
         told = f"learning rate {short(self.rate)}{'' if found is not None else ', as said'}"
         return always(
             self.count, "learning rate", value, "<=", SAME,
-            lambda v, b: told if v <= b else f"{told}, and not {short(said or 0.0)} as said", "the learning rate as it was",
+            lambda v, b: told if v <= b else f"{told}, and not {short(said or 0.0)} as said",
+            "the learning rate as it was",
             "the learning rate is not known: say lr=…",
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradlab.wording import quoted
 
-#: Names: ``gd`` takes the gradient of all examples, ``sgd`` says nothing of batches, the others are no gradient descent.
+#: Names: ``gd`` takes the gradient of all examples, ``sgd`` nothing of batches, the others are no gradient descent.
 NAMES = ("gd", "sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "muon", "lbfgs")
 _KEYS = {
     "lr": "lr", "learning_rate": "lr", "step": "lr", "momentum": "momentum", "decay": "decay", "weight_decay": "decay",

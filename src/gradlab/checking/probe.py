@@ -33,7 +33,7 @@ def _place(step: int, per_decade: int) -> bool:
 
 
 class Probe:
-    """A Probe writes log-spaced checkpoints of a run into a folder, each whole or not at all, for :func:`gradlab.check`.
+    """A Probe writes log-spaced checkpoints of a run into a folder, each whole or not at all, for ``gl.check``.
 
     It copies weights and touches neither them nor a random generator, so that training has the same bits with and
     without it. Calls count steps from 0, the start; after a resume say ``step=``. Steps that are there already are not

@@ -168,7 +168,7 @@ class Probed:
 
     @cached_property
     def chain(self) -> tuple[float, bool]:
-        """(‖f − W_K ⋯ W_1 x‖/‖f‖, whether matrices stand as (inputs, outputs)); ∞ where layers are no single matrices."""
+        """(‖f − W_K ⋯ W_1 x‖/‖f‖, whether matrices are (inputs, outputs)); ∞ where layers are no matrices."""
         shapes = [self.run.places[layer[0]][1] for layer in self.run.leaves]
         if any(len(layer) > 1 for layer in self.run.leaves) or any(len(shape) != 2 for shape in shapes):
             return math.inf, False

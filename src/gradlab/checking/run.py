@@ -94,8 +94,8 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
         raise ValueError(
             f"checkpoints were {quoted(given)}; give the folder of a Probe, or weights by step: {{0: W, 10: W, …}}"
         )
-    template = _template(problem.network, tables[0], state)
-    names, remark = _names(template, tables[0], state, type(problem.network).__name__)
+    template = _template(problem.network, tables[0])
+    names, remark = _names(template, tables[0], type(problem.network).__name__)
     remarks = [remark] if remark else []
     weights = tuple(_filled(template, [table[name] for name in names]) for table in tables)
     for one in weights:
@@ -103,8 +103,8 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
     flat = np.stack([np.asarray(ravel_pytree(one)[0], np.float64) for one in weights])
     own = list(named(template))
     return Run(
-        problem, parsed(said), np.asarray(steps), weights, flat, *_layers(problem.network, template, own), _places(template, own),
-        unit, _precision(flat), tuple(state), tuple(remarks),
+        problem, parsed(said), np.asarray(steps), weights, flat, *_layers(problem.network, template, own),
+        _places(template, own),         unit, _precision(flat), tuple(state), tuple(remarks),
     )  # fmt: skip
 
 
@@ -120,20 +120,24 @@ def _state(table: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _template(network: Network, table: Mapping[str, Any], state: Sequence[str]) -> Any:
+def trained(table: Mapping[str, Any]) -> list[str]:
+    """The names that are no state, in their order."""
+    state = set(_state(table))
+    return [name for name in table if name not in state]
+
+
+def _template(network: Network, table: Mapping[str, Any]) -> Any:
     if not _shapeless(network):
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape), network.shapes())
-    return nested({name: np.zeros(np.shape(array)) for name, array in table.items() if name not in state})
+    return nested({name: np.zeros(np.shape(table[name])) for name in trained(table)})
 
 
-def _names(
-    template: Any, table: Mapping[str, Any], state: Sequence[str], network: str
-) -> tuple[list[str], str]:
+def _names(template: Any, table: Mapping[str, Any], network: str) -> tuple[list[str], str]:
     """For each array of the template the checkpoint's name, and a remark where names were of no help."""
     wanted = named(template)
     if set(wanted) <= set(table):
         return list(wanted), ""
-    left = [name for name in table if name not in state]
+    left = trained(table)
     shapes = [np.shape(table[name]) for name in left]
     if shapes == [array.shape for array in wanted.values()]:
         pairs = ", ".join(f"{theirs} as {ours}" for theirs, ours in list(zip(left, wanted, strict=True))[:3])
@@ -144,8 +148,8 @@ def _names(
     missing = next((name for name in wanted if name not in table), "")
     raise ValueError(
         f"{network} takes {len(wanted)} arrays ({_shown(wanted)}) and the checkpoints hold {len(left)} "
-        f"({_shown({name: table[name] for name in left})}): {quoted(missing)} is missing; name arrays as the network does, "
-        "or keep their order and shapes"
+        f"({_shown({name: table[name] for name in left})}): {quoted(missing)} is missing; name arrays as the network "
+        "does, or keep their order and shapes"
     )
 
 

@@ -140,8 +140,8 @@ def _kind(run: Run, looks: Looks, columns: dict[int, dict[str, np.ndarray]]) -> 
     left = float(np.linalg.norm(jacobian.T @ solved - step) / np.linalg.norm(step))
     if left > 1e-3:
         return (
-            f"{left:.2g} of a step lies outside the span of ∂f(x_n)/∂W: it is of another function (dropout, augmentation, "
-            "noise on weights, batch statistics) or of an optimiser with memory"
+            f"{left:.2g} of a step lies outside the span of ∂f(x_n)/∂W: it is of another function (dropout, "
+            "augmentation, noise on weights, batch statistics) or of an optimiser with memory"
         )
     if rows >= size or rate is None or np.linalg.matrix_rank(jacobian) < rows:
         return "minibatches, dropout, other labels or other data: too few weights tell them apart"
@@ -152,4 +152,7 @@ def _kind(run: Run, looks: Looks, columns: dict[int, dict[str, np.ndarray]]) -> 
     out = off & (np.linalg.norm(implied, axis=1) <= 1e-6 * np.linalg.norm(slopes, axis=1).max())
     if out.any():
         return f"minibatches: {int((~out).sum())} of {examples} examples made the step"
-    return f"the step from {run.steps[first]} is that of other labels at {int(off.sum())} of {examples} examples (label noise?)"
+    return (
+        f"the step from {run.steps[first]} is that of other labels at {int(off.sum())} of {examples} examples "
+        "(label noise?)"
+    )

@@ -65,7 +65,10 @@ class Theorem:
 
 @dataclass(frozen=True)
 class Said:
-    """A hypothesis in a row: ``status`` is holds, broken or unknown; ``step`` where it broke first."""
+    """A hypothesis in a row: ``status`` is holds, broken or unknown; ``when`` it broke, as far as that changes.
+
+    ``step`` is where the words are of, None where the number is the same throughout.
+    """
 
     name: str
     status: str
@@ -74,6 +77,7 @@ class Said:
     relation: str
     bound: float | None
     step: int | None
+    when: str
     remedy: str
 
 
@@ -138,6 +142,8 @@ def judged(theorem: Theorem, assumed: Assumed) -> Row:
     common = (theorem.claim, theorem.sentence, theorem.title)
     if not applies:
         broken = [one for one in said if one.status == "broken"]
+        always = [one for one in broken if not one.when.startswith(("until", "from"))]
+        broken = always or broken
         missing = [one for one in said if one.status == "unknown"]
         word = NOT_APPLICABLE if broken else UNKNOWN
         why = "; ".join(_broke(one) for one in broken) or "; ".join(one.words for one in missing)
@@ -151,27 +157,38 @@ def judged(theorem: Theorem, assumed: Assumed) -> Row:
     found = theorem.measure(assumed, within)
     interval = (int(steps[within[0]]), int(steps[within[-1]]))
     after = [] if theorem.at_end else [_said(one, every, steps) for one in hypotheses]
-    late = [one for one in after if one.status == "broken" and one.step is not None]
+    late = [one for one in after if one.status == "broken" and one.when]
     why = "; ".join([*([found.why] if found.why else []), *(_broke(one) for one in late)])
     change = "; ".join(dict.fromkeys(one.remedy for one in late))
     return Row(*common, found.verdict, said, interval, why, change, found, timeline)
 
 
 def _broke(one: Said) -> str:
-    return one.words if one.step is None else f"{one.words} at step {one.step}"
+    return f"{one.words} {one.when}".rstrip()
+
+
+def _when(status: np.ndarray, steps: np.ndarray, at: int, where: np.ndarray) -> str:
+    """``until step 40``, ``from step 7 on``, or where it came nearest."""
+    known = [int(i) for i in where if status[i] >= 0]
+    holds = [i for i in known if status[i] == 1]
+    broken = [i for i in known if status[i] == 0]
+    if not holds:
+        return f"at step {steps[at]}"
+    return f"until step {steps[broken[-1]]}" if broken[-1] < holds[0] else f"from step {steps[broken[0]]} on"
 
 
 def _said(one: Hypothesis, where: np.ndarray, steps: np.ndarray) -> Said:
     status, at = one.status[where], one.decisive(where)
     if at is None or (np.any(status == -1) and not np.any(status == 0)):
         return Said(
-            one.name, "unknown", one.unknown or "not known", None, one.relation, None, None, one.remedy
+            one.name, "unknown", one.unknown or "not known", None, one.relation, None, None, "", one.remedy
         )
     broken = bool(np.any(status == 0))
     constant = len(np.unique(one.values)) == 1
+    when = _when(one.status, steps, at, where) if broken and not constant else ""
     return Said(
         one.name, "broken" if broken else "holds", one.said(where), _finite(one.values[at]), one.relation,
-        _finite(one.bound[at]), int(steps[at]) if broken and not constant else None, one.remedy,
+        _finite(one.bound[at]), None if constant else int(steps[at]), when, one.remedy,
     )  # fmt: skip
 
 

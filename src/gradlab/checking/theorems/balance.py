@@ -60,11 +60,17 @@ def rounding(assumed: Assumed, within: np.ndarray) -> np.ndarray:
     return assumed.run.precision[1] * np.maximum.accumulate(sizes) * (4.0 + 3.0 * np.sqrt(steps))
 
 
+def _told_at(number: np.ndarray, bar: np.ndarray, most: np.ndarray, worst: int) -> int:
+    """The end, where all is as it should be throughout; else the worst place."""
+    return len(number) - 1 if np.all(number[1:] + bar[1:] <= most[1:]) else worst
+
+
 def _kept(assumed: Assumed, within: np.ndarray, values: np.ndarray, what: str) -> Measured:
     drift = np.linalg.norm(values[within] - values[within[0]], axis=1)
     most, bar = spent(assumed, within), rounding(assumed, within)
     worst = 1 + int(np.argmax((drift[1:] - most[1:]) / np.maximum(most[1:] + bar[1:], 1e-300)))
     size = float(np.sum(assumed.run.flat[within[0]] ** 2)) or 1.0
+    worst = _told_at(drift, bar, most, worst)
     return Measured(
         f"{what} is conserved by the flow; steps of η = {short(assumed.rate)} move it by at most {short(most[worst])}",
         f"moved by {short(drift[worst])} by step {assumed.run.steps[within[worst]]} "
@@ -85,6 +91,7 @@ def _stays(assumed: Assumed, within: np.ndarray) -> Measured:
     defect = np.linalg.norm(matrices(assumed)[within], axis=1)
     most, bar = defect[0] + spent(assumed, within), rounding(assumed, within)
     worst = 1 + int(np.argmax((defect[1:] - most[1:]) / np.maximum(bar[1:] + most[1:], 1e-300)))
+    worst = _told_at(defect, bar, most, worst)
     return Measured(
         f"balanced weights stay balanced: a defect of {short(most[worst])} at most",
         f"defect {short(defect[worst])} at step {assumed.run.steps[within[worst]]}, {short(defect[0])} at the start",

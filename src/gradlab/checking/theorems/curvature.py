@@ -59,7 +59,8 @@ def _counted(assumed: Assumed, least: int, told: str) -> Measured:
     near = int(np.sum((values > 0.5 * cut) & (values <= 2.0 * cut)))
     return Measured(
         f"at least {least} of {len(values)} eigenvalues of the Hessian are zero ({told})",
-        f"{zeros} are below {short(cut)}, the largest is {short(float(np.max(values)))}", float(least - zeros), float(near), 0.0,
+        f"{zeros} are below {short(cut)}, the largest is {short(float(np.max(values)))}",
+        float(least - zeros), float(near), 0.0,
     )  # fmt: skip
 
 
@@ -163,7 +164,8 @@ def _rate(assumed: Assumed, within: np.ndarray) -> Measured:
     excess = assumed.looks.risk[within] - found.minimum
     worst = int(np.argmax(excess / bounds))
     return Measured(
-        f"loss − least loss ≤ {short(found.excess)} e^(−{short(found.rate)} t): {short(bounds[worst])} at step {steps[worst]}",
+        f"loss − least loss ≤ {short(found.excess)} e^(−{short(found.rate)} t): {short(bounds[worst])} at "
+        f"step {steps[worst]}",
         f"{short(float(excess[worst]))} there", float(excess[worst]), 1e3 * assumed.run.precision[1] * found.excess,
         float(bounds[worst]) * (1 + 1e-9) + 2e3 * assumed.run.precision[1] * found.excess,
     )  # fmt: skip

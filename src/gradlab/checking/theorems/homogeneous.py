@@ -60,7 +60,8 @@ def below(assumed: Assumed) -> Hypothesis:
     )
     return Hypothesis(
         "small loss", values, "<=", np.full(assumed.count, most * (1.0 - 1e-12)),
-        lambda v, b: f"Σ ℓ_n = {short(v)} {'<' if v <= b else '≥'} {short(most)}", "training on until Σ ℓ_n is below it",
+        lambda v, b: f"Σ ℓ_n = {short(v)} {'<' if v <= b else '≥'} {short(most)}",
+        "training on until Σ ℓ_n is below it",
         "a loss of residuals has no margins",
     )  # fmt: skip
 
@@ -96,7 +97,8 @@ def _margin(assumed: Assumed, within: np.ndarray) -> Measured:
     worst = int(np.argmax((fall - most) / (most + bar)))
     first, last = np.exp(smooth[[0, -1]])
     return Measured(
-        f"the smoothed normalised margin ℓ⁻¹(L)/‖W‖^{degree:g} does not fall; steps may lower its logarithm by {short(most[worst])}",
+        f"the smoothed normalised margin ℓ⁻¹(L)/‖W‖^{degree:g} does not fall; steps may lower its logarithm by "
+        f"{short(most[worst])}",
         f"from {short(first)} to {short(last)}; largest fall of its logarithm {short(max(float(np.max(fall)), 0.0))}",
         float(fall[worst]), float(bar[worst]), float(most[worst]),
     )  # fmt: skip

@@ -122,7 +122,8 @@ def _ridge(assumed: Assumed, within: np.ndarray) -> Measured:
     own = float(np.linalg.norm(assumed.run.flat[0] - wanted)) / size
     return Measured(
         f"the limit is the ridge solution, whatever the start; ‖∇L‖/λ leaves {short(left)}",
-        f"‖W − that‖ is {short(off)} of it, {short(own)} at the start", off, 100 * assumed.run.precision[1], left * 1.001 + 200 * assumed.run.precision[1],
+        f"‖W − that‖ is {short(off)} of it, {short(own)} at the start",
+        off, 100 * assumed.run.precision[1], left * 1.001 + 200 * assumed.run.precision[1],
         "" if own > 3 * left else "the start was as near as the end: it cannot be told",
     )  # fmt: skip
 
@@ -166,8 +167,8 @@ def _direction(assumed: Assumed, within: np.ndarray) -> Measured:
     why = "it still nears it: train on" if now > ALONG and half < now < earlier else ""
     return Measured(
         f"W = ŵ log t + a bounded rest: its last decade is ŵ log 10 to {short(ALONG)}",
-        f"off by {short(now)} of it; angle {math.degrees(math.acos(min(cosine, 1.0))):.2g}°, {100 * reached:.3g} % of the "
-        f"largest margin {short(svm.margin)}", now, abs(now - half), ALONG, why,
+        f"off by {short(now)} of it; angle {math.degrees(math.acos(min(cosine, 1.0))):.2g}°, {100 * reached:.3g} % of "
+        f"the largest margin {short(svm.margin)}", now, abs(now - half), ALONG, why,
     )  # fmt: skip
 
 
