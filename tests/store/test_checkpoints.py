@@ -239,6 +239,18 @@ def test_a_torch_file_without_tensors_is_one_sentence(tmp_path: Path, content: A
         through(tmp_path / "step_1.pt", content)
 
 
+def test_what_torch_will_not_load_is_one_sentence_without_its_advice_to_unpickle(tmp_path: Path) -> None:
+    def load(given: Path, **options: Any) -> Any:
+        raise RuntimeError("Weights only load failed: set weights_only=False")
+
+    (tmp_path / "step_1.pt").write_bytes(b"x")
+    with pytest.raises(
+        Unreadable, match=r"holds more than tensors, or is damaged \(RuntimeError\)"
+    ) as caught:
+        of_torch(tmp_path / "step_1.pt", load)
+    assert "weights_only" not in str(caught.value)
+
+
 def test_a_torch_file_without_torch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     (tmp_path / "step_1.pt").write_bytes(b"x")

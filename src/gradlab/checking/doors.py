@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.checking.naming import nested
 from gradlab.checking.run import trained
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Loss, Square
@@ -85,7 +85,7 @@ def _first(names: list[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
-    """``net.py:Net`` as a network: a Network, or a function of (weights, x), weights named as in checkpoints.
+    """``net.py:Net`` as a network: a Network, or a function of (weights, x), weights a dict of named arrays.
 
     Raises
     ------
@@ -122,7 +122,8 @@ def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
 @float64
 def _function(apply: Any, folder: checkpoints.Folder, data: Data) -> Function:
     first: Mapping[str, Any] = folder.checkpoints[0].arrays
-    weights = nested({name: np.asarray(first[name], np.float64) for name in trained(first)})
+    # ordered: of a plain dict JAX sorts the names, and layer 10 would come before layer 2
+    weights = OrderedDict((name, np.asarray(first[name], np.float64)) for name in trained(first))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.float64), weights)
     inputs = jax.ShapeDtypeStruct(data.inputs.shape, np.float64)
     outputs = called("the model", jax.eval_shape, apply, shapes, inputs)

@@ -62,6 +62,13 @@ class Looks:
         self.unravel: Callable[[Any], Any] = float64(ravel_pytree(run.weights[0])[1])
         rows = [self.at(weights) for weights in run.weights]
         self.outputs, self.risk, self.gradients = (np.stack(column) for column in zip(*rows, strict=True))
+        for what, values in (("outputs", self.outputs), ("loss", self.risk), ("gradient", self.gradients)):
+            bad = ~np.isfinite(values.reshape(len(rows), -1)).all(axis=1)
+            if bad.any():
+                raise ValueError(
+                    f"the {what} of the network is not finite at step {run.steps[np.argmax(bad)]}, though the weights "
+                    "are: leave this checkpoint out, or write the network so that it is finite there"
+                )
 
     @float64
     def at(self, weights: Any, inputs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -92,4 +92,5 @@ def short(value: float) -> str:
     if not np.isfinite(value):
         return "∞" if value > 0 else ("−∞" if value < 0 else "unknown")
     text = f"{value:.3g}" if abs(value) >= 0.01 or value == 0.0 else f"{value:.2g}"
+    text = f"−{text[1:]}" if text.startswith("-") else text
     return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

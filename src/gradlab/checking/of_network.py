@@ -89,6 +89,8 @@ class OfNetwork(OfSteps):
             self.count, "deep linear", value if len(self.run.layers) > 1 else math.inf, "<=", self.probed.exact,
             lambda v, b: f"f = W_K ⋯ W_1 x to {short(v)}" if v <= b else (
                 f"f differs from W_K ⋯ W_1 x by {short(v)}" if math.isfinite(v)
+                else "layers hold more than a matrix (biases)"
+                if np.any(self.probed.thin)
                 else "layers are no chain of two matrices or more"
             ),
             "linear layers without biases, one after the other",

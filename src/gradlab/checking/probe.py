@@ -138,5 +138,5 @@ class Probe:
         np.savez(content, allow_pickle=False, **named(given))
         path = self.folder / f"step_{step:09d}.npz"
         with in_words("writing a checkpoint", path, "make room, and resume"):
-            self._disk.write_bytes_atomically(path, content.getvalue())
+            self._disk.write_bytes_atomically(path, content.getvalue(), durable=False)
         self._there.add(step)

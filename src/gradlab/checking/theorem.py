@@ -142,7 +142,7 @@ def judged(theorem: Theorem, assumed: Assumed) -> Row:
     common = (theorem.claim, theorem.sentence, theorem.title)
     if not applies:
         broken = [one for one in said if one.status == "broken"]
-        always = [one for one in broken if not one.when.startswith(("until", "from"))]
+        always = [one for one in broken if not one.when.startswith(("until", "from", "first"))]
         broken = always or broken
         missing = [one for one in said if one.status == "unknown"]
         word = NOT_APPLICABLE if broken else UNKNOWN
@@ -174,7 +174,11 @@ def _when(status: np.ndarray, steps: np.ndarray, at: int, where: np.ndarray) -> 
     broken = [i for i in known if status[i] == 0]
     if not holds:
         return f"at step {steps[at]}"
-    return f"until step {steps[broken[-1]]}" if broken[-1] < holds[0] else f"from step {steps[broken[0]]} on"
+    if broken[-1] < holds[0]:
+        return f"until step {steps[broken[-1]]}"
+    if holds[-1] < broken[0]:
+        return f"from step {steps[broken[0]]} on"
+    return f"first at step {steps[broken[0]]}, at {len(broken)} of {len(known)} checkpoints"
 
 
 def _said(one: Hypothesis, where: np.ndarray, steps: np.ndarray) -> Said:

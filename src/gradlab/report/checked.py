@@ -54,7 +54,13 @@ def render(told: Mapping[str, Any], provenance: Mapping[str, Any] | None = None)
         If it is of another format.
     """
     rows = [
-        {**row, "kind": VERDICTS[row["verdict"]][0], "strips": strips(row["timeline"], told["steps"])}
+        {
+            **row,
+            "kind": VERDICTS[row["verdict"]][0],
+            "strips": strips(row["timeline"], told["steps"]),
+            # what held a part of the time is shown at once
+            "partly": row["verdict"] == "refuted" or bool(row["measured"] and row["why"]),
+        }
         for row in told["theorems"]
     ]
     counts = {word: sum(row["verdict"] == word for row in rows) for word in VERDICTS}

@@ -43,8 +43,14 @@ def of_torch(
     foreign.whole_file(
         path, foreign.LARGEST, "a torch checkpoint"
     )  # weighed, and a regular file, before it is opened
-    with foreign.reading(path, "a torch checkpoint of tensors alone (torch.save(model.state_dict(), …))"):
-        found = load(path, map_location="cpu", weights_only=True)
+    with foreign.reading(path, "a torch checkpoint"):
+        try:
+            found = load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's own text advises to unpickle
+            raise Unreadable(
+                f"{where} holds more than tensors, or is damaged ({type(error).__name__}); write "
+                "torch.save(model.state_dict(), …)"
+            ) from error
         table = _table(found)
         if table is None:
             raise Unreadable(

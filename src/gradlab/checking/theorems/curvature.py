@@ -108,7 +108,7 @@ def _descends(assumed: Assumed, within: np.ndarray) -> Measured:
     share = float(np.max(assumed.small_step.values[within]))
     return Measured(
         f"with η below 2/sharpness ({short(share)} of it at most) the loss falls at every step",
-        f"largest change between checkpoints {100 * float(rise[worst]):.2g} %, from step "
+        f"largest change between checkpoints {short(100 * float(rise[worst]))} %, from step "
         f"{assumed.run.steps[within[worst]]}",
         float(rise[worst]), float(unit[worst]), 2.0 * float(unit[worst]),
     )  # fmt: skip
