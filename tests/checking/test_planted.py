@@ -137,6 +137,24 @@ def test_the_words_of_measured_hypotheses() -> None:
     assert deep["balanced"].startswith("balanced to ")
 
 
+def test_theorem_4_asks_for_a_chain_and_not_for_a_degree() -> None:
+    asked = {
+        kind: {h.name: h for r in checked(kind).rows if r.claim == "memo90.theorem4" for h in r.hypotheses}
+        for kind in KINDS
+    }
+    assert asked["tanh, square"]["chain of matrices"].status == "holds"
+    assert asked["linear, square"]["chain of matrices"].status == "broken"
+    assert asked["convolution, cross-entropy"]["chain of matrices"].status == "broken"
+    for violation, words in (("bias", "not two matrices"), ("residual", "goes around a layer")):
+        rows = [
+            h
+            for r in checked("tanh, square", violation).rows
+            for h in r.hypotheses
+            if h.name == "chain of matrices"
+        ]
+        assert words in rows[0].words
+
+
 def test_label_noise_is_counted_where_weights_suffice() -> None:
     for kind in ("linear, square", "ReLU, logistic", "tanh, square", "convolution, cross-entropy"):
         words = next(one.words for one in checked(kind, "label noise").found if one.name == "steps")

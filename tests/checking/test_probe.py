@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import gradlab as gl
-from gradlab.checking.naming import named, nested
+from gradlab.checking.naming import arrays_of, nested
 from gradlab.checking.optimiser import Optimiser, parsed
 from gradlab.checking.probe import due
 from gradlab.store import checkpoints
@@ -46,10 +46,10 @@ def test_training_has_the_same_bits_with_and_without(tmp_path: Path) -> None:
 
 def test_what_is_kept_are_the_weights_of_that_step(tmp_path: Path) -> None:
     train(30, gl.Probe(tmp_path, optimiser="sgd lr=0.1", loss="square"))
-    found = checkpoints.read(tmp_path)
+    found = checkpoints.read_folder(tmp_path)
     assert [one.step for one in found.checkpoints] == [step for step in range(30) if due(step)]
     for one in found.checkpoints:
-        wanted = named(train(one.step))
+        wanted = arrays_of(train(one.step))
         assert list(one.arrays) == ["a", "b.0"]
         assert all(np.array_equal(one.arrays[name], wanted[name]) for name in wanted)
     assert found.manifest["optimiser"] == "sgd lr=0.1 momentum=0 decay=0"
@@ -62,7 +62,12 @@ def test_a_copy_is_kept_where_weights_change_in_place(tmp_path: Path) -> None:
     for _ in range(4):
         probe()
         weights["w"] += 1.0
-    assert [one.arrays["w"][0] for one in checkpoints.read(tmp_path).checkpoints] == [0.0, 1.0, 2.0, 3.0]
+    assert [one.arrays["w"][0] for one in checkpoints.read_folder(tmp_path).checkpoints] == [
+        0.0,
+        1.0,
+        2.0,
+        3.0,
+    ]
 
 
 def test_steps_are_log_spaced_in_threes() -> None:
@@ -87,7 +92,7 @@ def test_after_a_resume_the_step_is_asked_for_and_nothing_is_written_twice(tmp_p
     again()
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before
     assert again.kept == list(range(8))
-    assert checkpoints.read(tmp_path).checkpoints[7].arrays["w"] == 1.0
+    assert checkpoints.read_folder(tmp_path).checkpoints[7].arrays["w"] == 1.0
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -128,7 +133,7 @@ def test_killed_at_any_operation_every_checkpoint_is_whole(tmp_path: Path, left:
     probe = gl.Probe(tmp_path, {"w": np.arange(50.0)})
     for step in range(3):
         probe(step=step)
-    found = checkpoints.read(tmp_path)
+    found = checkpoints.read_folder(tmp_path)
     assert [one.step for one in found.checkpoints] == [0, 1, 2]
     assert all(np.array_equal(one.arrays["w"], np.arange(50.0)) for one in found.checkpoints)
 
@@ -178,7 +183,7 @@ def test_a_model_of_torch_is_asked_for_its_state(tmp_path: Path) -> None:
     groups = [{"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False}]
     optimiser = type("SGD", (), {"param_groups": groups})()
     gl.Probe(tmp_path, model, optimiser)()
-    assert checkpoints.read(tmp_path).checkpoints[0].arrays["0.weight"].tolist() == [1.0, 1.0]
+    assert checkpoints.read_folder(tmp_path).checkpoints[0].arrays["0.weight"].tolist() == [1.0, 1.0]
     assert (
         json.loads((tmp_path / checkpoints.MANIFEST).read_text())["optimiser"]
         == "sgd lr=0.1 momentum=0.9 decay=0"
@@ -195,7 +200,7 @@ def test_a_model_of_torch_is_asked_for_its_state(tmp_path: Path) -> None:
     ],
 )
 def test_names_give_the_containers_again(tree: Any) -> None:
-    again = nested(named(tree))
+    again = nested(arrays_of(tree))
     assert jax.tree.structure(again) == jax.tree.structure(tree)
     assert all(
         np.array_equal(a, b) for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gradlab.store import checkpoints, foreign
-from gradlab.store.checkpoints import read, unwrapped
+from gradlab.store.checkpoints import read_folder, unwrapped
 from gradlab.store.foreign import Unreadable
 from gradlab.store.safetensors import tensors
 from gradlab.store.torch_files import of_torch
@@ -40,7 +40,7 @@ def told(shape: list[int], kind: str = "F64", begin: int = 0, end: int | None = 
 
 def refusal(folder: Path) -> str:
     with pytest.raises(Unreadable) as caught:
-        read(folder)
+        read_folder(folder)
     said = str(caught.value)
     assert said.isprintable()
     assert said.replace("e.g. ", "").count(". ") == 0
@@ -50,7 +50,7 @@ def refusal(folder: Path) -> str:
 def test_steps_come_from_names_and_are_in_order(tmp_path: Path) -> None:
     for name in ("epoch2_step_100", "epoch1_step_9", "epoch0_step_0"):
         npz(tmp_path / f"{name}.npz", w=np.ones(2), scale=np.float64(3.0))
-    found = read(tmp_path)
+    found = read_folder(tmp_path)
     assert [one.step for one in found.checkpoints] == [0, 9, 100]
     assert found.unit == "step"
     assert found.checkpoints[0].arrays["scale"] == 3.0
@@ -71,7 +71,7 @@ def test_of_several_numbers_the_step_is_taken(
 ) -> None:
     for name in names:
         npz(tmp_path / f"{name}.npz", w=np.ones(2))
-    found = read(tmp_path)
+    found = read_folder(tmp_path)
     assert ([one.step for one in found.checkpoints], found.unit) == (steps, unit)
 
 
@@ -80,7 +80,7 @@ def test_numbered_folders_hold_one_file_each(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         safe(tmp_path / f"checkpoint-{step}" / "model.safetensors", {"w": told([2])}, np.ones(2).tobytes())
         (tmp_path / f"checkpoint-{step}" / "training_args.bin").write_bytes(b"\x80\x04.")
-    assert [one.step for one in read(tmp_path).checkpoints] == [20, 500]
+    assert [one.step for one in read_folder(tmp_path).checkpoints] == [20, 500]
 
 
 def test_safetensors_of_every_kind(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_safetensors_of_every_kind(tmp_path: Path) -> None:
     for name in "hfn":
         assert np.array_equal(found[name][0], parts[name])
     assert np.allclose(found["b"][0], [0.5, -3.0, 1e20], rtol=4e-3)
-    assert read(tmp_path).checkpoints[0].formats["b"] == "bfloat16"
+    assert read_folder(tmp_path).checkpoints[0].formats["b"] == "bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,30 @@ from functools import cached_property
 import numpy as np
 
 from gradlab.analysis.solutions import HardMargin, max_margin
-from gradlab.checking.hypotheses import Hypothesis, always, short
+from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.of_network import OfNetwork
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Square
 
 
 class Assumed(OfNetwork):
-    """All that can be assumed of a run; every property is a :class:`Hypothesis` or what one is made of."""
+    """All that can be assumed of a run; every property is a :class:`Assumption` or what one is made of."""
 
     @cached_property
-    def square(self) -> Hypothesis:
+    def square(self) -> Assumption:
         loss = self.run.problem.loss
         return self._loss("square loss", isinstance(loss, Square))
 
     @cached_property
-    def exponential_tail(self) -> Hypothesis:
+    def exponential_tail(self) -> Assumption:
         loss = self.run.problem.loss
         return self._loss("exponential-type loss", isinstance(loss, Exponential | Logistic | CrossEntropy))
 
-    def _loss(self, name: str, true: bool) -> Hypothesis:
+    def _loss(self, name: str, true: bool) -> Assumption:
         own = type(self.run.problem.loss).__name__
         return always(self.count, name, float(true), ">=", 1.0, lambda v, b: f"the loss is {own}", f"{name}")
 
     @cached_property
-    def overparametrised(self) -> Hypothesis:
+    def overparametrised(self) -> Assumption:
         value = self.run.flat.shape[1] / self.looks.examples
         return always(
             self.count, "overparametrised", value, ">=", 1.0 + 1e-12,
@@ -60,7 +60,7 @@ class Assumed(OfNetwork):
             return None
 
     @cached_property
-    def separable(self) -> Hypothesis:
+    def separable(self) -> Assumption:
         usable = (
             self.linear.status[0] == 1
             and self.run.problem.loss.kind == "margin"
@@ -74,9 +74,9 @@ class Assumed(OfNetwork):
         )  # fmt: skip
 
     @cached_property
-    def separated(self) -> Hypothesis:
+    def separated(self) -> Assumption:
         """The weights classify every example rightly, by their least margin."""
-        return Hypothesis(
+        return Assumption(
             "separated", self.looks.margins, ">=", np.full(self.count, 1e-300),
             lambda v, b: (
                 f"separated, least margin {short(v)}" if v > 0 else f"an example is misclassified, margin {short(v)}"

@@ -10,9 +10,9 @@ import numpy as np
 
 from gradlab.checking import findings
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.findings import Found
+from gradlab.checking.findings import Finding
 from gradlab.checking.run import gathered
-from gradlab.checking.theorem import HOLDS, NOT_APPLICABLE, REFUTED, UNDECIDED, UNKNOWN, Row, judged
+from gradlab.checking.theorem import HOLDS, NOT_APPLICABLE, REFUTED, UNDECIDED, UNKNOWN, Judgement, judged
 from gradlab.checking.theorems import THEOREMS
 from gradlab.claims.entries import SOURCES, entry
 from gradlab.problem.precision import float64
@@ -29,13 +29,13 @@ class Checked:
     facts : (what, words) of the run: steps, network, data. steps : of the checkpoints. remarks : how names matched.
     """
 
-    rows: tuple[Row, ...]
-    found: tuple[Found, ...]
+    rows: tuple[Judgement, ...]
+    found: tuple[Finding, ...]
     facts: tuple[tuple[str, str], ...]
     steps: tuple[int, ...]
     remarks: tuple[str, ...]
 
-    def having(self, verdict: str) -> tuple[Row, ...]:
+    def having(self, verdict: str) -> tuple[Judgement, ...]:
         """The rows of a verdict: holds, refuted, undecided, not applicable, unknown."""
         return tuple(row for row in self.rows if row.verdict == verdict)
 
@@ -92,13 +92,15 @@ def check(problem: Any, checkpoints: Any, optimiser: Any = "") -> Checked:
     Examples
     --------
     >>> import jax
+    >>> import numpy as np
     >>> import gradlab as gl
     >>> data = gl.data.linear_regression(0, N=6, d=4)
     >>> problem = gl.Problem(gl.Dense.deep_linear((4, 3, 1)), gl.Square(), data)
     >>> weights, run = problem.network.init(jax.random.key(0), gl.init.Balanced(0.5)), {}
     >>> for step in range(40):
     ...     run[step] = weights
-    ...     weights = tuple(w - 0.002 * g for w, g in zip(weights, problem.gradient(weights)))
+    ...     gradient = problem.gradient(weights)
+    ...     weights = tuple(np.asarray(w) - 0.002 * np.asarray(g) for w, g in zip(weights, gradient))
     >>> checked = gl.check(problem, run, "gd lr=0.002")
     >>> [row.claim for row in checked.having("holds")][:2]
     ['chitour.invariants', 'cohen.balanced-preserved']
@@ -154,7 +156,7 @@ def _rule(assumed: Assumed) -> str:
     return f"η = {rule.rate:.6g}, momentum {rule.momentum:.3g}, decay {assumed.decay:.3g}"
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Judgement) -> dict[str, Any]:
     claim = entry(row.claim)
     measured = row.measured
     return {

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.checking.run import trained
+from gradlab.checking.run import trainable
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Loss, Square
 from gradlab.problem.networks import Function, Network
@@ -123,7 +123,7 @@ def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
 def _function(apply: Any, folder: checkpoints.Folder, data: Data) -> Function:
     first: Mapping[str, Any] = folder.checkpoints[0].arrays
     # ordered: of a plain dict JAX sorts the names, and layer 10 would come before layer 2
-    weights = OrderedDict((name, np.asarray(first[name], np.float64)) for name in trained(first))
+    weights = OrderedDict((name, np.asarray(first[name], np.float64)) for name in trainable(first))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.float64), weights)
     inputs = jax.ShapeDtypeStruct(data.inputs.shape, np.float64)
     outputs = called("the model", jax.eval_shape, apply, shapes, inputs)
@@ -141,7 +141,7 @@ def _function(apply: Any, folder: checkpoints.Folder, data: Data) -> Function:
     )
 
 
-def opened(
+def told_run(
     folder: Path, model: str, data: Path, loss: str | None, optimiser: str | None
 ) -> tuple[Problem, checkpoints.Folder, str]:
     """(problem, checkpoints, words of the optimiser); what is not said is taken from a Probe's manifest.
@@ -151,7 +151,7 @@ def opened(
     ValueError
         Where something is missing or cannot be read, as one sentence.
     """
-    found = checkpoints.read(folder)
+    found = checkpoints.read_folder(folder)
     said = loss or str(found.manifest.get("loss") or "")
     if not said:
         raise ValueError(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gradlab.checking.run import Run
+from gradlab.checking.run import TrainingRun
 from gradlab.observe.sharpness import largest
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -55,7 +55,7 @@ class Looks:
     outputs : (T, N, C). risk : (T,). gradients : (T, P), of the risk without decay. slopes : (T, N, C), ∂risk/∂f.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         self.run, self.problem = run, run.problem
         self.inputs = np.asarray(run.problem.data.inputs, np.float64)
         self.targets = np.asarray(run.problem.data.targets)

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class Assumption:
     """One thing a theorem assumes.
 
     Attributes
@@ -72,13 +72,13 @@ def always(
     remedy: str,
     unknown: str = "",
     note: str = "",
-) -> Hypothesis:
+) -> Assumption:
     """A hypothesis whose number is the same at all checkpoints."""
     every = np.full(count, float(value))
-    return Hypothesis(name, every, relation, np.full(count, float(bound)), words, remedy, unknown, note)
+    return Assumption(name, every, relation, np.full(count, float(bound)), words, remedy, unknown, note)
 
 
-def carried(values: np.ndarray) -> np.ndarray:
+def filled_in(values: np.ndarray) -> np.ndarray:
     """What is known at some checkpoints only, taken for the others from the one before, or else the next."""
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):

@@ -11,7 +11,7 @@ import numpy as np
 from gradlab.wording import quoted
 
 
-def named(weights: Any) -> dict[str, np.ndarray]:
+def arrays_of(weights: Any) -> dict[str, np.ndarray]:
     """Copies of the arrays of a pytree, or of a model with ``state_dict()``, by name, in their order.
 
     ``(W, {"bias": b})`` gives ``0`` and ``1.bias``; a bare array is ``weights``. What is no array (an activation

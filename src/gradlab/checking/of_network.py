@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gradlab.checking.hypotheses import Hypothesis, always, short
+from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.of_steps import OfSteps
 from gradlab.checking.probing import Degree
 
@@ -16,7 +16,7 @@ class OfNetwork(OfSteps):
     """What can be assumed of the network, and of the steps."""
 
     @cached_property
-    def alone(self) -> Hypothesis:
+    def alone(self) -> Assumption:
         """A value of an example depends on that example alone, and is the same each time."""
         return always(
             self.count, "examples alone", max(self.probed.interacts, self.probed.repeats), "<=",
@@ -28,7 +28,7 @@ class OfNetwork(OfSteps):
             "a network whose value of an example depends on that example alone",
         )  # fmt: skip
 
-    def homogeneous(self, least: int = 2) -> Hypothesis:
+    def homogeneous(self, least: int = 2) -> Assumption:
         """At least so many layers have a degree ≥ 1, and if only one asks for it, all of them."""
         degrees = self.probed.layers
         good = [d for d in degrees if self.has_degree(d)]
@@ -83,7 +83,7 @@ class OfNetwork(OfSteps):
         return self.probed.at_zero_input
 
     @cached_property
-    def chain(self) -> Hypothesis:
+    def chain(self) -> Assumption:
         value = self.probed.chain[0]
         return always(
             self.count, "deep linear", value if len(self.run.layers) > 1 else math.inf, "<=", self.probed.exact,
@@ -97,7 +97,26 @@ class OfNetwork(OfSteps):
         )  # fmt: skip
 
     @cached_property
-    def linear(self) -> Hypothesis:
+    def stacked(self) -> Assumption:
+        """Matrices one after the other, with any activation between: nothing is added, and nothing goes around."""
+        single = all(len(layer) == 1 and len(self.run.places[layer[0]][1]) == 2 for layer in self.run.leaves)
+        around, added = max(self.probed.around, default=0.0), self.probed.at_zero_input
+        value = max(around, added) if single and len(self.run.layers) > 1 else math.inf
+        what = (
+            f"f(W; 0) is {short(added)} of f"
+            if added >= around
+            else f"{short(around)} of f goes around a layer"
+        )
+        return always(
+            self.count, "chain of matrices", value, "<=", self.probed.exact,
+            lambda v, b: "matrices one after the other, without biases" if v <= b else (
+                what if math.isfinite(v) else "layers are not two matrices or more"
+            ),
+            "matrices one after the other, without biases",
+        )  # fmt: skip
+
+    @cached_property
+    def linear(self) -> Assumption:
         return always(
             self.count, "linear model", self.probed.linear, "<=", self.probed.exact,
             lambda v, b: (
@@ -108,7 +127,7 @@ class OfNetwork(OfSteps):
         )  # fmt: skip
 
     @cached_property
-    def untied(self) -> Hypothesis:
+    def untied(self) -> Assumption:
         """No array is used twice, or equal to another throughout."""
         uses = {name: n for name, n in self.probed.uses.items() if n > 1}
         twins = self.probed.twins

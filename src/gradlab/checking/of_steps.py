@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from gradlab.checking.evaluating import Looks
-from gradlab.checking.hypotheses import Hypothesis, always, carried, short
+from gradlab.checking.hypotheses import Assumption, always, filled_in, short
 from gradlab.checking.probing import Probed
-from gradlab.checking.run import Run
-from gradlab.checking.stepping import SAME, Rule, measured
+from gradlab.checking.run import TrainingRun
+from gradlab.checking.stepping import SAME, Rule, rule_of
 
 #: A decay ηλ a step, or a momentum, below this is none.
 NONE = 1e-6
@@ -20,14 +20,14 @@ NONE = 1e-6
 class OfSteps:
     """What can be assumed of the steps of a run."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         self.run, self.count = run, len(run.steps)
         self.looks = Looks(run)
         self.probed = Probed(run, self.looks)
 
     @cached_property
     def rule(self) -> Rule:
-        return measured(self.run, self.looks)
+        return rule_of(self.run, self.looks)
 
     @cached_property
     def rate(self) -> float:
@@ -48,10 +48,10 @@ class OfSteps:
         return self.run.optimiser.decay or float(own[0])
 
     @cached_property
-    def descent(self) -> Hypothesis:
+    def descent(self) -> Assumption:
         """Steps are those of gradient descent on this loss, network and data, up to momentum and decay."""
         rule = self.rule
-        values, bound = carried(rule.residual), carried(rule.allowed)
+        values, bound = filled_in(rule.residual), filled_in(rule.allowed)
         name = self.run.optimiser.name
         if rule.name == "unknown" and name == "gd":
             values, bound = np.zeros(self.count), np.ones(self.count)
@@ -81,14 +81,14 @@ class OfSteps:
             unknown = (
                 f"rounding of the weights is {short(drowned)} of a step, so that no step can be measured"
             )
-        return Hypothesis(
+        return Assumption(
             "gradient descent", values, "<=", bound, words,
             "full-batch gradient descent on the loss and the data that are given, without dropout or noise",
             unknown, said,
         )  # fmt: skip
 
     @cached_property
-    def no_momentum(self) -> Hypothesis:
+    def no_momentum(self) -> Assumption:
         found = self.rule.momentum if self.rule.momentum is not None else self.run.optimiser.momentum
         how = "" if self.rule.momentum is not None else ", as said"
         return always(
@@ -98,7 +98,7 @@ class OfSteps:
         )  # fmt: skip
 
     @cached_property
-    def no_decay(self) -> Hypothesis:
+    def no_decay(self) -> Assumption:
         how = "" if self.rule.decay is not None else ", as said"
         return always(
             self.count, "no weight decay", abs(self.decay), "<=", 0.0,
@@ -107,7 +107,7 @@ class OfSteps:
         )  # fmt: skip
 
     @cached_property
-    def some_decay(self) -> Hypothesis:
+    def some_decay(self) -> Assumption:
         how = "" if self.rule.decay is not None else ", as said"
         return always(
             self.count, "weight decay", self.decay, ">=", 1e-300,
@@ -116,7 +116,7 @@ class OfSteps:
         )  # fmt: skip
 
     @cached_property
-    def rate_as_said(self) -> Hypothesis:
+    def rate_as_said(self) -> Assumption:
         said, found = self.run.optimiser.lr, self.rule.rate
         value = math.nan if math.isnan(self.rate) else 0.0
         if said is not None and found is not None:
@@ -130,23 +130,23 @@ class OfSteps:
         )  # fmt: skip
 
     @cached_property
-    def small_step(self) -> Hypothesis:
+    def small_step(self) -> Assumption:
         """λ_max η/2 < 1."""
         shift = 0.0 if math.isnan(self.decay) else self.decay
         with np.errstate(invalid="ignore"):
             values = np.maximum(self.looks.sharpness + shift, 0.0) * self.rate / 2.0
-        return Hypothesis(
+        return Assumption(
             "step below 2/sharpness", values, "<=", np.full(self.count, 0.999),
             lambda v, b: f"sharpness {short(v)} × 2/η", "a learning rate below 2/sharpness",
             "the learning rate is not known: say lr=…",
         )  # fmt: skip
 
     @cached_property
-    def falling(self) -> Hypothesis:
+    def falling(self) -> Assumption:
         """The loss does not rise to the next checkpoint."""
         size = np.maximum(np.abs(self.potential), 1e-300)
         rise, unit = np.append(np.diff(self.potential), 0.0) / size, self.wobble / size
-        return Hypothesis(
+        return Assumption(
             "falling loss", rise, "<=", unit,
             lambda v, b: f"the loss rises by {100 * v:.2g} %" if v > b else "the loss falls", "a smaller learning rate",
         )  # fmt: skip
@@ -172,7 +172,7 @@ class OfSteps:
         return np.hypot(self.looks.gradients, shift * self.run.flat)
 
     @cached_property
-    def precise(self) -> Hypothesis:
+    def precise(self) -> Assumption:
         name, unit = self.run.precision
         narrow = self.probed.findings.narrow
         if narrow and self.probed.findings.unit > unit:
@@ -188,10 +188,10 @@ class OfSteps:
         )  # fmt: skip
 
     @property
-    def plain(self) -> list[Hypothesis]:
+    def plain(self) -> list[Assumption]:
         """Plain gradient descent with a step that theorems about the flow can follow."""
         return [self.descent, self.no_momentum, self.no_decay, *self.steady, self.falling]
 
     @property
-    def steady(self) -> list[Hypothesis]:
+    def steady(self) -> list[Assumption]:
         return [self.rate_as_said, self.small_step, self.precise]

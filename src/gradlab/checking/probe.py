@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.checking.naming import named
+from gradlab.checking.naming import arrays_of
 from gradlab.checking.optimiser import parsed
 from gradlab.store import checkpoints
 from gradlab.store.disk import Disk, in_words
@@ -135,7 +135,7 @@ class Probe:
         if given is None:
             raise ValueError("the probe was given no weights; write probe(weights), or Probe(folder, model)")
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **named(given))
+        np.savez(content, allow_pickle=False, **arrays_of(given))
         path = self.folder / f"step_{step:09d}.npz"
         with in_words("writing a checkpoint", path, "make room, and resume"):
             self._disk.write_bytes_atomically(path, content.getvalue(), durable=False)

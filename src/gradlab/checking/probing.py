@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from gradlab.checking.evaluating import Looks
-from gradlab.checking.run import Run
+from gradlab.checking.run import TrainingRun
 from gradlab.problem.precision import float64, put
 
 #: Factors by which layers are scaled; powers of two, so that scaling itself rounds nothing.
@@ -33,7 +33,7 @@ class Degree:
 class Probed:
     """Facts about the function of a run's network, each measured when first asked for."""
 
-    def __init__(self, run: Run, looks: Looks) -> None:
+    def __init__(self, run: TrainingRun, looks: Looks) -> None:
         self.run, self.looks = run, looks
         self._scale = max(float(np.linalg.norm(looks.outputs[-1])), 1e-300)
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gradlab.checking.naming import named, nested
+from gradlab.checking.naming import arrays_of, nested
 from gradlab.checking.optimiser import Optimiser, parsed
 from gradlab.problem.networks import Function, Network
 from gradlab.problem.problem import Problem
@@ -33,7 +33,7 @@ _STATE = (
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What is known of a run before anything is measured.
 
     Attributes
@@ -71,8 +71,8 @@ class Run:
         return vector[at : at + int(np.prod(shape))].reshape(shape)
 
 
-def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
-    """A Run from a folder's path, what :func:`gradlab.store.checkpoints.read` gave, or weights by step.
+def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
+    """A TrainingRun from a folder's path, what :func:`gradlab.store.checkpoints.read_folder` gave, or weights by step.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
         Where names or shapes are not those of the network, or there is nothing to look at.
     """
     if isinstance(given, str | Path):
-        given = checkpoints.read(given)
+        given = checkpoints.read_folder(given)
     if isinstance(given, checkpoints.Folder):
         steps = [one.step for one in given.checkpoints]
         tables: list[Mapping[str, Any]] = [one.arrays for one in given.checkpoints]
@@ -88,7 +88,7 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
         unit, state = given.unit, _state(tables[0])
     elif isinstance(given, Mapping) and given and all(isinstance(s, int | np.integer) for s in given):
         steps = sorted(int(step) for step in given)
-        tables, unit, said = [named(given[step]) for step in steps], "step", optimiser
+        tables, unit, said = [arrays_of(given[step]) for step in steps], "step", optimiser
         state = _state(tables[0])
     else:
         raise ValueError(
@@ -101,8 +101,8 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> Run:
     for one in weights:
         problem.network.check(one) if not _shapeless(problem.network) else None
     flat = np.stack([np.asarray(ravel_pytree(one)[0], np.float64) for one in weights])
-    own = list(named(template))
-    return Run(
+    own = list(arrays_of(template))
+    return TrainingRun(
         problem, parsed(said), np.asarray(steps), weights, flat, *_layers(problem.network, template, own),
         _places(template, own),         unit, _precision(flat), tuple(state), tuple(remarks),
     )  # fmt: skip
@@ -120,7 +120,7 @@ def _state(table: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def trained(table: Mapping[str, Any]) -> list[str]:
+def trainable(table: Mapping[str, Any]) -> list[str]:
     """The names that are no state, in their order."""
     state = set(_state(table))
     return [name for name in table if name not in state]
@@ -129,15 +129,15 @@ def trained(table: Mapping[str, Any]) -> list[str]:
 def _template(network: Network, table: Mapping[str, Any]) -> Any:
     if not _shapeless(network):
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape), network.shapes())
-    return nested({name: np.zeros(np.shape(table[name])) for name in trained(table)})
+    return nested({name: np.zeros(np.shape(table[name])) for name in trainable(table)})
 
 
 def _names(template: Any, table: Mapping[str, Any], network: str) -> tuple[list[str], str]:
     """For each array of the template the checkpoint's name, and a remark where names were of no help."""
-    wanted = named(template)
+    wanted = arrays_of(template)
     if set(wanted) <= set(table):
         return list(wanted), ""
-    left = trained(table)
+    left = trainable(table)
     shapes = [np.shape(table[name]) for name in left]
     if shapes == [array.shape for array in wanted.values()]:
         pairs = ", ".join(f"{theirs} as {ours}" for theirs, ours in list(zip(left, wanted, strict=True))[:3])

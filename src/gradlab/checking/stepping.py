@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.checking.evaluating import Looks
-from gradlab.checking.run import Run
+from gradlab.checking.run import TrainingRun
 
 #: Relative error of a step that is none of rounding, and what a pair may drown in before it tells nothing.
 EXACT, DROWNED = 1e-6, 0.05
@@ -48,7 +48,7 @@ class Rule:
     why: str
 
 
-def measured(run: Run, looks: Looks) -> Rule:
+def rule_of(run: TrainingRun, looks: Looks) -> Rule:
     """The simplest rule that explains every pair of checkpoints one step apart."""
     count = len(run.steps)
     nothing = np.full(count, np.nan)
@@ -126,7 +126,7 @@ def _told(name: str, found: np.ndarray, residual: np.ndarray, allowed: np.ndarra
     return Rule(name, rate, values.get("d", 0.0), decay, residual, allowed, plain, "")
 
 
-def _kind(run: Run, looks: Looks, columns: dict[int, dict[str, np.ndarray]]) -> str:
+def _kind(run: TrainingRun, looks: Looks, columns: dict[int, dict[str, np.ndarray]]) -> str:
     """What steps may be that no rule explains: of other labels, of a batch, or of another function."""
     first = next(iter(columns))
     rate = run.optimiser.lr

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.hypotheses import Hypothesis
+from gradlab.checking.hypotheses import Assumption
 
 HOLDS, REFUTED, UNDECIDED = "holds", "refuted", "undecided"
 NOT_APPLICABLE, UNKNOWN = "not applicable", "unknown"
@@ -57,14 +57,14 @@ class Theorem:
     claim: str
     sentence: str
     title: str
-    hypotheses: Callable[[Assumed], Sequence[Hypothesis]]
+    hypotheses: Callable[[Assumed], Sequence[Assumption]]
     measure: Callable[[Assumed, np.ndarray], Measured]
     least: int = 2
     at_end: bool = False
 
 
 @dataclass(frozen=True)
-class Said:
+class Stated:
     """A hypothesis in a row: ``status`` is holds, broken or unknown; ``when`` it broke, as far as that changes.
 
     ``step`` is where the words are of, None where the number is the same throughout.
@@ -82,7 +82,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Row:
+class Judgement:
     """A theorem and this run.
 
     Attributes
@@ -100,7 +100,7 @@ class Row:
     sentence: str
     title: str
     verdict: str
-    hypotheses: tuple[Said, ...]
+    hypotheses: tuple[Stated, ...]
     interval: tuple[int, int] | None
     why: str
     change: str
@@ -120,7 +120,7 @@ def longest(held: np.ndarray) -> np.ndarray:
     return np.arange(*best)
 
 
-def judged(theorem: Theorem, assumed: Assumed) -> Row:
+def judged(theorem: Theorem, assumed: Assumed) -> Judgement:
     """The row of a theorem: it is measured only where every hypothesis is known to hold."""
     hypotheses = list(theorem.hypotheses(assumed))
     table = np.stack([one.status for one in hypotheses])
@@ -153,17 +153,17 @@ def judged(theorem: Theorem, assumed: Assumed) -> Row:
                 f"its hypotheses held together at fewer than {theorem.least} checkpoints in a row",
             )
         change = "; ".join(dict.fromkeys(one.remedy for one in broken + missing))
-        return Row(*common, word, said, None, why, change, None, timeline)
+        return Judgement(*common, word, said, None, why, change, None, timeline)
     found = theorem.measure(assumed, within)
     interval = (int(steps[within[0]]), int(steps[within[-1]]))
     after = [] if theorem.at_end else [_said(one, every, steps) for one in hypotheses]
     late = [one for one in after if one.status == "broken" and one.when]
     why = "; ".join([*([found.why] if found.why else []), *(_broke(one) for one in late)])
     change = "; ".join(dict.fromkeys(one.remedy for one in late))
-    return Row(*common, found.verdict, said, interval, why, change, found, timeline)
+    return Judgement(*common, found.verdict, said, interval, why, change, found, timeline)
 
 
-def _broke(one: Said) -> str:
+def _broke(one: Stated) -> str:
     return f"{one.words} {one.when}".rstrip()
 
 
@@ -181,16 +181,16 @@ def _when(status: np.ndarray, steps: np.ndarray, at: int, where: np.ndarray) -> 
     return f"first at step {steps[broken[0]]}, at {len(broken)} of {len(known)} checkpoints"
 
 
-def _said(one: Hypothesis, where: np.ndarray, steps: np.ndarray) -> Said:
+def _said(one: Assumption, where: np.ndarray, steps: np.ndarray) -> Stated:
     status, at = one.status[where], one.decisive(where)
     if at is None or (np.any(status == -1) and not np.any(status == 0)):
-        return Said(
+        return Stated(
             one.name, "unknown", one.unknown or "not known", None, one.relation, None, None, "", one.remedy
         )
     broken = bool(np.any(status == 0))
     constant = len(np.unique(one.values)) == 1
     when = _when(one.status, steps, at, where) if broken and not constant else ""
-    return Said(
+    return Stated(
         one.name, "broken" if broken else "holds", one.said(where), _finite(one.values[at]), one.relation,
         _finite(one.bound[at]), None if constant else int(steps[at]), when, one.remedy,
     )  # fmt: skip

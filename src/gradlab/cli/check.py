@@ -57,7 +57,7 @@ def check(
         assert folder is not None
         assert model is not None
         assert data is not None
-        problem, found, words = doors.opened(folder, model, data, loss, optimiser)
+        problem, found, words = doors.told_run(folder, model, data, loss, optimiser)
         result = checked_of(problem, found, words)
     told = result.record()
     if json:
@@ -122,5 +122,5 @@ def _page(told: dict[str, Any], out: Path, what: str) -> Path:
 
     path = out if out.suffix == ".html" else out / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(checked.render(told, {"run": what, **environment()}), encoding="utf-8")
+    path.write_text(checked.render_table(told, {"run": what, **environment()}), encoding="utf-8")
     return path.resolve()

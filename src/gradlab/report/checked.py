@@ -45,7 +45,7 @@ def strips(timeline: Mapping[str, Sequence[int]], steps: Sequence[int]) -> list[
     return found
 
 
-def render(told: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> str:
+def render_table(told: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> str:
     """The page of what ``Checked.record()`` gives.
 
     Raises

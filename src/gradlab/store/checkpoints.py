@@ -55,7 +55,7 @@ class Folder:
 
     Attributes
     ----------
-    checkpoints : of ``read``. unit : ``step``, or ``epoch`` where the names count epochs only.
+    checkpoints : of ``read_folder``. unit : ``step``, or ``epoch`` where the names count epochs only.
     manifest : what a Probe wrote beside them; empty where there is none.
     """
 
@@ -64,7 +64,7 @@ class Folder:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read(folder: str | Path) -> Folder:
+def read_folder(folder: str | Path) -> Folder:
     """Every checkpoint of a folder: files in it, or one file in each of its numbered folders.
 
     Raises

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.hypotheses import Hypothesis, short
+from gradlab.checking.hypotheses import Assumption, short
 from gradlab.checking.theorem import Measured, Theorem
 
 #: Balanced: ‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖ below this part of ‖W‖².
@@ -38,7 +38,7 @@ def differences(assumed: Assumed) -> np.ndarray:
     return np.diff(norms(assumed), axis=1)
 
 
-def spent(assumed: Assumed, within: np.ndarray) -> np.ndarray:
+def added_by_steps(assumed: Assumed, within: np.ndarray) -> np.ndarray:
     """Σ η²‖∇L‖² from the interval's first checkpoint to each, or more.
 
     Of a single step it is what was measured. Between checkpoints further apart it is the larger of two: η²‖∇L‖² at the
@@ -53,7 +53,7 @@ def spent(assumed: Assumed, within: np.ndarray) -> np.ndarray:
     return np.append(0.0, np.cumsum(np.where(gaps == 1, squares[:-1], np.maximum(ends, fallen))))
 
 
-def rounding(assumed: Assumed, within: np.ndarray) -> np.ndarray:
+def rounding_of_squares(assumed: Assumed, within: np.ndarray) -> np.ndarray:
     """What rounding of every step can move ‖W‖² by: like a random walk, three times."""
     steps = (assumed.run.steps[within] - assumed.run.steps[within[0]]).astype(float)
     sizes = np.sum(assumed.run.flat[within] ** 2, axis=1)
@@ -67,7 +67,7 @@ def _told_at(number: np.ndarray, bar: np.ndarray, most: np.ndarray, worst: int) 
 
 def _kept(assumed: Assumed, within: np.ndarray, values: np.ndarray, what: str) -> Measured:
     drift = np.linalg.norm(values[within] - values[within[0]], axis=1)
-    most, bar = spent(assumed, within), rounding(assumed, within)
+    most, bar = added_by_steps(assumed, within), rounding_of_squares(assumed, within)
     worst = 1 + int(np.argmax((drift[1:] - most[1:]) / np.maximum(most[1:] + bar[1:], 1e-300)))
     size = float(np.sum(assumed.run.flat[within[0]] ** 2)) or 1.0
     worst = _told_at(drift, bar, most, worst)
@@ -89,7 +89,7 @@ def _conserved_norms(assumed: Assumed, within: np.ndarray) -> Measured:
 
 def _stays(assumed: Assumed, within: np.ndarray) -> Measured:
     defect = np.linalg.norm(matrices(assumed)[within], axis=1)
-    most, bar = defect[0] + spent(assumed, within), rounding(assumed, within)
+    most, bar = defect[0] + added_by_steps(assumed, within), rounding_of_squares(assumed, within)
     worst = 1 + int(np.argmax((defect[1:] - most[1:]) / np.maximum(bar[1:] + most[1:], 1e-300)))
     worst = _told_at(defect, bar, most, worst)
     return Measured(
@@ -105,8 +105,8 @@ def _shrinks(assumed: Assumed, within: np.ndarray) -> Measured:
     steps = assumed.run.steps[within] - assumed.run.steps[within[0]]
     factor = (1.0 - assumed.rate * assumed.decay) ** (2.0 * steps)
     off = np.linalg.norm(values[within] - factor[:, None] * values[within[0]], axis=1)
-    most = spent(assumed, within)
-    bar = rounding(assumed, within)
+    most = added_by_steps(assumed, within)
+    bar = rounding_of_squares(assumed, within)
     start = float(np.linalg.norm(values[within[0]]))
     power = (1.0 - factor) * start - ABOVE * (most + bar)
     at = 1 + int(np.argmax(power[1:]))
@@ -149,23 +149,23 @@ def _same_rate(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-def balanced(assumed: Assumed) -> Hypothesis:
+def near_balance(assumed: Assumed) -> Assumption:
     """‖W_{j+1}ᵀW_{j+1} − W_jW_jᵀ‖ against ‖W‖², at each checkpoint."""
     values = np.full(assumed.count, np.nan)
     if assumed.chain.status[0] == 1:
         size = np.maximum(np.sum(assumed.run.flat**2, axis=1), 1e-300)
         values = np.linalg.norm(matrices(assumed), axis=1) / size
-    return Hypothesis(
+    return Assumption(
         "balanced", values, "<=", np.full(assumed.count, BALANCED), lambda v, b: f"balanced to {short(v)}",
         "a balanced start: gl.init.Balanced, or a very small one", "balancedness is asked of deep linear nets only",
     )  # fmt: skip
 
 
-def _layers(assumed: Assumed) -> Sequence[Hypothesis]:
+def _layers(assumed: Assumed) -> Sequence[Assumption]:
     return [assumed.homogeneous(), assumed.alone]
 
 
-def _decaying(assumed: Assumed) -> Sequence[Hypothesis]:
+def _decaying(assumed: Assumed) -> Sequence[Assumption]:
     return [*_layers(assumed), assumed.descent, assumed.no_momentum, assumed.some_decay, *assumed.steady]
 
 
@@ -176,7 +176,7 @@ THEOREMS = (
     ),
     Theorem(
         "cohen.balanced-preserved", "preserved", "balanced weights stay balanced",
-        lambda a: [a.chain, a.untied, balanced(a), *a.plain], _stays,
+        lambda a: [a.chain, a.untied, near_balance(a), *a.plain], _stays,
     ),
     Theorem(
         "memo112.lemma1-corrected", "conserved", "differences of squared norms are conserved",

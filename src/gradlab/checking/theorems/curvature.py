@@ -10,7 +10,7 @@ from gradlab.analysis.certificates import arora_certificate
 from gradlab.analysis.certificates.rates import RateCertificate
 from gradlab.checking.assumed import Assumed
 from gradlab.checking.evaluating import DENSE
-from gradlab.checking.hypotheses import Hypothesis, always, short
+from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.theorem import Measured, Theorem
 from gradlab.problem.data import Data
 from gradlab.problem.dense import Dense
@@ -29,15 +29,15 @@ def _residuals(assumed: Assumed) -> np.ndarray:
     return off / max(float(np.linalg.norm(targets)), 1e-300)
 
 
-def zero_loss(assumed: Assumed) -> Hypothesis:
-    return Hypothesis(
+def zero_loss(assumed: Assumed) -> Assumption:
+    return Assumption(
         "zero loss", _residuals(assumed), "<=", np.full(assumed.count, ZERO),
         lambda v, b: f"residuals are {short(v)} of the targets", "training on until the data are fitted",
         "asked under the square loss only", momentary=True,
     )  # fmt: skip
 
 
-def formed(assumed: Assumed) -> Hypothesis:
+def formed(assumed: Assumed) -> Assumption:
     size = assumed.run.flat.shape[1]
     return always(
         assumed.count, "size", size if size <= DENSE else np.nan, "<=", DENSE,
@@ -84,7 +84,7 @@ def layer_zeros(assumed: Assumed) -> tuple[int, str]:
     return max(found)
 
 
-def wide(assumed: Assumed) -> Hypothesis:
+def wide_layer(assumed: Assumed) -> Assumption:
     least, name = layer_zeros(assumed)
     return always(
         assumed.count, "a wide layer", float(least), ">=", 1.0,
@@ -127,7 +127,7 @@ def certificate(assumed: Assumed) -> RateCertificate | None:
     return arora_certificate(problem, tuple(matrices), step=assumed.rate)
 
 
-def certified(assumed: Assumed) -> list[Hypothesis]:
+def certified(assumed: Assumed) -> list[Assumption]:
     found = certificate(assumed)
     if found is None:
         return [
@@ -178,8 +178,8 @@ THEOREMS = (
     ),
     Theorem(
         "memo90.theorem4", "layer", "a wide layer's zeros of the Hessian",
-        lambda a: [a.square, a.homogeneous(2), a.untied, a.alone, wide(a), zero_loss(a), a.no_decay, formed(a)], _layer,
-        least=1, at_end=True,
+        lambda a: [a.square, a.stacked, a.untied, a.alone, wide_layer(a), zero_loss(a), a.no_decay, formed(a)],
+        _layer, least=1, at_end=True,
     ),
     Theorem(
         "notes.learning-rate", "robustness", "below 2/sharpness the loss falls",

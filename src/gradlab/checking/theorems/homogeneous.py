@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.hypotheses import Hypothesis, always, short
+from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.theorem import Measured, Theorem
 from gradlab.problem.losses import Exponential
 
@@ -41,7 +41,7 @@ def _grows(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-def level(assumed: Assumed) -> np.ndarray:
+def inverse_loss(assumed: Assumed) -> np.ndarray:
     """(T,), ℓ⁻¹(L) of the summed loss: −log L, or −log(e^L − 1) under logistic tails; the smoothed margin."""
     total = assumed.looks.sum_risk
     with np.errstate(all="ignore"):
@@ -50,7 +50,7 @@ def level(assumed: Assumed) -> np.ndarray:
         )
 
 
-def below(assumed: Assumed) -> Hypothesis:
+def below(assumed: Assumed) -> Assumption:
     """Σ ℓ_n below its value at one undecided example, so that all are separated and stay so."""
     most = 1.0 if isinstance(assumed.run.problem.loss, Exponential) else float(np.log(2.0))
     values = (
@@ -58,7 +58,7 @@ def below(assumed: Assumed) -> Hypothesis:
         if assumed.run.problem.loss.kind == "margin"
         else np.full(assumed.count, np.nan)
     )
-    return Hypothesis(
+    return Assumption(
         "small loss", values, "<=", np.full(assumed.count, most * (1.0 - 1e-12)),
         lambda v, b: f"Σ ℓ_n = {short(v)} {'<' if v <= b else '≥'} {short(most)}",
         "training on until Σ ℓ_n is below it",
@@ -66,7 +66,7 @@ def below(assumed: Assumed) -> Hypothesis:
     )  # fmt: skip
 
 
-def jointly(assumed: Assumed) -> Hypothesis:
+def jointly(assumed: Assumed) -> Assumption:
     one = assumed.probed.joint
     value = one.defect if one.degree > 0 and np.isfinite(one.defect) else 1.0
     return always(
@@ -86,7 +86,7 @@ def _margin(assumed: Assumed, within: np.ndarray) -> Measured:
     """
     degree, eta = assumed.probed.joint.degree, assumed.rate
     share = float(np.max(assumed.small_step.values[within]))
-    heights = np.log(level(assumed)[within])
+    heights = np.log(inverse_loss(assumed)[within])
     squares = np.sum(assumed.run.flat[within] ** 2, axis=1)
     smooth = heights - 0.5 * degree * np.log(squares)
     fallen = np.maximum(-np.diff(assumed.looks.risk[within]), 0.0) * eta / (1.0 - share)
@@ -104,7 +104,7 @@ def _margin(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-def _separating(assumed: Assumed) -> Sequence[Hypothesis]:
+def _separating(assumed: Assumed) -> Sequence[Assumption]:
     return [assumed.exponential_tail, jointly(assumed), assumed.alone, assumed.separated]
 
 

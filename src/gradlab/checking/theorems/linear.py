@@ -10,7 +10,7 @@ import numpy as np
 
 from gradlab.analysis import solutions
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.hypotheses import Hypothesis, always, short
+from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.theorem import Measured, Theorem
 
 #: A start counts as in the span, a run as arrived, at these parts of the solution's norm.
@@ -32,7 +32,7 @@ def _limit(assumed: Assumed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return least, beside, beside @ assumed.run.flat[0]
 
 
-def arrived(assumed: Assumed) -> Hypothesis:
+def arrived(assumed: Assumed) -> Assumption:
     """The part of the way that is left, ‖φ⁺(f − y)‖, against the solution's norm, at each checkpoint."""
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1:
@@ -40,13 +40,13 @@ def arrived(assumed: Assumed) -> Hypothesis:
         size = max(float(np.linalg.norm(least + kept)), 1e-300)
         span = np.eye(len(least)) - _limit(assumed)[1]
         values = np.linalg.norm((assumed.run.flat - least) @ span, axis=1) / size
-    return Hypothesis(
+    return Assumption(
         "arrived", values, "<=", np.full(assumed.count, ARRIVED), lambda v, b: f"{short(v)} of the way is left",
         "training on", "asked of linear models under the square loss only", momentary=True,
     )  # fmt: skip
 
 
-def in_span(assumed: Assumed) -> Hypothesis:
+def in_span(assumed: Assumed) -> Assumption:
     """What the start has beside the span of the features, against ‖φ⁺y‖."""
     value = math.nan
     if _usable(assumed) and assumed.square.status[0] == 1:
@@ -100,14 +100,14 @@ def _ridge_of(assumed: Assumed) -> tuple[np.ndarray, np.ndarray]:
     return solutions.ridge(features, targets[:, None], assumed.decay, factor)[0], features
 
 
-def still(assumed: Assumed) -> Hypothesis:
+def still(assumed: Assumed) -> Assumption:
     """‖∇L‖/λ, which bounds the distance to the minimiser, against its norm, at each checkpoint."""
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1 and assumed.decay > 0:
         gradients = assumed.looks.gradients + assumed.decay * assumed.run.flat
         size = max(float(np.linalg.norm(_ridge_of(assumed)[0])), 1e-300)
         values = np.linalg.norm(gradients, axis=1) / assumed.decay / size
-    return Hypothesis(
+    return Assumption(
         "arrived", values, "<=", np.full(assumed.count, 10 * ARRIVED),
         lambda v, b: f"at most {short(v)} of the way is left", "training on", "asked of linear models with decay only",
         momentary=True,
@@ -128,8 +128,8 @@ def _ridge(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-def late(assumed: Assumed) -> Hypothesis:
-    return Hypothesis(
+def late(assumed: Assumed) -> Assumption:
+    return Assumption(
         "late", assumed.looks.sum_risk, "<=", np.full(assumed.count, LATE),
         lambda v, b: f"Σ ℓ_n = {short(v)}, {'late' if v <= b else 'not yet below ' + short(b)}", "training on",
         momentary=True,
@@ -172,7 +172,7 @@ def _direction(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-def _model(assumed: Assumed) -> Sequence[Hypothesis]:
+def _model(assumed: Assumed) -> Sequence[Assumption]:
     return [assumed.linear, assumed.alone, assumed.untied]
 
 
