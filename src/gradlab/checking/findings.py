@@ -52,7 +52,11 @@ def _network(assumed: Assumed) -> list[Finding]:
     if around and probed.interacts <= 100 * probed.exact:
         share, name = max(around)
         out.append(
-            Finding("residual", share, f"a residual path: {short(share)} of f goes around layer {name}")
+            Finding(
+                "residual",
+                share,
+                f"a residual path (or a gate): {short(share)} of f goes around layer {name}",
+            )
         )
     if assumed.untied.status[0] == 0:
         out.append(

@@ -11,6 +11,9 @@ from gradlab.checking.hypotheses import Assumption, always, short
 from gradlab.checking.of_steps import OfSteps
 from gradlab.checking.probing import Degree
 
+#: Numbers of the features of a linear model that are formed.
+LARGEST = 20_000_000
+
 
 class OfNetwork(OfSteps):
     """What can be assumed of the network, and of the steps."""
@@ -74,7 +77,10 @@ class OfNetwork(OfSteps):
         ]
         if around:
             share, layer = max(around)
-            return f"layers have degrees ({shown}): {short(share)} of the output goes around {layer} (residual path)"
+            return (
+                f"layers have degrees ({shown}): {short(share)} of the output goes around {layer} "
+                "(residual path, or a gate)"
+            )
         return f"layers have degrees ({shown}): defect {short(worst.defect)} in {name}"
 
     @cached_property
@@ -117,13 +123,17 @@ class OfNetwork(OfSteps):
 
     @cached_property
     def linear(self) -> Assumption:
+        value, size = self.probed.linear, self.looks.examples * self.run.flat.shape[1]
+        if value <= self.probed.exact and size > LARGEST:
+            value = math.nan
         return always(
-            self.count, "linear model", self.probed.linear, "<=", self.probed.exact,
+            self.count, "linear model", value, "<=", self.probed.exact,
             lambda v, b: (
                 f"f is linear in the weights to {short(v)}" if v <= b
                 else f"f is not linear in the weights: defect {short(v)}"
             ),
             "a model that is linear in its weights",
+            f"f is linear in the weights; {size} numbers of its features are not formed, {LARGEST} at most",
         )  # fmt: skip
 
     @cached_property

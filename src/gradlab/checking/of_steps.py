@@ -122,6 +122,16 @@ class OfSteps:
         if said is not None and found is not None:
             value = abs(found / said - 1.0)
         told = f"learning rate {short(self.rate)}{'' if found is not None else ', as said'}"
+        if self.rule.name == "varying":
+            return always(
+                self.count,
+                "learning rate",
+                1.0,
+                "<=",
+                SAME,
+                lambda v, b: self.rule.why,
+                "one learning rate throughout",
+            )
         return always(
             self.count, "learning rate", value, "<=", SAME,
             lambda v, b: told if v <= b else f"{told}, and not {short(said or 0.0)} as said",

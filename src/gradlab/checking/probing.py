@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ _FACTORS = (2.0, 0.5, 4.0)
 #: A defect above this is none of rounding (in float64; of narrower networks, 100 of their roundings).
 EXACT = 1e-9
 #: Names that an array has which is added and not multiplied.
-_BIAS = ("bias", "b", "beta", "offset", "intercept")
+_BIAS = re.compile(r"(b|bias|beta|offset|intercept)_?\d*")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Probed:
         names = [
             name for layer in self.run.leaves for name in layer
             if len(self.run.places[name][1]) <= 1
-            and (len(layer) > 1 or name.rpartition(".")[2] in _BIAS)
+            and (len(layer) > 1 or _BIAS.fullmatch(name.rpartition(".")[2]))
         ]  # fmt: skip
         mask = np.zeros(self.run.flat.shape[1], bool)
         for name in names:
@@ -229,20 +230,21 @@ def _off(f: np.ndarray, h: np.ndarray) -> float:
 
 
 def _uses(jaxpr: Any, variable: Any) -> int:
-    """Products that take the variable itself, or what is only moved, cast or turned of it."""
-    aliases, count = {variable}, 0
+    """Products that take the variable itself, or what is only moved, cast or turned of it; the same one counts once."""
+    aliases, products, deeper = {variable}, set(), 0
     moved = {"transpose", "reshape", "convert_element_type", "squeeze", "broadcast_in_dim", "copy"}
     for equation in jaxpr.eqns:
-        places = [k for k, one in enumerate(equation.invars) if not hasattr(one, "val") and one in aliases]
+        variables = [None if hasattr(one, "val") else one for one in equation.invars]
+        places = [k for k, one in enumerate(variables) if one is not None and one in aliases]
         if not places:
             continue
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
         if inner is not None and hasattr(getattr(inner, "jaxpr", inner), "eqns"):
             inner = getattr(inner, "jaxpr", inner)
             if len(inner.invars) == len(equation.invars):
-                count += sum(_uses(inner, inner.invars[k]) for k in places)
+                deeper += sum(_uses(inner, inner.invars[k]) for k in places)
         elif equation.primitive.name in ("dot_general", "conv_general_dilated"):
-            count += len(places)
+            products |= {variables[1 - k] if k < 2 else None for k in places}
         elif equation.primitive.name in moved:
             aliases.update(equation.outvars)
-    return count
+    return len(products) + deeper

@@ -171,11 +171,10 @@ def _filled(template: Any, arrays: Sequence[Any]) -> Any:
 def _layers(network: Network, template: Any, own: list[str]) -> tuple[Any, Any, np.ndarray]:
     """(names of layers, names of their arrays, masks)."""
     numbers = iter(range(len(own)))
-    tree = jax.tree.map(lambda leaf: _Numbered(next(numbers), leaf.size), template)
+    tree = jax.tree.map(lambda leaf: _Numbered(next(numbers), leaf.size, leaf.ndim), template)
     groups = [jax.tree.leaves(part) for part in network.layers(tree)]
     if isinstance(network, Function) and network.degrees is None:
-        # of a model of one's own, arrays with a name in common are a layer
-        groups = [layer for group in groups for layer in _headed(group, own)]
+        groups = _headed([leaf for group in groups for leaf in group], own)
     sizes = [leaf.size for leaf in jax.tree.leaves(tree)]
     ends = np.cumsum([0, *sizes])
     masks = np.zeros((len(groups), ends[-1]), bool)
@@ -187,18 +186,22 @@ def _layers(network: Network, template: Any, own: list[str]) -> tuple[Any, Any, 
     return tuple(names), leaves, masks
 
 
-def _headed(group: list[Any], own: list[str]) -> list[list[Any]]:
+def _headed(leaves: list[Any], own: list[str]) -> list[list[Any]]:
+    """The layers of a model of one's own: arrays with a name in common, or each alone where several are matrices."""
     heads: dict[str, list[Any]] = {}
-    for leaf in group:
+    for leaf in leaves:
         heads.setdefault(own[leaf.number].rpartition(".")[0] or own[leaf.number], []).append(leaf)
-    return list(heads.values())
+    found: list[list[Any]] = []
+    for group in heads.values():
+        found += [[leaf] for leaf in group] if sum(leaf.axes >= 2 for leaf in group) > 1 else [group]
+    return found
 
 
 class _Numbered:
     """An array's place, a leaf of a tree; it answers for a shape where a network asks."""
 
-    def __init__(self, number: int, size: int) -> None:
-        self.number, self.size = number, size
+    def __init__(self, number: int, size: int, axes: int) -> None:
+        self.number, self.size, self.axes = number, size, axes
 
 
 def _places(template: Any, own: list[str]) -> dict[str, tuple[int, tuple[int, ...]]]:

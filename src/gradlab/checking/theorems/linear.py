@@ -24,22 +24,33 @@ def _usable(assumed: Assumed) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _limit(assumed: Assumed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(φ⁺y, the projector beside the span of φ, φ⁺φ W(0) part removed start): what the flow tends to is their sum."""
-    features, targets = assumed.probed.features, assumed.looks.targets.reshape(-1)
-    least = solutions.minimum_norm(features, targets[:, None])[0]
-    beside = solutions.null_projector(features)
-    return least, beside, beside @ assumed.run.flat[0]
+def _rows(assumed: Assumed) -> np.ndarray:
+    """(r, P), an orthonormal basis of the span of the features."""
+    left = np.linalg.svd(assumed.probed.features, full_matrices=False)[2]
+    return left[: solutions.rank(assumed.probed.features)]
+
+
+def _beside(assumed: Assumed, vectors: np.ndarray) -> np.ndarray:
+    """What vectors (…, P) have beside the span of the features."""
+    rows = _rows(assumed)
+    return vectors - (vectors @ rows.T) @ rows
+
+
+@lru_cache(maxsize=4)
+def _limit(assumed: Assumed) -> tuple[np.ndarray, np.ndarray]:
+    """(φ⁺y, what the start has beside the span of φ): what the flow tends to is their sum."""
+    targets = assumed.looks.targets.reshape(-1)
+    least = solutions.minimum_norm(assumed.probed.features, targets[:, None])[0]
+    return least, _beside(assumed, assumed.run.flat[0])
 
 
 def arrived(assumed: Assumed) -> Assumption:
     """The part of the way that is left, ‖φ⁺(f − y)‖, against the solution's norm, at each checkpoint."""
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1:
-        least, _, kept = _limit(assumed)
+        least, kept = _limit(assumed)
         size = max(float(np.linalg.norm(least + kept)), 1e-300)
-        span = np.eye(len(least)) - _limit(assumed)[1]
-        values = np.linalg.norm((assumed.run.flat - least) @ span, axis=1) / size
+        values = np.linalg.norm((assumed.run.flat - least) @ _rows(assumed).T, axis=1) / size
     return Assumption(
         "arrived", values, "<=", np.full(assumed.count, ARRIVED), lambda v, b: f"{short(v)} of the way is left",
         "training on", "asked of linear models under the square loss only", momentary=True,
@@ -50,7 +61,7 @@ def in_span(assumed: Assumed) -> Assumption:
     """What the start has beside the span of the features, against ‖φ⁺y‖."""
     value = math.nan
     if _usable(assumed) and assumed.square.status[0] == 1:
-        least, _, kept = _limit(assumed)
+        least, kept = _limit(assumed)
         value = float(np.linalg.norm(kept)) / max(float(np.linalg.norm(least)), 1e-300)
     return always(
         assumed.count, "start in the span", value, "<=", IN_SPAN,
@@ -60,9 +71,8 @@ def in_span(assumed: Assumed) -> Assumption:
 
 
 def _span(assumed: Assumed, within: np.ndarray) -> Measured:
-    beside = solutions.null_projector(assumed.probed.features)
     moves = assumed.run.flat[within] - assumed.run.flat[within[0]]
-    out = float(np.max(np.linalg.norm(moves @ beside, axis=1)))
+    out = float(np.max(np.linalg.norm(_beside(assumed, moves), axis=1)))
     size = max(float(np.max(np.linalg.norm(moves, axis=1))), 1e-300)
     steps = float(assumed.run.steps[within[-1]] - assumed.run.steps[within[0]])
     bar = (
@@ -73,12 +83,12 @@ def _span(assumed: Assumed, within: np.ndarray) -> Measured:
     return Measured(
         "weights move in the span of the data only", f"{short(out / size)} of the motion is beside it",
         out / size, min(bar / size, 1.0), 1e-4,
-        "" if float(np.trace(beside)) > 0.5 else "the data span all directions: there is nothing beside them",
+        "" if len(_rows(assumed)) < moves.shape[1] else "the data span all directions: there is nothing beside them",
     )  # fmt: skip
 
 
 def _tends(assumed: Assumed, within: np.ndarray, start: bool) -> Measured:
-    least, _, kept = _limit(assumed)
+    least, kept = _limit(assumed)
     wanted = least + kept if start else least
     end = assumed.run.flat[within[-1]]
     off = float(np.linalg.norm(end - wanted)) / max(float(np.linalg.norm(wanted)), 1e-300)
@@ -90,14 +100,14 @@ def _tends(assumed: Assumed, within: np.ndarray, start: bool) -> Measured:
     )  # fmt: skip
 
 
-def _ridge_of(assumed: Assumed) -> tuple[np.ndarray, np.ndarray]:
-    """(the minimiser, eigenvalues' least λ) of factor Σ‖φW − y‖² + λ/2‖W‖²."""
+def _ridge_of(assumed: Assumed) -> np.ndarray:
+    """The minimiser of factor Σ‖φW − y‖² + λ/2‖W‖²."""
     features, targets = assumed.probed.features, assumed.looks.targets.reshape(-1)
     loss = assumed.run.problem.loss
     factor = (0.5 if getattr(loss, "half", False) else 1.0) / (
         len(assumed.looks.inputs) if loss.reduction == "mean" else 1
     )
-    return solutions.ridge(features, targets[:, None], assumed.decay, factor)[0], features
+    return solutions.ridge(features, targets[:, None], assumed.decay, factor)[0]
 
 
 def still(assumed: Assumed) -> Assumption:
@@ -105,7 +115,7 @@ def still(assumed: Assumed) -> Assumption:
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1 and assumed.decay > 0:
         gradients = assumed.looks.gradients + assumed.decay * assumed.run.flat
-        size = max(float(np.linalg.norm(_ridge_of(assumed)[0])), 1e-300)
+        size = max(float(np.linalg.norm(_ridge_of(assumed))), 1e-300)
         values = np.linalg.norm(gradients, axis=1) / assumed.decay / size
     return Assumption(
         "arrived", values, "<=", np.full(assumed.count, 10 * ARRIVED),
@@ -115,7 +125,7 @@ def still(assumed: Assumed) -> Assumption:
 
 
 def _ridge(assumed: Assumed, within: np.ndarray) -> Measured:
-    wanted = _ridge_of(assumed)[0]
+    wanted = _ridge_of(assumed)
     size = max(float(np.linalg.norm(wanted)), 1e-300)
     off = float(np.linalg.norm(assumed.run.flat[within[-1]] - wanted)) / size
     left = float(still(assumed).values[within[-1]])
