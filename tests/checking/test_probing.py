@@ -164,6 +164,15 @@ def test_dropout_that_is_said_is_named() -> None:
     assert "(dropout=0.5 was said)" in words["steps"].words
 
 
+def test_sharpness_of_large_networks_is_that_of_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradlab.checking import evaluating
+
+    problem, run = descended(lambda s, w, g, m: -0.05 * g, 30)
+    formed = Assumed(gathered(problem, run, "")).looks.sharpness
+    monkeypatch.setattr(evaluating, "DENSE", 0)
+    assert Assumed(gathered(problem, run, "")).looks.sharpness == pytest.approx(formed, rel=2e-3)
+
+
 def test_epochs_are_no_steps() -> None:
     from gradlab.checking.naming import arrays_of
     from gradlab.store.checkpoints import Checkpoint, Folder

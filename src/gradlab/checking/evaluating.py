@@ -10,9 +10,9 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from gradlab.checking.run import TrainingRun
-from gradlab.observe.sharpness import largest
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
@@ -41,10 +41,12 @@ def _hessian(problem: Problem, weights: Any) -> Any:
 
 
 @eqx.filter_jit
-def _top(problem: Problem, weights: Any) -> Any:
+def _product(problem: Problem, weights: Any, vector: Any) -> Any:
+    """∇²risk times a vector."""
     flat, unravel = ravel_pytree(weights)
-    return largest(jax.grad(lambda v: problem.loss.risk(
-        problem.network(unravel(v), problem.data.inputs), problem.data.targets)), flat)[0]  # fmt: skip
+    gradient = jax.grad(lambda v: problem.loss.risk(
+        problem.network(unravel(v), problem.data.inputs), problem.data.targets))  # fmt: skip
+    return jax.jvp(gradient, (flat,), (vector,))[1]
 
 
 class Looks:
@@ -114,13 +116,31 @@ class Looks:
         count, size = self.run.flat.shape
         chosen = np.unique(np.linspace(0, count - 1, min(count, CURVED)).round().astype(int))
         values = np.full(count, np.nan)
+        noise = np.random.default_rng(0).standard_normal(size) / np.sqrt(size)
+        last: np.ndarray = np.zeros(size)
         for i in chosen:
             if size <= DENSE:
                 values[i] = np.linalg.eigvalsh(self.hessian(int(i)))[-1]
             else:
-                values[i] = float(_top(self.problem, self.run.weights[i]))
+                # not the last vector alone, which may be that of another eigenvalue by now
+                values[i], last = self._top(int(i), last + 0.3 * noise)
         held = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(count)))
         return values[held]
+
+    def _top(self, index: int, start: np.ndarray) -> tuple[float, np.ndarray]:
+        """(the largest eigenvalue to 10⁻³ of itself, from below; its vector), by Lanczos from a vector."""
+
+        def product(vector: np.ndarray) -> np.ndarray:
+            return np.asarray(_product(self.problem, self.run.weights[index], vector.reshape(-1)), np.float64)
+
+        operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
+        try:
+            values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=1e-3, maxiter=100)
+        except ArpackNoConvergence as error:
+            if not len(error.eigenvalues):
+                return float("nan"), start
+            values, vectors = error.eigenvalues, error.eigenvectors
+        return float(values[0]), vectors[:, 0]
 
     @float64
     def jacobian(self, index: int) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from gradlab.checking.hypotheses import Assumption, always, filled_in, short
 from gradlab.checking.probing import Probed
 from gradlab.checking.run import TrainingRun
 from gradlab.checking.stepping import SAME, Rule, rule_of
+
+T = TypeVar("T")
 
 #: A decay ηλ a step, or a momentum, below this is none.
 NONE = 1e-6
@@ -24,6 +28,13 @@ class OfSteps:
         self.run, self.count = run, len(run.steps)
         self.looks = Looks(run)
         self.probed = Probed(run, self.looks)
+        self._kept: dict[Any, Any] = {}
+
+    def once(self, function: Callable[[Any], T]) -> T:
+        """function(self), computed the first time and kept as long as this is."""
+        if function not in self._kept:
+            self._kept[function] = function(self)
+        return self._kept[function]
 
     @cached_property
     def rule(self) -> Rule:

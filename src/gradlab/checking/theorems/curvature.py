@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from gradlab.analysis.certificates import arora_certificate
@@ -46,13 +44,12 @@ def formed(assumed: Assumed) -> Assumption:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
 def _values(assumed: Assumed) -> np.ndarray:
     return np.linalg.eigvalsh(assumed.looks.hessian(assumed.count - 1))
 
 
 def _counted(assumed: Assumed, least: int, told: str) -> Measured:
-    values = np.abs(_values(assumed))
+    values = np.abs(assumed.once(_values))
     residual = float(_residuals(assumed)[-1])
     cut = max(FLAT * residual, 1e-9) * float(np.max(values))
     zeros = int(np.sum(values <= cut))
@@ -114,7 +111,6 @@ def _descends(assumed: Assumed, within: np.ndarray) -> Measured:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
 def certificate(assumed: Assumed) -> RateCertificate | None:
     """That of Arora et al. at the first checkpoint, of the chain as a Dense network; None where it is none."""
     if assumed.chain.status[0] != 1 or assumed.square.status[0] != 1 or not assumed.rate > 0:
@@ -128,7 +124,7 @@ def certificate(assumed: Assumed) -> RateCertificate | None:
 
 
 def certified(assumed: Assumed) -> list[Assumption]:
-    found = certificate(assumed)
+    found = assumed.once(certificate)
     if found is None:
         return [
             always(
@@ -155,7 +151,7 @@ def certified(assumed: Assumed) -> list[Assumption]:
 
 
 def _rate(assumed: Assumed, within: np.ndarray) -> Measured:
-    found = certificate(assumed)
+    found = assumed.once(certificate)
     assert found is not None
     if not found.holds:
         return Measured("a linear rate is guaranteed", found.why, np.nan, 0.0, 1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -23,7 +22,6 @@ def _usable(assumed: Assumed) -> bool:
     return bool(assumed.linear.status[0] == 1 and assumed.alone.status[0] == 1)
 
 
-@lru_cache(maxsize=4)
 def _rows(assumed: Assumed) -> np.ndarray:
     """(r, P), an orthonormal basis of the span of the features."""
     left = np.linalg.svd(assumed.probed.features, full_matrices=False)[2]
@@ -32,11 +30,10 @@ def _rows(assumed: Assumed) -> np.ndarray:
 
 def _beside(assumed: Assumed, vectors: np.ndarray) -> np.ndarray:
     """What vectors (…, P) have beside the span of the features."""
-    rows = _rows(assumed)
+    rows = assumed.once(_rows)
     return vectors - (vectors @ rows.T) @ rows
 
 
-@lru_cache(maxsize=4)
 def _limit(assumed: Assumed) -> tuple[np.ndarray, np.ndarray]:
     """(φ⁺y, what the start has beside the span of φ): what the flow tends to is their sum."""
     targets = assumed.looks.targets.reshape(-1)
@@ -48,9 +45,9 @@ def arrived(assumed: Assumed) -> Assumption:
     """The part of the way that is left, ‖φ⁺(f − y)‖, against the solution's norm, at each checkpoint."""
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1:
-        least, kept = _limit(assumed)
+        least, kept = assumed.once(_limit)
         size = max(float(np.linalg.norm(least + kept)), 1e-300)
-        values = np.linalg.norm((assumed.run.flat - least) @ _rows(assumed).T, axis=1) / size
+        values = np.linalg.norm((assumed.run.flat - least) @ assumed.once(_rows).T, axis=1) / size
     return Assumption(
         "arrived", values, "<=", np.full(assumed.count, ARRIVED), lambda v, b: f"{short(v)} of the way is left",
         "training on", "asked of linear models under the square loss only", momentary=True,
@@ -61,7 +58,7 @@ def in_span(assumed: Assumed) -> Assumption:
     """What the start has beside the span of the features, against ‖φ⁺y‖."""
     value = math.nan
     if _usable(assumed) and assumed.square.status[0] == 1:
-        least, kept = _limit(assumed)
+        least, kept = assumed.once(_limit)
         value = float(np.linalg.norm(kept)) / max(float(np.linalg.norm(least)), 1e-300)
     return always(
         assumed.count, "start in the span", value, "<=", IN_SPAN,
@@ -83,12 +80,12 @@ def _span(assumed: Assumed, within: np.ndarray) -> Measured:
     return Measured(
         "weights move in the span of the data only", f"{short(out / size)} of the motion is beside it",
         out / size, min(bar / size, 1.0), 1e-4,
-        "" if len(_rows(assumed)) < moves.shape[1] else "the data span all directions: there is nothing beside them",
+        "" if len(assumed.once(_rows)) < moves.shape[1] else "the data span all directions: nothing is beside them",
     )  # fmt: skip
 
 
 def _tends(assumed: Assumed, within: np.ndarray, start: bool) -> Measured:
-    least, kept = _limit(assumed)
+    least, kept = assumed.once(_limit)
     wanted = least + kept if start else least
     end = assumed.run.flat[within[-1]]
     off = float(np.linalg.norm(end - wanted)) / max(float(np.linalg.norm(wanted)), 1e-300)
@@ -115,7 +112,7 @@ def still(assumed: Assumed) -> Assumption:
     values = np.full(assumed.count, np.nan)
     if _usable(assumed) and assumed.square.status[0] == 1 and assumed.decay > 0:
         gradients = assumed.looks.gradients + assumed.decay * assumed.run.flat
-        size = max(float(np.linalg.norm(_ridge_of(assumed))), 1e-300)
+        size = max(float(np.linalg.norm(assumed.once(_ridge_of))), 1e-300)
         values = np.linalg.norm(gradients, axis=1) / assumed.decay / size
     return Assumption(
         "arrived", values, "<=", np.full(assumed.count, 10 * ARRIVED),
@@ -125,7 +122,7 @@ def still(assumed: Assumed) -> Assumption:
 
 
 def _ridge(assumed: Assumed, within: np.ndarray) -> Measured:
-    wanted = _ridge_of(assumed)
+    wanted = assumed.once(_ridge_of)
     size = max(float(np.linalg.norm(wanted)), 1e-300)
     off = float(np.linalg.norm(assumed.run.flat[within[-1]] - wanted)) / size
     left = float(still(assumed).values[within[-1]])
