@@ -213,10 +213,10 @@ def _places(template: Any, own: list[str]) -> dict[str, tuple[int, tuple[int, ..
 
 
 def _precision(flat: np.ndarray) -> tuple[str, float]:
-    moving = flat[:, np.any(flat != flat[:1], axis=0)] if len(flat) > 1 else flat
-    moving = moving if moving.size else flat
-    fractions = np.frexp(moving[-1])[0]
-    for name, bits in _FORMATS:
+    """The coarsest format that holds every weight that moved, at every checkpoint."""
+    moving = flat[:, np.any(flat != flat[:1], axis=0)]
+    fractions = np.frexp(moving[moving != 0.0])[0]
+    for name, bits in _FORMATS if fractions.size else ():
         scaled = np.ldexp(fractions, bits)
         if np.array_equal(scaled, np.round(scaled)):
             return name, 2.0**-bits
