@@ -164,6 +164,20 @@ def test_dropout_that_is_said_is_named() -> None:
     assert "(dropout=0.5 was said)" in words["steps"].words
 
 
+def test_euler_is_not_refuted_where_slopes_are_far_below_rounding() -> None:
+    """At margins of 50 the softmax less 1 is rounding only."""
+    x, y = np.random.default_rng(0).standard_normal((6, 4)), np.arange(6) % 3
+    problem = gl.Problem(gl.Dense((4, 8, 3)), gl.CrossEntropy(), gl.Data(x, y))
+    weights = problem.network.init(jax.random.key(0), gl.init.He())
+    for _ in range(400):
+        weights = jax.tree.map(lambda w, g: w - 0.1 * g, weights, problem.gradient(weights))
+    run = {step: jax.tree.map(lambda w, a=a: a * w, weights) for step, a in ((0, 1.0), (10, 2.0), (20, 4.0))}
+    result = gl.check(problem, run)
+    assert Assumed(gathered(problem, run, "")).looks.margins[-1] > 50.0
+    (row,) = [one for one in result.rows if one.claim == "notes.homogeneity"]
+    assert row.verdict == "holds"
+
+
 def test_sharpness_of_large_networks_is_that_of_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     from gradlab.checking import evaluating
 

@@ -21,16 +21,12 @@ DENSE, CURVED = 400, 24
 
 
 @eqx.filter_jit
-def _look(problem: Problem, weights: Any, inputs: Any) -> tuple[Any, Any, Any]:
-    """(outputs, risk, ∇risk as a vector)."""
+def _look(problem: Problem, weights: Any, inputs: Any) -> tuple[Any, Any, Any, Any]:
+    """(outputs, risk, ∇risk as a vector, ∂risk/∂f), the last right where it is far below rounding of 1."""
     flat, unravel = ravel_pytree(weights)
-
-    def risk(vector: Any) -> Any:
-        outputs = problem.network(unravel(vector), inputs)
-        return problem.loss.risk(outputs, problem.data.targets), outputs
-
-    (value, outputs), gradient = jax.value_and_grad(risk, has_aux=True)(flat)
-    return outputs, value, gradient
+    outputs, pull = jax.vjp(lambda vector: problem.network(unravel(vector), inputs), flat)
+    value, slopes = jax.value_and_grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs)
+    return outputs, value, pull(slopes)[0], slopes
 
 
 @eqx.filter_jit
@@ -63,7 +59,9 @@ class Looks:
         self.targets = np.asarray(run.problem.data.targets)
         self.unravel: Callable[[Any], Any] = float64(ravel_pytree(run.weights[0])[1])
         rows = [self.at(weights) for weights in run.weights]
-        self.outputs, self.risk, self.gradients = (np.stack(column) for column in zip(*rows, strict=True))
+        self.outputs, self.risk, self.gradients, self.slopes = (
+            np.stack(column) for column in zip(*rows, strict=True)
+        )
         for what, values in (("outputs", self.outputs), ("loss", self.risk), ("gradient", self.gradients)):
             bad = ~np.isfinite(values.reshape(len(rows), -1)).all(axis=1)
             if bad.any():
@@ -73,17 +71,12 @@ class Looks:
                 )
 
     @float64
-    def at(self, weights: Any, inputs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(outputs, risk, ∇risk) at weights, a pytree or a vector, and inputs of the shape of the data's."""
+    def at(self, weights: Any, inputs: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """(outputs, risk, ∇risk, ∂risk/∂f) at weights, a pytree or a vector, and inputs of the shape of the data's."""
         if isinstance(weights, np.ndarray) and weights.ndim == 1 and weights.shape == self.run.flat[0].shape:
             weights = self.unravel(weights)
         found = _look(self.problem, weights, self.inputs if inputs is None else inputs)
-        return tuple(np.asarray(part, np.float64) for part in found)  # type: ignore[return-value]
-
-    @cached_property
-    def slopes(self) -> np.ndarray:
-        loss = self.problem.loss
-        return np.stack([loss.slopes(outputs, self.targets)[0] for outputs in self.outputs])
+        return tuple(np.asarray(part, np.float64) for part in found)
 
     @cached_property
     def examples(self) -> int:
