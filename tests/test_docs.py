@@ -155,6 +155,12 @@ def test_the_example_of_the_page_on_equilibria_is_found_and_proved() -> None:
     assert "on a manifold of minima of dimension exactly 1, normally hyperbolic" in printed
 
 
+def test_the_example_of_the_page_on_checking_runs_and_prints_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    follow(ROOT / "docs" / "check.md", monkeypatch)
+
+
 def test_the_specification_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     text = block(README, "toml")
     command = text.splitlines()[0].split(":", 1)[1].strip()

@@ -34,6 +34,7 @@ FLOORS = {
     "analysis": 4,
     "laboratory": 5,
     "claims": 6,
+    "checking": 7,
     "specification": 6,
     "report": 7,
     "cli": 8,

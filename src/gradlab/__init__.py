@@ -33,6 +33,8 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.observe.spectrum": ("spectrum",),
             "gradlab.analysis.equilibria.classification": ("classify",),
             "gradlab.claims.verification": ("verify",),
+            "gradlab.checking.check": ("check",),
+            "gradlab.checking.probe": ("Probe",),
         },
     ),
     "data": (

@@ -172,6 +172,49 @@ def equilibrium(
     work.equilibrium(where, code=code, out=out, json=json, certify=certify, kink=kink)
 
 
+@app.command()
+@plainly
+def check(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="Checkpoints: of gl.Probe, npz, safetensors, torch.save."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="net.py:Net", help="A function of (weights, x), or a gl.Network; the file is executed."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="An .npz file with inputs and targets (or x and y).")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="cross-entropy, logistic, exponential, square or half-square; the mean over examples, or 'square sum'."
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option("--optimizer", "--optimiser", help="e.g. 'sgd lr=0.1 momentum=0.9 decay=1e-4'."),
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Train a small network on digits, and check that.")
+    ] = False,
+    json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page to this .html file, or into this folder.")
+    ] = None,
+) -> None:
+    """Which theorems apply to a training run of one's own, and whether what they say happened.
+
+    Exit codes: 0 all applicable theorems hold, 1 one is refuted, 2 bad input, 3 no theorem applies.
+    """
+    from gradlab.cli import check as work
+
+    work.check(folder, model=model, data=data, loss=loss, optimiser=optimizer, demo=demo, json=json, out=out)
+
+
 @data_app.command("list")
 @plainly
 def data_list() -> None:

@@ -21,19 +21,19 @@ from gradlab.wording import brief
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
-def load(path: Path) -> ModuleType:
-    """Execute a Python file and return its module.
+def load(path: Path, option: str = "--code") -> ModuleType:
+    """Execute a Python file and return its module; ``option`` is what names it in a message.
 
     Raises
     ------
     SpecificationError
         If the file is missing, or raises while it is executed.
     """
-    if not existing(path, "--code").is_file():
-        raise SpecificationError(f"--code: {path} is no regular file; name the Python file itself")
+    if not existing(path, option).is_file():
+        raise SpecificationError(f"{option}: {path} is no regular file; name the Python file itself")
     spec = importlib.util.spec_from_file_location(f"gradlab_code_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise SpecificationError(f"--code: {path} is not a Python file; its name must end in .py")
+        raise SpecificationError(f"{option}: {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -41,7 +41,7 @@ def load(path: Path) -> ModuleType:
     except Exception as error:
         sys.modules.pop(spec.name, None)
         raise SpecificationError(
-            f"--code: {path} raised {type(error).__name__}: {brief(str(error))}"
+            f"{option}: {path} raised {type(error).__name__}: {brief(str(error))}"
         ) from error
     return module
 

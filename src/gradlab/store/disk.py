@@ -130,23 +130,26 @@ class Disk:
         """Give the lock back."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def write_bytes_atomically(self, path: Path, data: bytes) -> None:
+    def write_bytes_atomically(self, path: Path, data: bytes, durable: bool = True) -> None:
         """Write a file that is, at every moment, there as a whole or not at all.
 
-        Temporary name, write, fsync, close, rename, fsync of the directory. An `OSError` names `path`.
+        Temporary name, write, fsync, close, rename, fsync of the directory. An `OSError` names `path`. Where it is not
+        ``durable`` nothing is waited for: as whole for whoever looks, and after a kill, but not after a power cut.
         """
         temporary = path.with_name(path.name + TEMPORARY)
         with _named(path):
             descriptor = self.create(temporary)
             try:
                 self.write(descriptor, data)
-                self.fsync(descriptor)
+                if durable:
+                    self.fsync(descriptor)
             except OSError:
                 self._give_up(descriptor, temporary)
                 raise
             self.close(descriptor)
             self.rename(temporary, path)
-            self.fsync_directory(path.parent)
+            if durable:
+                self.fsync_directory(path.parent)
 
     def _give_up(self, descriptor: int, temporary: Path) -> None:
         """Give a full disk its bytes back, as far as that goes."""

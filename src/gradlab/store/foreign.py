@@ -116,7 +116,7 @@ def whole_file(path: Path, most: int, kind: str) -> bytes:
 
 
 def arrays(
-    file: BinaryIO, path: Path, names: Sequence[str], budget: int = BUDGET
+    file: BinaryIO, path: Path, names: Sequence[str], budget: int = BUDGET, scalars: bool = False
 ) -> dict[str, np.ndarray | None]:
     """Arrays of an ``.npz`` archive by name, None for one that it does not hold; nothing is unpickled.
 
@@ -124,6 +124,7 @@ def arrays(
     ----------
     file : the open archive. path : its name, for messages.
     budget : bytes that they may take together, as float64.
+    scalars : whether a single number, an array without axes, is read too.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def arrays(
         with zipfile.ZipFile(file) as archive:
             found: dict[str, np.ndarray | None] = {}
             for name in dict.fromkeys(names):
-                array = _member(archive, path, name, budget)
+                array = _member(archive, path, name, budget, scalars)
                 budget -= 0 if array is None else 8 * array.size
                 found[name] = array
             return found
@@ -167,7 +168,7 @@ def weigh_directory(file: BinaryIO, path: Path, kind: str = "an .npz archive") -
         raise Unreadable(f"{brief(str(path))} has more in it than {kind} of a few members; save them alone")
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str, budget: int) -> np.ndarray | None:
+def _member(archive: zipfile.ZipFile, path: Path, name: str, budget: int, scalars: bool) -> np.ndarray | None:
     where = f"{brief(str(path))}: array {quoted(name)}"
     entries = [entry for entry in archive.infolist() if entry.filename in (name, f"{name}.npy")]
     if not entries:
@@ -187,7 +188,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str, budget: int) -> np.
             raise Unreadable(
                 f"{where} holds Python objects and cannot be read without unpickling; save numbers"
             )
-        if kind.kind not in "fiub" or kind.itemsize > 8 or not shape:
+        if kind.kind not in "fiub" or kind.itemsize > 8 or not (shape or scalars):
             raise Unreadable(
                 f"{where} has dtype {brief(str(kind), 40)} and shape {brief(str(shape), 60)}; numbers with one row "
                 "an example are expected"

@@ -24,7 +24,7 @@ ORDER = 8
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probing:
     """descent : True where some higher derivative goes down, None where nothing was decided. why : one sentence.
 
     along, bend : u and h (P,) of the curve W + t u + t² h that goes down; None where none does.
@@ -43,7 +43,7 @@ def probe(
     values: Float[np.ndarray, " m"],
     vectors: Float[np.ndarray, "P m"],
     shift: Float[np.ndarray, " P"],
-) -> Probe:
+) -> Probing:
     """Whether L descends from a semidefinite equilibrium along its kernel.
 
     For u in the kernel, eliminating the other directions (Lyapunov and Schmidt) leaves
@@ -72,9 +72,9 @@ def probe(
     if cubic.any():
         third = int(np.argmax(np.where(cubic, np.abs(forms[:, 0]), 0.0)))
         why = f"a third derivative along the kernel is {forms[third, 0]:.2e} ± {errors[third, 0]:.0e}"
-        return Probe(True, why, *_curve(problem, weights, U[third], vectors, values))
+        return Probing(True, why, *_curve(problem, weights, U[third], vectors, values))
     if (np.abs(forms[:, 0]) > errors[:, 0]).any():
-        return Probe(
+        return Probing(
             None,
             f"a third derivative along the kernel, {forms[third, 0]:.1e} ± {errors[third, 0]:.0e}, is undecided",
         )
@@ -82,12 +82,12 @@ def probe(
     if down.any():
         at = int(np.argmax(down))
         why = f"a fourth derivative along the kernel is {forms[at, 1]:.2e} ± {errors[at, 1]:.0e}"
-        return Probe(True, why, *_curve(problem, weights, U[at], vectors, values))
+        return Probing(True, why, *_curve(problem, weights, U[at], vectors, values))
     if k == 1 and quartic.all():
-        return Probe(
+        return Probing(
             None, f"the fourth derivative along the kernel is positive, {forms[0, 1]:.2e}; the third vanishes"
         )
-    return Probe(None, "third derivatives along the kernel vanish and no fourth one drawn is negative")
+    return Probing(None, "third derivatives along the kernel vanish and no fourth one drawn is negative")
 
 
 def _curve(
@@ -166,13 +166,13 @@ def _taylor(problem: Problem, weights: Any, U: Float[Array, "S P"]) -> Float[Arr
     return jax.lax.map(one, U)
 
 
-def _orders(problem: Problem, weights: Any, U: Any, shift: Any) -> Probe:
+def _orders(problem: Problem, weights: Any, U: Any, shift: Any) -> Probing:
     flat, unravel = ravel_pytree(weights)
     try:
         here = np.asarray(_taylor(problem, weights, U))
         moved = np.asarray(_taylor(problem, unravel(flat + shift), U))
     except NotImplementedError as reason:  # JAX raises it for operations without Taylor rules
-        return Probe(None, f"the Hessian is zero, and higher derivatives are not available: {reason}")
+        return Probing(None, f"the Hessian is zero, and higher derivatives are not available: {reason}")
     scale = float(np.abs(here).max(initial=0.0))
     errors = operations(problem, weights) * EPS * scale + np.abs(moved - here)
     for order in range(3, ORDER + 1):
@@ -181,7 +181,7 @@ def _orders(problem: Problem, weights: Any, U: Any, shift: Any) -> Probe:
         if sure.any() and (order % 2 or (form[sure] < 0.0).any()):
             at = int(np.argmax(sure & ((form < 0.0) | bool(order % 2))))
             why = f"the Hessian is zero and a derivative of order {order} is {form[at]:.2e} ± {error[at]:.0e}"
-            return Probe(True, why, np.asarray(U[at]), np.zeros(len(flat)))
+            return Probing(True, why, np.asarray(U[at]), np.zeros(len(flat)))
         if (np.abs(form) > error).any():
-            return Probe(None, f"the Hessian is zero, and derivatives of order {order} decide nothing")
-    return Probe(None, f"all derivatives drawn up to order {ORDER} vanish")
+            return Probing(None, f"the Hessian is zero, and derivatives of order {order} decide nothing")
+    return Probing(None, f"all derivatives drawn up to order {ORDER} vanish")

@@ -97,7 +97,7 @@ def slope(problem: Problem) -> float:
     return activation.slope if isinstance(activation, LeakyReLU) else 0.0
 
 
-def check(problem: Problem, u: float, end: float, tolerance: float) -> None:
+def refuse_beyond(problem: Problem, u: float, end: float, tolerance: float) -> None:
     """ValueError for times or a tolerance that cannot be served."""
     if not (math.isfinite(end) and 0.0 <= u <= end):
         raise ValueError(f"u = log(1 + t) was to go from {u} to {end}; give 0 ≤ u ≤ end < ∞")
@@ -138,7 +138,7 @@ def advance(
     """
     if refusal := supports(problem):
         raise ValueError(refusal)
-    check(problem, u, end, tolerance)
+    refuse_beyond(problem, u, end, tolerance)
     solve = _Solve(problem, weights, float(u), memory, tolerance, look)
     status = solve.to(float(end))
     after = Memory(solve.kinks.of_examples(solve.signs), solve.h)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops
-from gradlab.dynamics.filippov.advance import Look, Memory, Outcome, check, slope, supports, unwatched
+from gradlab.dynamics.filippov.advance import Look, Memory, Outcome, refuse_beyond, slope, supports, unwatched
 from gradlab.dynamics.filippov.modes import program
 from gradlab.dynamics.filippov.stepping import Counts, Stepper
 from gradlab.problem.network import Network, batch, count, drawn
@@ -111,7 +111,7 @@ def advance_smoothed(
     ValueError
         As :func:`smoothed`, and for times or a tolerance that cannot be served.
     """
-    check(problem, u, end, tolerance)
+    refuse_beyond(problem, u, end, tolerance)
     smooth = smoothed(problem, epsilon)
     velocity, jacobian = program("velocity", smooth, None), program("jacobian", smooth, None)
     y, counts, status = np.array(problem.ravel(weights)), Counts(), stops.RUNNING
