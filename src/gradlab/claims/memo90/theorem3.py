@@ -107,11 +107,15 @@ class Theorem3Printed(_Shared):
 
 
 class Theorem3Corrected(_Shared):
-    @at_least(1.0 - 1e-9, sentence="equivalent")
+    @at_least(
+        1.0 - 1e-6,
+        sentence="equivalent",
+        changed="1e-9 at first, which is what two solves of these runs differ by",
+    )
     def no_equilibrium(self) -> Number:
         """‖∇L‖ ‖W‖/(K Σ m_n e^{−m_n}) at the end.
 
-        1 or more, with rounding.
+        1 or more; at an equilibrium 0. Two solves at 1e-10 differ by some 1e-9.
         """
         return self.pull()
 
