@@ -17,7 +17,7 @@ import pytest
 
 import gradlab as gl
 from gradlab.checking.naming import arrays_of, nested
-from gradlab.checking.optimiser import Optimiser, parsed
+from gradlab.checking.optimiser import StatedOptimiser, parsed
 from gradlab.checking.probe import due
 from gradlab.store import checkpoints
 from gradlab.store.disk import Disk, StoreError
@@ -208,7 +208,7 @@ def test_names_give_the_containers_again(tree: Any) -> None:
 
 
 def test_words_of_an_optimiser() -> None:
-    assert parsed("sgd lr=0.1, momentum=0.9 nesterov") == Optimiser("sgd", 0.1, 0.9, 0.0, nesterov=True)
+    assert parsed("sgd lr=0.1, momentum=0.9 nesterov") == StatedOptimiser("sgd", 0.1, 0.9, 0.0, nesterov=True)
     assert parsed("adamw lr=1e-3 weight_decay=0.1").momentum is None
     assert parsed("").decay is None
     assert str(parsed("gd lr=0.5 batch=32")) == "gd lr=0.5 momentum=0 decay=0 batch=32"

@@ -13,7 +13,7 @@ from gradlab.checking.evaluating import Looks
 from gradlab.checking.hypotheses import Assumption, always, filled_in, short
 from gradlab.checking.probing import Probed
 from gradlab.checking.run import TrainingRun
-from gradlab.checking.stepping import SAME, Rule, rule_of
+from gradlab.checking.stepping import SAME, StepRule, rule_of
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class OfSteps:
         return self._kept[function]
 
     @cached_property
-    def rule(self) -> Rule:
+    def rule(self) -> StepRule:
         return rule_of(self.run, self.looks)
 
     @cached_property

@@ -19,7 +19,7 @@ _FLAGS = ("nesterov",)
 
 
 @dataclass(frozen=True)
-class Optimiser:
+class StatedOptimiser:
     """What the words say; None is what they do not say, and is not taken for 0.
 
     Attributes
@@ -45,8 +45,8 @@ class Optimiser:
         return " ".join([*parts, *(["nesterov"] if self.nesterov else [])]) or "not said"
 
 
-def parsed(given: Any) -> Optimiser:
-    """An Optimiser from words, or from an object with ``param_groups`` as torch's have.
+def parsed(given: Any) -> StatedOptimiser:
+    """An StatedOptimiser from words, or from an object with ``param_groups`` as torch's have.
 
     ``gd`` and ``sgd`` without ``momentum`` or ``decay`` have none, as in every library; no word says what a batch was
     but ``gd``, all examples, and ``batch=``.
@@ -56,7 +56,7 @@ def parsed(given: Any) -> Optimiser:
     ValueError
         For a word that is none of these, or a number that cannot be; the sentence names the nearest.
     """
-    if isinstance(given, Optimiser):
+    if isinstance(given, StatedOptimiser):
         return given
     groups = getattr(given, "param_groups", None)
     if isinstance(groups, list | tuple) and groups:
@@ -81,7 +81,7 @@ def parsed(given: Any) -> Optimiser:
             raise ValueError(f"optimiser: {quoted(word)} is not known; {hint}")
     if said.get("name") in ("gd", "sgd"):
         said = {"momentum": 0.0, "decay": 0.0} | said
-    return Optimiser(**said)
+    return StatedOptimiser(**said)
 
 
 def _number(key: str, text: str) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gradlab.checking.naming import arrays_of, nested
-from gradlab.checking.optimiser import Optimiser, parsed
+from gradlab.checking.optimiser import StatedOptimiser, parsed
 from gradlab.problem.networks import Function, Network
 from gradlab.problem.problem import Problem
 from gradlab.store import checkpoints
@@ -47,7 +47,7 @@ class TrainingRun:
     """
 
     problem: Problem
-    optimiser: Optimiser
+    optimiser: StatedOptimiser
     steps: np.ndarray
     weights: tuple[Any, ...]
     flat: np.ndarray

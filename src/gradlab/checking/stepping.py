@@ -27,7 +27,7 @@ _RULES = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class StepRule:
     """What the steps say.
 
     Attributes
@@ -101,12 +101,12 @@ class _Steps:
         return residual, found
 
 
-def rule_of(run: TrainingRun, looks: Looks) -> Rule:
+def rule_of(run: TrainingRun, looks: Looks) -> StepRule:
     """The simplest rule that explains every pair of checkpoints one step apart."""
     steps = _Steps(run, looks)
     nothing, allowed = np.full(steps.count, np.nan), steps.allowed
     if not steps.usable:
-        return Rule("unknown", None, None, None, nothing, allowed, "")
+        return StepRule("unknown", None, None, None, nothing, allowed, "")
     for name, kinds in _RULES.items():
         where = steps.chained if set(kinds) & {"d", "h"} else steps.usable
         if len(where) < min(2, len(steps.usable)) or len(where) * run.flat.shape[1] < 4 * len(kinds):
@@ -120,9 +120,9 @@ def rule_of(run: TrainingRun, looks: Looks) -> Rule:
         rates = [float(each[i][1][0]) for i in steps.usable]
         if min(rates) > 0.0:
             why = f"the learning rate varies, from {rates[0]:.3g} to {rates[-1]:.3g}"
-            return Rule("varying", max(rates), 0.0, 0.0, own, allowed, why)
+            return StepRule("varying", max(rates), 0.0, 0.0, own, allowed, why)
     plain = steps.fit(steps.usable, ("g",), run.optimiser.lr)[0]
-    return Rule("other", None, None, None, plain, allowed, _kind(steps, int(np.nanargmax(plain))))
+    return StepRule("other", None, None, None, plain, allowed, _kind(steps, int(np.nanargmax(plain))))
 
 
 def _possible(name: str, found: np.ndarray) -> bool:
@@ -141,14 +141,14 @@ def _possible(name: str, found: np.ndarray) -> bool:
     return not name.startswith("momentum") or 0.0 < found[-1] < 1.0 - SAME
 
 
-def _told(name: str, found: np.ndarray, residual: np.ndarray, allowed: np.ndarray) -> Rule:
+def _told(name: str, found: np.ndarray, residual: np.ndarray, allowed: np.ndarray) -> StepRule:
     if name == "nesterov":  # −η(1+μ)g + μ d + ημ g before
         momentum = float(found[1])
-        return Rule(name, float(found[0]) / (1.0 + momentum), momentum, 0.0, residual, allowed, "")
+        return StepRule(name, float(found[0]) / (1.0 + momentum), momentum, 0.0, residual, allowed, "")
     values = dict(zip(_RULES[name], map(float, found), strict=True))
     rate = values["g"]
     decay = values.get("w", 0.0) / rate if rate else math.nan
-    return Rule(name, rate, values.get("d", 0.0), decay, residual, allowed, "")
+    return StepRule(name, rate, values.get("d", 0.0), decay, residual, allowed, "")
 
 
 def _kind(steps: _Steps, first: int) -> str:
