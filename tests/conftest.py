@@ -31,8 +31,12 @@ if SHARED_DATA.is_dir():
     os.environ.setdefault("GRADLAB_DATA", str(SHARED_DATA))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process, since they share compiled programs; of wrong worlds, those of one claim."""
+    """A file's tests run in one process, since they share compiled programs; of wrong worlds, those of one claim.
+
+    First of all hooks: the one of pytest-xdist, which takes the groups that it finds, is registered after this one.
+    """
     for item in items:
         values = getattr(item, "callspec", None)
         claim = values.params.get("claim") if values and item.path.stem == "test_worlds" else None
