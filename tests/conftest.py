@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that are not in the names of tests are none: each process would compile for every file."""
+    if getattr(session.config.option, "loadgroup", False) and session.items:
+        assert "@" in session.items[0].nodeid, "pytest-xdist did not name the groups of tests"
+
+
 @pytest.fixture(autouse=True)
 def _programs_are_let_go() -> Iterator[None]:
     """Workers that compiled for a thousand tests aborted inside XLA, likely out of memory maps."""
