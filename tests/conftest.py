@@ -9,12 +9,17 @@ from pathlib import Path
 
 import jax
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 from gradlab.cli.computing import by_default_quickly
 
 # Most of what tests take is XLA compiling; all but what the laboratory asks to be compiled fully takes half, quickly.
 by_default_quickly()
+
+# No test asks how long it took, examples drawn at random neither.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Shapes in the annotations of these rooms are checked at run time, in tests only. (Where misuse is answered with a
 # sentence of our own, a type checker in front would answer instead.)
