@@ -135,14 +135,6 @@ def test_a_missing_real_data_file_fails_and_names_it(monkeypatch: pytest.MonkeyP
     assert not Path("runs").exists()
 
 
-def test_a_faulty_specification_leaves_nothing_behind() -> None:
-    Path("spec.toml").write_text(SPEC.replace("widths", "widhts"))
-    assert "spec.toml: in [network]: there is no key 'widhts'; did you mean 'widths'?" in refused(
-        "run", "spec.toml"
-    )
-    assert not Path("runs").exists()
-
-
 def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
     Path("file").write_text("")
     claim("small", 0.5)

@@ -220,3 +220,11 @@ def test_the_examples_run_as_they_stand(name: str) -> None:
         assert float(last["error"]) < 0.02
     else:
         assert kept.finished == "stopped: gradient norm reached"
+
+
+def test_a_faulty_specification_leaves_nothing_behind() -> None:
+    Path("spec.toml").write_text(SPEC.replace("widths", "widhts"))
+    assert "spec.toml: in [network]: there is no key 'widhts'; did you mean 'widths'?" in refused(
+        "run", "spec.toml"
+    )
+    assert not Path("runs").exists()
