@@ -26,7 +26,7 @@ import numpy as np
 
 from gradlab.claims.cases import case, ensemble, generator
 from gradlab.claims.looks.polar import in_chart, relative
-from gradlab.claims.looks.transients import Transient, crossing
+from gradlab.claims.looks.transients import UndecayedTransient, crossing
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import polar, transients
@@ -36,7 +36,6 @@ from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_inner, layer_norms, layer_of
-from gradlab.problem.losses import Square
 from gradlab.problem.networks import Convolutional, Dense
 from gradlab.problem.problem import Problem
 
@@ -60,15 +59,8 @@ def _reparametrised(problem: Problem, vector: Any) -> tuple[Any, Any]:
 _all = eqx.filter_jit(eqx.filter_vmap(_reparametrised, in_axes=(None, 0)))
 
 
-class Normalised(Transient):
+class Normalised(UndecayedTransient):
     """Both fields at every record; of flows, the duration of the transient beside that of eq. 5."""
-
-    setting = "one output, the square loss, no decay"
-
-    @classmethod
-    def speaks_of(cls, problem: Any) -> bool:
-        square = isinstance(problem.loss, Square) and problem.network.outputs == 1
-        return square and not np.any(np.asarray(problem.decay) != 0.0)
 
     @property
     def flows(self) -> bool:
