@@ -141,7 +141,7 @@ def certified(assumed: Assumed) -> list[Assumption]:
     return [
         always(
             assumed.count, one.name, one.number, "<=" if one.relation == "≤" else ">=", one.bound,
-            lambda v, b, one=one: f"{one.name}: {short(v)} {one.relation} {short(b)}" if one.holds else (  # type: ignore[misc]
+            lambda v, b, one=one: f"{one.name}: {short(v)} {one.relation} {short(b)}" if one.holds else (  # type: ignore[misc]  # a default binds it
                 f"{one.name}: {short(v)}, asked {one.relation} {short(b)}"
             ),
             f"{one.name} {one.relation} {short(one.bound)}",

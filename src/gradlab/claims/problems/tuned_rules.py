@@ -86,7 +86,7 @@ class Layers(VectorRule):
     """Descent on the layers themselves, matrices of any widths with one output."""
 
     def begin(self, w):
-        raise NotImplementedError("layers begin as layers: give them as the state")
+        raise ValueError("layers begin as layers: give them as the state")
 
     def advance(self, state, step):
         def whole(layers):
