@@ -84,7 +84,11 @@ class Starts(Look):
         mean = float(np.exp(np.mean(np.log(mine[one] / theirs[one]))))
         return Number(mean, mean * float(np.mean(1.0 / mine[one] + 1.0 / theirs[one])))
 
-    @at_least(1.0, sentence="faster")
+    @at_least(
+        1.0,
+        sentence="faster",
+        changed="starts that do not arrive were left out at first; they count as the cap",
+    )
     def faster(self) -> Number:
         """Iterations from layer-wise starts over those from balanced ones of the same s, geometric mean over s.
 

@@ -99,7 +99,7 @@ class _Route(Descents):
         bends = (slopes[below + 1] - slopes[below]) / (x[1] - x[0])
         return bends[self.value(x[below][:, None]) > 0.1] / np.abs(bends).max()
 
-    @at_most(-1e-3, role="hypothesis")
+    @at_most(-1e-3, role="hypothesis", changed="within the part strict at first")
     def conditions(self) -> Number | None:
         """Of the loss on a line: F'' over the largest |F''| at the highest of its critical points above the minimum.
 

@@ -141,7 +141,11 @@ class FlowGlobal(LinearFlow):
         """
         return Number(float(max(np.diff(self.excess).max(), 0.0)), self.rounded)
 
-    @at_most(1e-6, sentence="converges")
+    @at_most(
+        1e-6,
+        sentence="converges",
+        changed="ℓ_4 had noise 0.02 at first, and still fell; what falls in the end is now its error",
+    )
     def reaches(self) -> Number | None:
         """The excess of ℓ over its minimum at the end.
 

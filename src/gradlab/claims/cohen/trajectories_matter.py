@@ -194,7 +194,7 @@ class Trajectories(Look):
         spread = float(np.std(logs, ddof=1) / np.sqrt(len(logs)))
         return Number(float(np.mean(logs)), float(student.ppf(0.995, len(logs) - 1)) * spread + 1e-12)
 
-    @at_least(0.3, sentence="generalise")
+    @at_least(0.3, sentence="generalise", changed="over ten draws at first; eight, for time")
     def start_generalises(self) -> Number:
         """log_10 of the test risk of the large start over that of the small one, paired; both fit the data.
 

@@ -124,7 +124,10 @@ class FiniteStep(LinearFlow, Descents):
         return Number(self.drift(self.weights) / least, 100.0 * EPS / least)
 
     @at_least(
-        1.0, sentence="solver", changed="dopri8 at 1e-5 at first: held by its records, it left rounding only"
+        1.0,
+        sentence="solver",
+        changed="dopri8 at 1e-5 at first, which its records held to rounding; "
+        "now one look of dopri5 at 1e-3, in log_10",
     )
     def tolerance(self) -> Number:
         """log_10 of the drift of the flow's solver at 1e-3 over that at 1e-10.
