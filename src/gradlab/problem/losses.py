@@ -378,14 +378,17 @@ class CrossEntropy(Loss):
     def derivative(
         self, outputs: Float[np.ndarray, "N C"], targets: Num[np.ndarray, "N ..."], order: int
     ) -> Float[np.ndarray, "N ..."]:
-        eye, own = np.eye(outputs.shape[1]), outputs[np.arange(len(outputs)), targets]
+        eye, rows = np.eye(outputs.shape[1]), np.arange(len(outputs))
         if order == 0:
-            return np.logaddexp.reduce(outputs - own[:, None], axis=1)
+            behind = outputs - outputs[rows, targets][:, None]
+            behind[rows, targets] = -np.inf
+            return np.logaddexp(0.0, np.logaddexp.reduce(behind, axis=1))
         chances = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         chances /= chances.sum(axis=1, keepdims=True)
+        others = chances @ (1 - eye)  # 1 − chances, to full relative accuracy where an example is safe
         if order == 1:
-            return chances - eye[targets]
-        return chances[:, :, None] * eye - chances[:, :, None] * chances[:, None]
+            return np.where(eye[targets] > 0, -others, chances)
+        return (chances * others)[:, :, None] * eye - (1 - eye) * chances[:, :, None] * chances[:, None]
 
     def log_per_example(
         self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]
