@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from gradlab.claims import catalogue
 from gradlab.claims.claim import Claim, Measure
 from gradlab.claims.judging import Verdict
 from gradlab.claims.studies import Study
-from gradlab.store import foreign
+from gradlab.store import foreign, netcdf
 from gradlab.store.disk import Disk, in_words
 
 ERROR = "error"
@@ -188,7 +187,7 @@ def _write(directory: Path, result: Result, disk: Disk) -> Path:
     disk.mkdir(directory)
     claim_id, stored = result.claim.id, None
     if result.dataset is not None:
-        content = bytes(result.dataset.to_netcdf(None, engine="h5netcdf"))
+        content = netcdf.to_bytes(result.dataset)
         digest = hashlib.sha256(content).hexdigest()
         stored = {"file": f"{claim_id}-{digest[:16]}.nc", "sha256": digest}
         disk.write_bytes_atomically(directory / stored["file"], content)
@@ -287,7 +286,7 @@ def _read(directory: Path, name: str, known: Mapping[str, Study], disk: Disk) ->
         if hashlib.sha256(content).hexdigest() != body["dataset"]["sha256"]:
             raise ValueError(f"{beside} is not what was written, its sha256 differs; {again}")
         with foreign.reading(beside, "netCDF"):
-            dataset = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+            dataset, _ = netcdf.from_bytes(content)
     study = known.get(claim.id)
     if study is None:
         with suppress(catalogue.UnknownClaim):

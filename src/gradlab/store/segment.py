@@ -1,20 +1,20 @@
 """A segment: labelled arrays and the state they end in, as the bytes of one netCDF file.
 
-The bytes are a function of the arrays, names and attributes alone: nothing of the clock or the machine
-enters. NaN is a value and never means missing. Nothing is pickled.
+The bytes are a function of the arrays, names and attributes alone (see `netcdf`): nothing of the clock or the machine enters.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from gradlab.store import netcdf
+
 RECORD = "record"
-_STATE = "state_"
+_STATE = netcdf.BESIDE
 
 State = dict[str, np.ndarray]
 Recorded = xr.Dataset | Mapping[str, Any]
@@ -33,41 +33,21 @@ def encode(recorded: Recorded, state: Mapping[str, Any]) -> bytes:
     ValueError : a name, type or attribute that a netCDF file cannot keep exactly.
     """
     dataset = as_dataset(recorded)
-    variables: dict[str, xr.Variable] = {}
-    for name, variable in dataset.variables.items():
+    for name in dataset.variables:
         _check_name(name, "a recorded variable")
-        variables[str(name)] = _variable(str(name), variable.dims, variable.values, variable.attrs)
     for dim in dataset.dims:
         _check_name(dim, "a dimension")
-    for name, value in state.items():
+    for name in state:
         _check_name(name, "a state array")
-        array = _array(name, value)
-        dims = tuple(f"{_STATE}{name}_{axis}" for axis in range(array.ndim))
-        variables[_STATE + name] = _variable(_STATE + name, dims, array, {})
-    coordinates = [name for name in variables if name in dataset.coords]
-    whole = xr.Dataset(variables, attrs=dataset.attrs).set_coords(coordinates)
-    try:
-        return bytes(whole.to_netcdf(engine="h5netcdf"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"a segment cannot be written ({error}); attributes are strings, numbers or lists of numbers"
-        ) from error
+    return netcdf.to_bytes(dataset, {name: np.asarray(value) for name, value in state.items()})
 
 
 def decode(data: bytes) -> tuple[xr.Dataset, State]:
-    """The dataset and the state of a segment."""
-    opened = xr.open_dataset(
-        io.BytesIO(data), engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
-    )
-    with opened:
-        whole = opened.load()
-    names = [str(name) for name in whole.variables if str(name).startswith(_STATE)]
-    state = {name.removeprefix(_STATE): np.array(whole.variables[name].values) for name in names}
-    dataset = whole.drop_vars(names)
-    for variable in dataset.variables.values():
-        variable.encoding = {}
-    dataset.encoding = {}
-    return dataset, state
+    """The dataset and the state of a segment; in the first segments ever written each state array is a variable."""
+    dataset, state = netcdf.from_bytes(data)
+    names = [str(name) for name in dataset.variables if str(name).startswith(_STATE)]
+    state |= {name.removeprefix(_STATE): np.array(dataset.variables[name].values) for name in names}
+    return dataset.drop_vars(names), state
 
 
 def layout(dataset: xr.Dataset) -> dict[str, list[Any]]:
@@ -121,26 +101,11 @@ def as_dataset(recorded: Recorded) -> xr.Dataset:
         return recorded
     variables = {}
     for name, value in recorded.items():
-        array = _array(name, value)
+        array = np.asarray(value)
         if array.ndim == 0:
             raise ValueError(f"{name!r} was a number; recorded arrays have a first axis 'record'")
         variables[name] = ((RECORD, *(f"{name}_{axis}" for axis in range(1, array.ndim))), array)
     return xr.Dataset(variables)
-
-
-def _array(name: object, value: Any) -> np.ndarray:
-    """The value as an array in C order and native bytes, of a type that a file keeps exactly."""
-    array = np.asarray(value)
-    if array.dtype.kind in "SU" or (array.dtype.kind in "biuf" and array.dtype.itemsize <= 8):
-        return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-    raise ValueError(
-        f"{name!r} has type {array.dtype}, which a segment does not keep; "
-        "write booleans, integers, floats up to 64 bits or fixed-width strings"
-    )
-
-
-def _variable(name: str, dims: Sequence[Any], value: Any, attrs: Mapping[Any, Any]) -> xr.Variable:
-    return xr.Variable(tuple(dims), _array(name, value), dict(attrs), {"_FillValue": None})
 
 
 def _check_name(name: object, what: str) -> None:
