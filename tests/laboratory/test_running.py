@@ -388,3 +388,22 @@ def test_a_run_may_be_told_to_go_on_further(kept: Path) -> None:
     with Run.open(kept, write=True) as store:
         further = run(store=store, observables=["loss"], records=[*RECORDS, 4.0])
     np.testing.assert_array_equal(further["tau"], [0.0, *RECORDS, 4.0])
+
+
+def test_a_function_without_initial_weights_takes_their_shapes_from_those_that_are_given() -> None:
+    """One that has ``initial`` is the same network: the same bits, whatever asks for its weights."""
+    rng = np.random.default_rng(0)
+    data = gradlab.Data(rng.standard_normal((12, 3)), rng.standard_normal((12, 1)))
+    weights = {"a": rng.standard_normal((3, 4)), "b": rng.standard_normal((4, 1))}
+
+    def apply(w: Any, x: Any) -> Any:
+        return jnp.tanh(x @ w["a"]) @ w["b"]
+
+    found = []
+    for initial in (None, lambda key: weights):
+        network = gradlab.Function(apply, initial, input_shape=3, outputs=1)
+        problem = gradlab.Problem(network, gradlab.Square("mean"), data)
+        run = gradlab.run(gradlab.GradientFlow(problem), weights, [0.5], observables=["loss", "sharpness"])
+        sharpest = gradlab.spectrum(problem, weights, 1, "largest").values
+        found.append([run.loss[-1], run.sharpness[-1], sharpest[-1], gradlab.classify(problem, weights).inertia])
+    assert [str(one) for one in found[0]] == [str(one) for one in found[1]]

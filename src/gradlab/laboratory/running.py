@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ def _prepare(
     members: int | None,
     reduce: bool | None = None,
 ) -> tuple[Drive, State]:
+    flow = _each_problem(flow, lambda problem: problem.knowing(_of_one(weights, members)))
     problem = flow.observed
     for reason in (clock.refuse(flow), stop.refuse(problem)):
         if reason is not None:
@@ -70,7 +71,7 @@ def _prepare(
     flow, picked = choose(flow, clock, solver, stop, weights, members, reduce)
     _refuse_narrow(flow, picked, _findings(problem, weights, members))
     if members is None and not flow.discrete:
-        flow = _lean(flow)
+        flow = _each_problem(flow, Problem.lean)  # as it is compiled at least cost
     drive = Drive(flow, clock, strong(picked), stop, strong(chosen), members, Layout.of(weights))
     if members is None and flow.chart_is_identity:
         state = start(flow, picked, weights, booked=_booked(drive, weights))
@@ -81,13 +82,18 @@ def _prepare(
     return drive, strong(state)
 
 
-def _lean(flow: Flow) -> Flow:
-    """The flow with its problems as they are compiled at least cost."""
+def _each_problem(flow: Flow, change: Callable[[Problem], Problem]) -> Flow:
+    """The flow with every problem in it changed."""
 
     def is_problem(leaf: Any) -> bool:
         return isinstance(leaf, Problem)
 
-    return jax.tree.map(lambda leaf: leaf.lean() if is_problem(leaf) else leaf, flow, is_leaf=is_problem)
+    return jax.tree.map(lambda leaf: change(leaf) if is_problem(leaf) else leaf, flow, is_leaf=is_problem)
+
+
+def _of_one(weights: Any, members: int | None) -> Any:
+    """The weights of one member."""
+    return weights if members is None else jax.tree.map(lambda leaf: leaf[0], weights)
 
 
 def _booked(drive: Drive, weights: Any) -> Any:
@@ -340,6 +346,7 @@ def at(
     """
     arguments.problem(problem)
     weights = arguments.points(weights)
+    problem = problem.knowing(weights[0]) if len(weights) else problem
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
     rows = [

@@ -8,9 +8,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, whole, wholes
 from gradlab.problem.own_code import called
 from gradlab.problem.precision import float64
@@ -107,6 +109,13 @@ class Function(Network):
         expected = self.partition.number if isinstance(self.partition, _Entries) else 1
         return self.partition.join(tuple(layers) if own else count(self, layers, expected))
 
+    def knowing(self, weights: Any) -> Function:
+        """The same network; where it has no ``initial``, it knows its weights' shapes from these."""
+        if self.initial is not None:
+            return self
+        leaves, structure = jax.tree.flatten(weights)
+        return unchecked(Function, self, initial=_Like(structure, tuple(np.shape(leaf) for leaf in leaves)))
+
     @float64
     def shapes(self) -> Any:
         return called("the network's initial", jax.eval_shape, self._initial(), jax.random.key(0))
@@ -129,6 +138,17 @@ class Function(Network):
                 "the weights"
             )
         return self.initial
+
+
+@dataclass(frozen=True)
+class _Like:
+    """Zeros of the shapes that somebody's weights have."""
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    def __call__(self, key: Any) -> Any:
+        return jax.tree.unflatten(self.structure, [jnp.zeros(shape, jnp.float64) for shape in self.shapes])
 
 
 def _function(name: str, given: Any) -> Any:

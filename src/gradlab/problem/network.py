@@ -57,6 +57,10 @@ class Network(eqx.Module):
     def init(self, key: Any, scheme: Any) -> Any:
         """Initial weights by a scheme of :mod:`gradlab.problem.initialisation`."""
 
+    def knowing(self, weights: Any) -> "Network":
+        """The same network, which knows the shapes of its weights: from these, where it did not."""
+        return self
+
     def check(self, weights: Any) -> None:
         """Compare structure and shapes of ``weights`` with :meth:`shapes`; works on traced weights.
 

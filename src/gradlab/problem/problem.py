@@ -135,6 +135,11 @@ class Problem(eqx.Module):
         """Whether there surely is no decay."""
         return isinstance(self.decay, float) and self.decay == 0.0
 
+    def knowing(self, weights: Any) -> "Problem":
+        """The same problem, whose network knows the shapes of its weights: from these, where it did not."""
+        network = self.network.knowing(weights)
+        return self if network is self.network else unchecked(type(self), self, network=network)
+
     def inspected(self, weights: Any) -> guard.Findings:
         """What the guard says, asked now where the shapes of the weights were unknown when the problem was made."""
         if self.findings.seen:

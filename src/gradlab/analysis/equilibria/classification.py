@@ -127,7 +127,7 @@ def classify(
     >>> found.kind, found.hyperbolic, str(found.inertia)[:9]
     ('strict saddle', True, '(1, 0, 1)')
     """
-    weights = checked(problem, weights)
+    problem, weights = checked(problem, weights)
     if (found := _kink(problem, weights, kink)) is not None:
         return found
     point = _taken(problem, weights) if polished else polish(problem, weights)

@@ -91,7 +91,7 @@ def follow(problem: Problem, weights: Any, decays: Sequence[float]) -> Branch:
     >>> [round(float(station.polished.weights[0][0, 0]), 6) for station in branch.stations]  # 3/(1 + λ)
     [2.0, 2.5]
     """
-    weights = checked(problem, weights)
+    problem, weights = checked(problem, weights)
     lambdas = np.asarray(decays, dtype=np.float64)
     if lambdas.ndim != 1 or not lambdas.size or not (np.isfinite(lambdas).all() and (lambdas >= 0.0).all()):
         raise ValueError(

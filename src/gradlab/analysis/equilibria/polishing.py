@@ -97,7 +97,7 @@ def polish(problem: Problem, weights: Any, *, steps: int = STEPS, dense: bool | 
     >>> round(float(found.weights[0][0, 0] * found.weights[1][0, 0]), 6), found.converged
     (3.0, True)
     """
-    weights = checked(problem, weights)
+    problem, weights = checked(problem, weights)
     vector, unravel = ravel_pytree(weights)
     flat = np.array(vector)
     _refuse_what_is_not_finite(problem, weights)
@@ -145,8 +145,8 @@ def _refuse_what_is_not_finite(problem: Problem, weights: Any) -> None:
         raise ValueError(NOT_FINITE)
 
 
-def checked(problem: Problem, weights: Any) -> Any:
-    """The weights as float64 arrays of the network's structure.
+def checked(problem: Problem, weights: Any) -> tuple[Problem, Any]:
+    """The problem, knowing the shapes of its weights, and the weights as float64 arrays of the network's structure.
 
     Raises
     ------
@@ -163,9 +163,9 @@ def checked(problem: Problem, weights: Any) -> Any:
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{name} contains NaN or infinity; give weights of a run that did not diverge")
-    if getattr(problem.network, "initial", True) is not None:
-        problem.network.check(weights)
-    return jax.tree.map(jnp.asarray, weights)
+    problem = problem.knowing(weights)
+    problem.network.check(weights)
+    return problem, jax.tree.map(jnp.asarray, weights)
 
 
 # One point, one step ---------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def symmetry_orbit(
     """
     if of not in ("potential", "network"):
         raise ValueError(f"of was {of!r}; write 'potential' or 'network'")
-    weights = checked(problem, weights)
+    problem, weights = checked(problem, weights)
     flat = np.asarray(ravel_pytree(weights)[0])
     families = _generators(problem, weights, of)
     count = sum(len(columns) for columns in families.values())

@@ -193,6 +193,7 @@ class Hessian(Operator):
     ) -> None:
         if not isinstance(problem, Problem):
             raise ValueError(f"a Problem was expected, not {problem!r}: write Problem(network, loss, data)")
+        problem = problem.knowing(weights)
         self.problem, self.weights = problem, _checked(problem, weights)
         self.layer = _layer(problem, self.weights, layer)
         self._chunks = _chunks(problem, chunk, data)
