@@ -405,5 +405,7 @@ def test_a_function_without_initial_weights_takes_their_shapes_from_those_that_a
         problem = gradlab.Problem(network, gradlab.Square("mean"), data)
         run = gradlab.run(gradlab.GradientFlow(problem), weights, [0.5], observables=["loss", "sharpness"])
         sharpest = gradlab.spectrum(problem, weights, 1, "largest").values
-        found.append([run.loss[-1], run.sharpness[-1], sharpest[-1], gradlab.classify(problem, weights).inertia])
+        found.append(
+            [run.loss[-1], run.sharpness[-1], sharpest[-1], gradlab.classify(problem, weights).inertia]
+        )
     assert [str(one) for one in found[0]] == [str(one) for one in found[1]]

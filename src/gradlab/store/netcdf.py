@@ -72,11 +72,9 @@ def from_bytes(data: bytes) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
             dataset = dataset.set_coords([name for name, _, _, placed in contents["variables"] if placed])
             raw = file[BESIDE][()].tobytes() if contents["beside"] else b""
             return dataset, dict(_cut(raw, contents["beside"]))
-    plain = {"mask_and_scale": False, "decode_times": False, "decode_timedelta": False}
+    plain: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_timedelta": False}
     whole = xr.load_dataset(io.BytesIO(data), engine="h5netcdf", **plain)
-    for variable in (whole, *whole.variables.values()):
-        variable.encoding = {}
-    return whole, {}
+    return whole.drop_encoding(), {}
 
 
 def _write(file: h5py.File, dataset: xr.Dataset, arrays: Mapping[str, np.ndarray]) -> None:

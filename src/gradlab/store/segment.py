@@ -1,6 +1,6 @@
 """A segment: labelled arrays and the state they end in, as the bytes of one netCDF file.
 
-The bytes are a function of the arrays, names and attributes alone (see `netcdf`): nothing of the clock or the machine enters.
+The bytes are a function of the arrays, names and attributes alone (see `netcdf`); no clock and no machine enters.
 """
 
 from __future__ import annotations
