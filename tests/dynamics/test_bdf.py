@@ -164,7 +164,7 @@ def corrected(accuracy, c, wanted, noise, fresh):
         return SOURCE - (1.0 - c * DECAY) * d + noise * jnp.sin(1e9 * d + jnp.arange(9.0))
 
     scratch, *_ = newton.prepare(lambda: jnp.diag(accuracy * DECAY), newton.blank(9), 1.0)
-    solved = newton.solve(residual, scratch, c, fresh, jnp.linalg.norm, wanted)
+    solved = newton.solve(residual, scratch, c, fresh, jnp.linalg.norm, wanted, 0.0)
     return jnp.linalg.norm(solved.d - SOURCE / (1.0 - c * DECAY)), solved.converged
 
 
@@ -370,7 +370,7 @@ def test_corrections_mend_a_jacobian_that_is_off_in_few_directions() -> None:
     def solved(scratch: Any, target: Any) -> Any:
         return newton.solve(
             lambda d: target - (d - c * jnp.asarray(matrix) @ d),
-            scratch, c, jnp.asarray(False), lambda x: jnp.linalg.norm(x), 1e-2,
+            scratch, c, jnp.asarray(False), lambda x: jnp.linalg.norm(x), 1e-2, 0.0,
         )  # fmt: skip
 
     first = solved(scratch, jnp.asarray(wanted))

@@ -44,6 +44,32 @@ def test_bars_hold_where_rounding_leaves_a_saddle(solver: str, times: list[float
     assert 30.0 < float(seen.rounding_since[-1]) < 70.0
 
 
+@pytest.mark.parametrize("solver", ["auto", "bdf", "dopri8"])
+@pytest.mark.parametrize("count", [4, 5])
+def test_more_equal_neurons_leave_their_subspace_by_what_newton_leaves_and_bars_say_so(
+    solver: str, count: int
+) -> None:
+    """An old Jacobian spreads rounding to directions that are not excited: bars were 2e-17, the error 1.2."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 1))
+    rng.standard_normal(16)
+    first, last = rng.standard_normal((1, 3)), rng.standard_normal((1, 1))
+    problem = gl.Problem(gl.Dense((3, count, 1), "tanh"), gl.Square("mean"), gl.Data(x, y))
+    start = (np.tile(first, (count, 1)), np.tile(last, (1, count)))
+
+    def rhs(t: float, z: np.ndarray) -> np.ndarray:
+        h = np.tanh(x @ z[:3])
+        r = (count * z[3] * h - y[:, 0]) / 6.0
+        return -np.r_[(r * z[3] * (1.0 - h * h)) @ x, r @ h]
+
+    begin = np.r_[first[0], last[0]]
+    end = solve_ivp(rhs, (0.0, 2000.0), begin, method="Radau", rtol=1e-11, atol=1e-13).y[:, -1]
+    truth = np.mean((count * end[3] * np.tanh(x @ end[:3]) - y[:, 0]) ** 2)
+    seen = gl.run(gl.GradientFlow(problem), start, [2000.0], solver=solver, observables=["loss"])
+    assert abs(float(seen.loss[-1]) - truth) <= float(seen.loss_error[-1]) + 1e-9
+    assert TOLD in seen.result
+
+
 def test_a_start_that_is_not_symmetric_owes_nothing_to_rounding() -> None:
     start = (np.array([[0.3, 0.8], [0.9, -0.4]]), np.array([[0.5, -0.2]]))
     runs = [

@@ -3,7 +3,7 @@ r"""What the flow makes of rounding: one tangent vector δ of an orbit, carried 
 δ̇ = J δ between looks, J the Jacobian of the field in the clock; at each look what J does to span(δ, Jδ) is taken from
 two products with J and held, as a matrix T of two rows, until half way to the next: δ → e^{TΔ} δ, by its logarithm.
 The eigenvalues of T lie among those of a symmetric J: nothing grows that J would not let grow. Added to δ at each look
-is one rounding, eps ‖y‖ √(steps), of every variable. So ‖δ‖ is what rounding has made of the orbit by now, as long as
+is one rounding, eps ‖y‖ √(steps), of every variable; of an implicit method what Newton's iteration may leave instead. So ‖δ‖ is what rounding has made of the orbit by now, as long as
 that is small.
 
 Where δ passes RAISED ‖y‖ the orbit is kept as it was at the look before: from there on it is rounding that moves it, if
@@ -32,6 +32,9 @@ from gradlab.dynamics.tree import Anywhere
 BETWEEN, PRICE = 40, 4
 #: Between two looks of an implicit method, with what its Jacobians cost: of its evaluations alone that is a tenth too.
 IMPLICIT = 48
+#: Steps of BDF grow what grows like 1/(1 − z/POLE)^POLE, z = μh: more than e^z, and without bound at the pole, of which
+#: a step is taken to keep off by the rest to NEAR. (The poles of orders 1 to 5 are 1, 1.5, 1.8, 2.1 and 2.3.)
+POLE, NEAR = 1.5, 0.8
 #: ‖δ‖/‖y‖ from which the orbit is kept, and from which rounding has decided where it goes.
 RAISED, DECIDED = 1e-6, 1e-2
 
@@ -77,12 +80,15 @@ def begun(y: Any, tau: Any) -> Tangent:
     )  # fmt: skip
 
 
-def _rounding(y: Any, steps: Any, number: Any) -> tuple[Any, Any]:
-    """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps."""
+def _rounding(y: Any, steps: Any, number: Any, unit: Any = EPS) -> tuple[Any, Any]:
+    """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps.
+
+    unit : relative size of a rounding, or of what Newton's iteration leaves.
+    """
     ones = tree.each(lambda a: a * 0.0 + 1.0, y)
     signs = tree.each(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
     count = sum(np.size(leaf) for leaf in jax.tree.leaves(y))
-    size = EPS * tree.norm(y)
+    size = unit * tree.norm(y)
     xp = tree.library(size)
     return tree.scale(count**-0.5, signs), xp.log(size * xp.sqrt(1.0 + steps))
 
@@ -134,12 +140,46 @@ def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]
     return jax.lax.fori_loop(0, 2, one, (none, none, none))
 
 
-def looked(tangent: Any, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]], cost: Any) -> Any:
-    """The tangent after a look at a state, which has cost so much until then; ``pair`` : v ↦ :func:`products`."""
+def beyond_exact(matrix: Float[Anywhere, "2 2"], span: Any, steps: Any) -> Any:
+    """log of how much more than the flow so many steps of BDF over a span grow what grows at J's rate on the matrix.
+
+    Near a saddle steps are as long as the slow approach lets them be, whatever the rate μ at which others leave it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradlab.dynamics.tangent import beyond_exact
+    >>> grows, decays = np.diag([1.0, -1.0]), np.diag([-1.0, -2.0])
+    >>> [round(float(beyond_exact(grows, span, 10)), 3) for span in (0.1, 1.0, 5.0, 10.0, 100.0)]
+    [0.0, 0.035, 1.082, 6.479, 12.141]
+    >>> float(beyond_exact(decays, 10.0, 10))
+    0.0
+    """
+    xp = tree.library(matrix, span)
+    middle, half = 0.5 * (matrix[0, 0] + matrix[1, 1]), 0.5 * (matrix[0, 0] - matrix[1, 1])
+    rate = middle + xp.sqrt(xp.maximum(half**2 + matrix[0, 1] * matrix[1, 0], 0.0))
+    count = xp.maximum(1.0 * steps, 1.0)
+    share = xp.clip(rate * span / (count * POLE), 0.0, NEAR)
+    return -count * POLE * (xp.log1p(-share) + share)
+
+
+def looked(
+    tangent: Any,
+    state: Any,
+    pair: Callable[[Any], tuple[Any, Any, Any]],
+    cost: Any,
+    left: Any = None,
+) -> Any:
+    """The tangent after a look at a state, which has cost so much until then; ``pair`` : v ↦ :func:`products`.
+
+    left : of an implicit method, what Newton's iteration may leave in a step, relative to y. It stops when the whole
+    correction is small, and with an old Jacobian may by then have spread rounding to directions that are not excited.
+    """
     y, tau = state.y, state.tau
     half = 0.5 * (tau - tangent.tau)
     ahead, log_ahead = size(tangent, y, tau - half)
-    fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps)
+    unit = EPS if left is None else left + EPS
+    fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps, unit)
     xp = tree.library(log_ahead, log_fresh)
     top = xp.maximum(log_ahead, log_fresh)
     top = tree.where(xp.isfinite(top), top, 0.0)
@@ -154,6 +194,8 @@ def looked(tangent: Any, state: Any, pair: Callable[[Any], tuple[Any, Any, Any]]
     ])  # fmt: skip
     matrix = tree.where(xp.all(xp.isfinite(matrix)), matrix, xp.zeros((2, 2)))
     log_size = tree.where(good, top + xp.log(tree.where(good, length, 1.0)), -xp.inf)
+    if left is not None:
+        log_size = log_size + beyond_exact(matrix, tau - tangent.tau, state.steps - tangent.steps)
     whole = tree.norm(y)
     _, rest_of_way = _moved(matrix, half)
     relative = log_size + rest_of_way - xp.log(tree.where(whole > 0.0, whole, 1.0))
@@ -186,7 +228,7 @@ def relative(tangent: Any, y: Any, tau: Any) -> Float[Anywhere, ""]:
     return tree.library(log_size).exp(log_size) / tree.where(length > 0.0, length, 1.0)
 
 
-def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN) -> Any:
+def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN, left: Any = None) -> Any:
     """The state with its tangent, where a look is due; a dense Jacobian counts two evaluations a column."""
     tangent = state.tangent
     if not isinstance(tangent, Tangent):
@@ -197,7 +239,7 @@ def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN)
     def pair(vector: Any) -> tuple[Any, Any, Any]:
         return products(product, vector)
 
-    new = jax.lax.cond(due, lambda: looked(tangent, state, pair, cost), lambda: tangent)
+    new = jax.lax.cond(due, lambda: looked(tangent, state, pair, cost, left), lambda: tangent)
     return replace(state, tangent=new)
 
 

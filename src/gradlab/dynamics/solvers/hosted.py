@@ -24,6 +24,7 @@ from gradlab.dynamics import local_errors, stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
+from gradlab.dynamics.solvers import newton
 from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
@@ -306,7 +307,7 @@ class Walk:
             self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
             self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
             self._counted(state)
-            self._look(IMPLICIT)
+            self._look(IMPLICIT, newton.FRACTION * solver.tolerance)
         self.slope, self.begun, self.scratch = None, False, state.scratch
         self.memory = tree.changed(self.memory, implicit=state.memory)
 
@@ -320,7 +321,7 @@ class Walk:
             return ATTEMPTS
         return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
 
-    def _look(self, between: int) -> None:
+    def _look(self, between: int, left: Any = None) -> None:
         held = self.tangent
         if held == () or not held.active or not self.tau > held.tau:
             return
@@ -336,7 +337,7 @@ class Walk:
             first, beside, second = (image[:n] for image in self.products(whole, alone))
             return first, beside, second
 
-        self.tangent = tangent.looked(held, self, pair, cost)
+        self.tangent = tangent.looked(held, self, pair, cost, left)
 
     def state(self) -> State:
         """The state here."""

@@ -154,6 +154,7 @@ def solve(
     fresh: Any,
     norm: Callable[[Array], Array],
     wanted: Any,
+    grain: Any,
 ) -> Solved:
     r"""d with residual(d) = 0, where the derivative of the residual is close to −(I − cJ).
 
@@ -162,6 +163,7 @@ def solve(
     negative.
     With the rate θ the error left is θ/(1 − θ)‖δ‖; θ is the quotient of two corrections, or, before there
     are two, the one of earlier steps: one iteration may do. ‖·‖ is ``norm``, ``wanted`` the error that may be left.
+    A pair whose image is no longer than ``grain`` is mostly rounding, which it would carry into larger corrections.
     """
     mismatch = jnp.abs(c - scratch.c) / (c + scratch.c)
     relax = 2.0 * scratch.c / (c + scratch.c)
@@ -174,7 +176,8 @@ def solve(
         value = residual(carry.d)
         second = carry.iterations > 0
         plain = relax * lu_solve((scratch.lu, scratch.pivots), value)
-        pairs = carry.pairs.learnt(carry.d - carry.before, carry.plain - plain, second)
+        image = carry.plain - plain
+        pairs = carry.pairs.learnt(carry.d - carry.before, image, second & (jnp.linalg.norm(image) > grain))
         correction = pairs.mended(plain)
         size = norm(correction)
         quotient = size / carry.size
