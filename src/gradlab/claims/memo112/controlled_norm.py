@@ -19,7 +19,8 @@ Tolerances. As in memo112.square-performs. The grid of norms comes from a run on
 by Euler's error of the drive, rate²·h/2·T·e^{−1} relative to the change, 2e-3 and less; rounding where held.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -124,11 +125,9 @@ def cases(key, *, images, most, count, examples, validation, norms, driven, unti
     found, lengths, wanted, names = [], [], [], []
     for kind, size, target, rate in plans:
         starts = paired.drawn(pool, split, TASK, net, Square("mean"), size)
-        if kind == "plain":
-            flow = GradientFlow
-        else:
-            aims = np.full(count, target), np.full(count, rate)
-            flow = lambda problem, aims=aims: ControlledNorm(problem, *aims)  # noqa: E731
+        flow: Any = GradientFlow
+        if kind != "plain":
+            flow = partial(ControlledNorm, target=np.full(count, target), rate=np.full(count, rate))
         solver = Fixed("euler", STEP, refinement=1.0)
         said, _, weights = paired.answers(flow, starts, pool, records, solver=solver)
         found.append(said)
