@@ -9,8 +9,8 @@ have not grown tenfold. It silently needs two layers: of one layer the growth is
 
 Settings. Loss Σ(g − y)². Chains of 2, 3 and 5 layers on eight numbers from ρ(0) = 1e-3, to 3T of the slowest or
 longer, and chains of one layer; linear (6, 4, 4, 1) nets and ReLU (5, 6, 4, 1) ones on two overlapping classes of 14
-points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 5e-3).
-Residual ReLU nets (5, width 4, one block) on such points, from norms of 0.05 to t = 1.5. A residual net has no factor Πρ_k: its ρ is the
+points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 5e-3). Residual ReLU nets (5,
+width 4, one block) on such points, from norms of 0.05 to t = 1.5. A residual net has no factor Πρ_k: its ρ is the
 root mean square of its outputs, and ρ/ρ_eq = Σg²/Σyg as for all.
 
 Tolerances. "Very slowly", "very small", "quickly" are words; they are read so that straight growth fails and
