@@ -127,7 +127,8 @@ def cases(key, *, images, most, count, examples, validation, norms, driven, unti
         starts = paired.drawn(pool, split, TASK, net, Square("mean"), size)
         flow: Any = GradientFlow
         if kind != "plain":
-            flow = partial(ControlledNorm, target=np.full(count, target), rate=np.full(count, rate))
+            aims: Any = {"target": np.full(count, target), "rate": np.full(count, rate)}
+            flow = partial(ControlledNorm, **aims)
         solver = Fixed("euler", STEP, refinement=1.0)
         said, _, weights = paired.answers(flow, starts, pool, records, solver=solver)
         found.append(said)
