@@ -75,7 +75,12 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Flows in other charts, of the product of the layers, and with kicks.",
         {
             "gradlab.dynamics.flow": ("Flow",),
-            "gradlab.dynamics.charts": ("NormalisedFlow", "WeightNormalisation", "UnitNormPenalty"),
+            "gradlab.dynamics.charts": (
+                "NormalisedFlow",
+                "WeightNormalisation",
+                "UnitNormPenalty",
+                "ControlledNorm",
+            ),
             "gradlab.dynamics.end_to_end": ("EndToEndFlow",),
             "gradlab.dynamics.homogeneous": ("HomogeneousFlow",),
             "gradlab.dynamics.kicks": ("Kicked",),
@@ -158,6 +163,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             ),
             "gradlab.analysis.limits": ("fit_limit",),
             "gradlab.analysis.asymptotics": ("scaling_law",),
+            "gradlab.analysis.pairs": ("compared",),
         },
     ),
 }

@@ -171,3 +171,23 @@ def test_kicks_come_at_their_times_and_do_not_depend_on_the_records() -> None:
     assert float(fine["loss"][2]) > 10 * float(fine["loss"][1])
     unkicked = gradlab.run(flow.flow, start, [450])
     assert np.max(np.abs(unkicked["final_weights"].values - fine["final_weights"].values)) > 0.1
+
+
+def test_controlled_norms_follow_their_drive_whatever_the_data_say() -> None:
+    problem = margin_problem((3, 4, 3, 1), "smooth_relu")
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    first = np.asarray([np.linalg.norm(layer) for layer in start])
+    flow = gradlab.flows.ControlledNorm(problem, target=2.0, rate=0.7)
+    seen = gradlab.run(flow, start, [0.5, 2.0], solver=TIGHT)
+    wanted = 2.0 + (first - 2.0) * np.exp(-0.7 * np.array([[0.0], [0.5], [2.0]]))
+    np.testing.assert_allclose(seen["layer_norms"], wanted, atol=1e-9)
+
+
+def test_at_the_norms_of_the_plain_flow_directions_turn_as_they_do_there() -> None:
+    problem = margin_problem((3, 4, 1))
+    start = problem.network.init(jax.random.key(1), gradlab.Gaussian(0.7))
+    plain, held = gradlab.flows.NormalisedFlow(problem), gradlab.flows.ControlledNorm(problem, 1.0, 0.0)
+    fields = [flow.field(0.0, flow.encode(start)) for flow in (plain, held)]
+    for one, other in zip(*(jax.tree.leaves(field.directions) for field in fields), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    np.testing.assert_array_equal(fields[1].rho, 0.0)

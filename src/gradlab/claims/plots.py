@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -102,9 +102,95 @@ class Panel:
         return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
 
+@dataclass(frozen=True)
+class Arms:
+    """Arms draws the test errors of every method of one case, with their intervals, along the records.
+
+    From ``error_k``, ``spread_k`` and ``iteration`` of a :class:`gradlab.claims.looks.paired.Paired`; ``case`` is a
+    fact and its value.
+    """
+
+    title: str
+    case: tuple[str, str]
+    xlabel: str = "iteration"
+    ylabel: str = "test error"
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The panel of a collected dataset; empty where the case was not run."""
+        fact, wanted = self.case
+        found = [i for i, value in enumerate(dataset[fact].values) if str(value) == wanted]
+        if not found:
+            axes.set_title(f"{self.title}: not in this budget")
+            return
+        row = dataset.isel(case=found[0])
+        names = str(row["arms"].values).split(" | ")
+        x = np.maximum(row["iteration"].values, 1.0)
+        lines = {name: row[f"error_{k}"].values for k, name in enumerate(names)}
+        bands = {
+            name: (lines[name] - row[f"spread_{k}"].values, lines[name] + row[f"spread_{k}"].values)
+            for k, name in enumerate(names)
+        }
+        kept = np.isfinite(x)
+        figures.curves(
+            x[kept],
+            {name: line[kept] for name, line in lines.items()},
+            self.xlabel,
+            self.ylabel,
+            bands={name: (low[kept], high[kept]) for name, (low, high) in bands.items()},
+            axes=axes,
+            title=self.title,
+            log="x",
+        )
+
+
+class Differences:
+    """Differences draws paired differences with their intervals, one a comparison and case, the margin shaded.
+
+    From ``<name>_mean``, ``<name>_width`` and ``<name>_word``, which ``Paired.said`` gives; each comparison is a pair
+    of that name and its label.
+    """
+
+    def __init__(
+        self, *named: tuple[str, str], margin: float, by: str = "", title: str = "paired differences"
+    ) -> None:
+        self.named, self.by, self.margin, self.title = named, by, margin, title
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The panel of a collected dataset."""
+        axes.axvspan(-self.margin, self.margin, color=figures.COLOURS["shade"], linewidth=0, zorder=0)
+        axes.axvline(0.0, color=figures.COLOURS["ink"], linewidth=0.8)
+        labels: list[str] = []
+        for name, label in self.named:
+            if f"{name}_mean" not in dataset:
+                continue
+            means, widths = dataset[f"{name}_mean"].values, dataset[f"{name}_width"].values
+            for i in np.flatnonzero(np.isfinite(means)):
+                axes.errorbar(
+                    means[i],
+                    len(labels),
+                    xerr=widths[i],
+                    fmt="o",
+                    color=figures.COLOURS[f"line{1 + len(labels) % 7}"],
+                    capsize=3.0,
+                )
+                case = str(dataset[self.by].values[i]) if self.by else ""
+                labels.append("\n".join(filter(None, (case, label, str(dataset[f"{name}_word"].values[i])))))
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.set_xlabel("difference of test errors")
+        axes.set_title(self.title, loc="left", fontsize=11)
+
+
 def _plain(fact: str, value: Any) -> str:
     """A word as it is, a number with the name of its fact."""
     return str(value) if isinstance(value, str) else f"{fact.replace('_', ' ')} = {value:g}"
+
+
+class Drawn(Protocol):
+    """What a figure sets side by side: it draws itself into axes."""
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The panel of a collected dataset."""
 
 
 class Figure:
@@ -119,7 +205,7 @@ class Figure:
     1
     """
 
-    def __init__(self, *panels: Panel, caption: str, height: float = 3.2) -> None:
+    def __init__(self, *panels: Drawn, caption: str, height: float = 3.2) -> None:
         self.panels, self.caption, self.height = panels, caption, height
 
     def __call__(self, dataset: xr.Dataset, verdict: Verdict) -> Any:

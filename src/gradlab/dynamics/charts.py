@@ -1,4 +1,4 @@
-"""Flows in polar charts: normalised weights (ρ, V), weight normalisation, the unit-norm penalty."""
+"""Flows in polar charts: normalised weights (ρ, V), weight normalisation, the unit-norm penalty, controlled norms."""
 
 from __future__ import annotations
 
@@ -185,6 +185,54 @@ class UnitNormPenalty(Flow):
             radial.append(tree.inner(v, w))
             tangent.append(tree.add(tree.scale(y.rho[k], w), tree.scale(-2.0 * penalties[k], v)))
         return Polar(jnp.stack(radial), tuple(tangent)), jnp.zeros(())
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
+
+
+class ControlledNorm(Flow):
+    """This is the flow of the directions with norms of their own: ρ̇_k = rate (target_k − ρ_k), V̇_k = S_k Ẇ_k.
+
+    S_k = (I − V_k V_kᵀ)/ρ_k and Ẇ_k = −∂L/∂W_k as in eq. 4 of memo112, whose last question controls ρ_k
+    "independently of V_k and of equation 5": ρ_k(t) = target_k + (ρ_k(0) − target_k) e^{−rate·t}, whatever V does.
+    With rate 0 the norms stay those of the start. The loss may rise: nothing is dissipated along it.
+
+    ``target`` : of ρ_k, a scalar or one a layer, > 0. ``rate`` : ≥ 0, in units of 1/t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradlab as gl
+    >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[7.0]]))
+    >>> flow = gl.flows.ControlledNorm(problem, target=3.0, rate=1.0)
+    >>> trajectory = gl.run(flow, (np.array([[1.0]]),), [1.0], solver="dopri5", refine=False)
+    >>> trajectory.chart_rho.values.round(6).ravel().tolist()  # 3 − 2/e, wherever the minimum is
+    [1.0, 2.264241]
+    """
+
+    problem: Problem
+    target: Float[Array, "..."] | float = eqx.field(converter=number)
+    rate: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Polar:
+        return _polar(self.problem, weights)
+
+    def decode(self, y: Polar) -> Any:
+        # ‖V_k‖ drifts with the steps (a Euler step adds its square); ρ_k is the norm all the same
+        return _weights(self.problem, y.rho / jnp.stack([tree.norm(v) for v in y.directions]), y.directions)
+
+    def velocity(self, t: Any, y: Polar) -> tuple[Polar, Float[Array, ""]]:
+        motion = self.problem.network.layers(tree.scale(-1.0, self.problem.gradient(self.decode(y))))
+        tangent = []
+        for k, (v, w) in enumerate(zip(y.directions, motion, strict=True)):
+            along = tree.inner(v, w) / tree.inner(v, v)
+            tangent.append(tree.scale(tree.norm(v) / y.rho[k], tree.add(w, tree.scale(-along, v))))
+        return Polar(self.rate * (self.target - y.rho), tuple(tangent)), jnp.zeros(())
 
     def chart(self, y: Polar) -> dict[str, Array]:
         return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}

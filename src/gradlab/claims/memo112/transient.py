@@ -9,7 +9,9 @@ have not grown tenfold. It silently needs two layers: of one layer the growth is
 
 Settings. Loss Σ(g − y)². Chains of 2, 3 and 5 layers on eight numbers from ρ(0) = 1e-3, to 3T of the slowest or
 longer, and chains of one layer; linear (6, 4, 4, 1) nets and ReLU (5, 6, 4, 1) ones on two overlapping classes of 14
-points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 2.5e-3).
+points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 5e-3). Residual ReLU nets (5,
+width 4, one block) on such points, from norms of 0.05 to t = 1.5. A residual net has no factor Πρ_k: its ρ is the
+root mean square of its outputs, and ρ/ρ_eq = Σg²/Σyg as for all.
 
 Tolerances. "Very slowly", "very small", "quickly" are words; they are read so that straight growth fails and
 exponential growth from 2e-3 ρ_eq or less, the slowest that a transient of two layers can be, passes: u(T/2) =
@@ -17,6 +19,9 @@ exponential growth from 2e-3 ρ_eq or less, the slowest that a transient of two 
 have made. Fast: from T/2 to T at least four times the speed of before (L = 1: 0.7). The value: within a tenth of Σ y
 f/Σ f² of the directions at the end. Chains: the solver's 1e-10 a step and growth by 1e3, 1e-6.
 """
+
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +34,7 @@ from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.problem.networks import Dense
+from gradlab.problem.networks import Dense, Residual
 
 SMALL = 2e-3
 
@@ -40,6 +45,18 @@ class Slow(UndecayedTransient):
     @property
     def several(self) -> bool:
         return self.depth > 1
+
+    @property
+    def residual(self) -> bool:
+        """Whether it is a residual net, in which no product of norms stands before f."""
+        return isinstance(self.problem.network, Residual)
+
+    @cached_property
+    def rho(self) -> np.ndarray:
+        """ρ at every record; of a residual net the root mean square of its outputs."""
+        if not self.residual:
+            return np.asarray(super().rho)
+        return np.asarray(np.sqrt(np.mean(self.outputs**2, axis=1)))
 
     @property
     def half(self) -> float:
@@ -145,7 +162,7 @@ class Slow(UndecayedTransient):
     def shown(self):
         norm, start = self.reduced(), float(self.rho[0])
         frozen = np.nan
-        if norm.pull > 0.0:
+        if norm.pull > 0.0 and not self.residual:
             frozen = norm.hitting_time(start, 0.5 * norm.equilibrium)
         curve = np.interp(np.linspace(0.0, 3.0, 90), self.time / self.duration.value, self.filled)
         drift = np.interp(np.linspace(0.0, 3.0, 90), self.time / self.duration.value, self.sums[0])
@@ -158,9 +175,11 @@ class Slow(UndecayedTransient):
         }
 
 
-NETS = {
-    "linear, 3 layers": (Dense((6, 4, 4, 1), "identity"), Adaptive("dopri8", 1e-9)),
-    "ReLU, 3 layers": (Dense((5, 6, 4, 1)), Fixed("heun", 2.5e-3)),
+#: Networks, solvers, and the end of the run as a share of ``until``.
+NETS: dict[str, tuple[Any, Any, float]] = {
+    "linear, 3 layers": (Dense((6, 4, 4, 1), "identity"), Adaptive("dopri8", 1e-9), 1.0),
+    "ReLU, 3 layers": (Dense((5, 6, 4, 1)), Fixed("heun", 5e-3), 1.0),
+    "residual, one block": (Residual(5, 4, 1, 1), Fixed("heun", 5e-3), 0.125),
 }
 
 
@@ -177,16 +196,16 @@ def cases(key, *, depths, chains, nets, draws, until):
         times = np.linspace(0.0, {1: 2.0, 2: 4.0, 3: 8.0}.get(depth, 16.0), 161)[1:]
         yield from ensemble(GradientFlow, drawn, times, solver=Adaptive("dopri8", 1e-10))
     for name in nets:
-        network, solver = NETS[name]
+        network, solver, share = NETS[name]
         drawn = [
             (
                 transients.classes(rng, network, 14),
-                transients.equal(rng, network, 1e-3),
+                transients.equal(rng, network, 1.25e-4 if isinstance(network, Residual) else 1e-3),
                 {"net": name, "draw": i + 1},
             )
             for i in range(draws)
         ]
-        yield from ensemble(GradientFlow, drawn, np.linspace(0.0, until, 121)[1:], solver=solver)
+        yield from ensemble(GradientFlow, drawn, np.linspace(0.0, share * until, 121)[1:], solver=solver)
 
 
 STUDY = study(
