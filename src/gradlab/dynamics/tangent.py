@@ -3,8 +3,8 @@ r"""What the flow makes of rounding: one tangent vector δ of an orbit, carried 
 δ̇ = J δ between looks, J the Jacobian of the field in the clock; at each look what J does to span(δ, Jδ) is taken from
 two products with J and held, as a matrix T of two rows, until half way to the next: δ → e^{TΔ} δ, by its logarithm.
 The eigenvalues of T lie among those of a symmetric J: nothing grows that J would not let grow. Added to δ at each look
-is one rounding, eps ‖y‖ √(steps), of every variable; of an implicit method what Newton's iteration may leave instead. So ‖δ‖ is what rounding has made of the orbit by now, as long as
-that is small.
+is one rounding, eps ‖y‖ √(steps), of every variable; of an implicit method what Newton's iteration may leave instead.
+So ‖δ‖ is what rounding has made of the orbit by now, as long as that is small.
 
 Where δ passes RAISED ‖y‖ the orbit is kept as it was at the look before: from there on it is rounding that moves it, if
 δ goes on to DECIDED ‖y‖. A flow that starts in an invariant subspace (equal neurons, balanced layers, a saddle) stays
