@@ -25,6 +25,7 @@ SOURCE = ROOT / "src" / "gradlab"
 
 FLOORS = {
     "wording": 0,
+    "executing": 1,
     "figures": 1,
     "problem": 1,
     "store": 1,
@@ -36,6 +37,7 @@ FLOORS = {
     "claims": 6,
     "checking": 7,
     "specification": 6,
+    "sweeping": 7,
     "report": 7,
     "cli": 8,
 }
@@ -111,6 +113,15 @@ def test_only_figures_imports_matplotlib() -> None:
         str(path) for path in files() if any(name.split(".")[0] == "matplotlib" for name in imported(path))
     }
     assert users == {str(SOURCE / "figures.py")}
+
+
+def test_only_one_file_imports_dask() -> None:
+    users = {
+        path.name
+        for path in files()
+        if {name.split(".")[0] for name in imported(path)} & {"dask", "distributed", "dask_jobqueue"}
+    }
+    assert users == {"cluster.py"}
 
 
 def test_no_file_is_over_500_lines() -> None:
