@@ -1,0 +1,113 @@
+"""The runs of a design as one labelled cube."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gradlab.specification import Design
+from gradlab.store.run import Run
+
+#: Dims of what stays in the run directories: as many numbers as weights or examples.
+_LARGE = frozenset({"weight", "weights", "example"})
+#: Where a run is: its directory, and the member of it.
+Place = tuple[Path, int | None]
+
+
+def cube(
+    design: Design,
+    found: Mapping[tuple[int, ...], Mapping[int, Place]],
+    errors: Mapping[tuple[int, ...], Mapping[int, str]],
+    root: Path,
+) -> xr.Dataset:
+    """Every number recorded, over the axes of a design and ``seed``.
+
+    Parameters
+    ----------
+    found : of each point, where the run of a seed is.
+    errors : of each point, why there is no run of a seed.
+
+    Returns
+    -------
+    Dataset over the axes, ``seed`` and what a number has dims of its own for (``layer``, say; shorter ones are filled
+    up with NaN): the last record of each run, or, where the design says ``records``, all of them over ``record``.
+    ``status`` is how a run ended, or why there is none, ``run`` its directory below ``root``, ``member`` its number
+    there (−1 where it is alone). All numbers are float64; NaN where there is no run.
+    """
+    seeds = {seed: i for i, seed in enumerate(design.seeds)}
+    shape = (*design.shape, len(seeds))
+    status = np.full(shape, "not computed", dtype=object)
+    run = np.full(shape, "", dtype=object)
+    member = np.full(shape, -1, dtype=np.int64)
+    pieces: dict[str, list[tuple[tuple[int, ...], tuple[str, ...], np.ndarray]]] = {}
+    for index, places in found.items():
+        opened: dict[Path, xr.Dataset] = {}
+        for seed, (path, number) in places.items():
+            if seed not in seeds:
+                continue
+            if path not in opened:
+                with Run.open(path) as kept:
+                    opened[path] = kept.dataset()
+            here = (*index, seeds[seed])
+            status[here], dataset = _one(opened[path], number)
+            run[here], member[here] = path.relative_to(root).as_posix(), -1 if number is None else number
+            for name, (dims, values) in _numbers(dataset, design.cube).items():
+                pieces.setdefault(name, []).append((here, dims, values))
+    for index, why in errors.items():
+        for seed, text in why.items():
+            status[(*index, seeds[seed])] = f"not computed: {text}"
+    dims = (*(axis.name for axis in design.axes), "seed")
+    variables: dict[str, Any] = {
+        "status": (dims, status.astype(str)),
+        "run": (dims, run.astype(str)),
+        "member": (dims, member),
+    }
+    for name, parts in sorted(pieces.items()):
+        if name not in dims:  # an axis keeps its name
+            variables[name] = _joined(parts, shape, dims)
+    coordinates: dict[str, Any] = {"seed": ("seed", np.asarray(design.seeds, dtype=np.int64))}
+    for axis in design.axes:
+        coordinates |= {name: (axis.name, values) for name, values in axis.coordinates.items()}
+    attributes = {"specification": json.dumps(design.base, default=str), "cube": design.cube}
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _one(dataset: xr.Dataset, member: int | None) -> tuple[str, xr.Dataset]:
+    """How a run ended, and what it recorded."""
+    result = str(dataset.attrs["result"])
+    if member is None:
+        return result, dataset
+    return str(json.loads(result)[member]), dataset.isel(member=member)
+
+
+def _numbers(dataset: xr.Dataset, what: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Dims and values of each number, at the last record or at all."""
+    found = {}
+    for name, variable in dataset.variables.items():
+        dims = tuple(map(str, variable.dims))
+        if variable.dtype.kind not in "biuf" or _LARGE & set(dims) or str(name) == "status":
+            continue
+        values = np.asarray(variable.values, dtype=np.float64)
+        if "record" in dims and what == "end":
+            values, dims = values[-1], dims[1:]
+        found[str(name)] = dims, values
+    return found
+
+
+def _joined(
+    parts: list[tuple[tuple[int, ...], tuple[str, ...], np.ndarray]],
+    shape: tuple[int, ...],
+    dims: tuple[str, ...],
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """All runs' values of one number, NaN where there are none."""
+    own = parts[0][1]
+    sizes = tuple(max(values.shape[axis] for _, _, values in parts) for axis in range(len(own)))
+    whole: Any = np.full((*shape, *sizes), np.nan)
+    for here, _, values in parts:
+        whole[(*here, *(slice(0, size) for size in values.shape))] = values
+    return (*dims, *own), whole
