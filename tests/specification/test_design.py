@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from variations import BASE
 
 from gradlab import specification
 from gradlab.specification import Design, SpecificationError
+from gradlab.specification.experiment import with_seed
 
 RAW = tomllib.loads(BASE)
 
@@ -97,3 +101,16 @@ def test_a_file_with_a_design_is_not_one_run(tmp_path: Any) -> None:
     with pytest.raises(SpecificationError, match="give it to gradlab sweep"):
         specification.read(file)
     assert specification.design(specification.tables(file)).runs == 2
+
+
+def test_another_seed_of_an_experiment_is_what_its_specification_builds() -> None:
+    raw = {**RAW, "flow": {"kind": "sgd", "step": 0.1, "batch": 2, "kicks": {"sigma": 0.1, "every": 1.0}}}
+    raw["network"] = {**RAW["network"], "init": {"kind": "gaussian", "scale": 0.3}}
+    first, other = (
+        specification.build(specification.parse({**raw, "seed": seed}), Path.cwd()) for seed in (1, 2)
+    )
+    made = with_seed(first, 2)
+    assert made.specification == other.specification
+    ours, theirs = (jax.tree.leaves((one.weights, one.flow)) for one in (made, other))
+    assert all(bool(jnp.array_equal(mine, yours)) for mine, yours in zip(ours, theirs, strict=True))
+    assert not jnp.array_equal(made.weights[0], first.weights[0])

@@ -31,6 +31,7 @@ def sweep(
 ) -> None:
     """Compute what is not there, keep the cube, draw the page, say how runs ended."""
     from gradlab import specification
+    from gradlab.dynamics.stops import kind
     from gradlab.sweeping.sweep import CUBE, Sweep
 
     tables = specification.tables(path)
@@ -49,7 +50,7 @@ def sweep(
         cube = work.collect()
         page = _draw(work, cube, path, str(tables.get("title") or path.stem))
     say(f"{design.runs} runs: {work.computed} computed now, {work.done - work.computed} were there")
-    for word, count in Counter(map(str, cube["status"].values.ravel())).most_common():
+    for word, count in Counter(kind(str(word)) for word in cube["status"].values.ravel()).most_common():
         print(f"{count:>8}  {word}")
     print(f"The cube is {folder / CUBE}, the page {page.resolve()}")
     if work.done < design.runs:

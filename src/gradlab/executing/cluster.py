@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 from collections import deque
@@ -69,11 +68,6 @@ class Cluster(Executor):
         if self.where == "slurm":
             return _slurm(self.jobs)
         return None
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process ids of the workers, by their addresses."""
-        return dict(self._client.run(os.getpid))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
         number = self._number()

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
 from gradlab import figures
+from gradlab.dynamics.stops import kind
 from gradlab.report import drawing, mathematics, numbers, page
 
 #: Numbers that are drawn at most, lines of a figure, and panels beside one another of a third axis.
@@ -32,7 +32,7 @@ def render(
     specification : the TOML text. provenance : what is known of the whole sweep.
     """
     ends = _ends(cube)
-    words = [str(word) for word in cube["status"].values.ravel()]
+    words = [kind(str(word)) for word in cube["status"].values.ravel()]
     axes = _axes(cube)
     names = observed(ends)
     made = [one for name in names[:DRAWN] for one in _figures(ends, name)] if axes else []
@@ -52,12 +52,16 @@ def render(
 
 
 def _ends(cube: xr.Dataset) -> xr.Dataset:
-    """The last record that each run has."""
-    if "record" not in cube.dims:
-        return cube
-    recorded = {name: variable for name, variable in cube.data_vars.items() if "record" in variable.dims}
-    last = {name: variable.ffill("record").isel(record=-1) for name, variable in recorded.items()}
-    return cube.drop_vars(list(recorded)).assign(last)
+    """The last record that each run has; of what has dims of its own (layers, say), the largest absolute value."""
+    dims, ends = cube["status"].dims, cube
+    for name, variable in cube.data_vars.items():
+        one = variable.ffill("record").isel(record=-1) if "record" in variable.dims else variable
+        own = [dim for dim in one.dims if dim not in dims]
+        if own:
+            one = np.abs(one).max(own)  # type: ignore[call-overload]
+            one.attrs["of"] = ", ".join(map(str, own))
+        ends = ends.assign({name: one})
+    return ends
 
 
 def _axes(cube: xr.Dataset) -> list[str]:
@@ -65,12 +69,16 @@ def _axes(cube: xr.Dataset) -> list[str]:
 
 
 def observed(cube: xr.Dataset) -> list[str]:
-    """Numbers of each run that are drawn: its observables, and when it ended where that differs."""
+    """Numbers of each run that are shown: its observables, and when it ended where that was not the last record."""
     dims = cube["status"].dims
     plain = cube[[name for name, variable in cube.data_vars.items() if variable.dims == dims]]
     names = drawing.observed(plain.drop_vars(["member"], errors="ignore").expand_dims("record"))
-    clocks = [name for name in ("t", "log_t") if name in plain and _differs(plain[name].values)]
-    return [*names, *clocks[:1]]
+    if "tau" not in plain or "t" not in plain:
+        return names
+    ended = np.asarray(
+        [str(word).startswith(("stopped", "reached")) for word in cube["status"].values.ravel()]
+    )
+    return [*names, "t"] if _differs(plain["tau"].values.ravel()[ended]) else names
 
 
 def _differs(values: np.ndarray) -> bool:
@@ -78,29 +86,24 @@ def _differs(values: np.ndarray) -> bool:
     return bool(seen.size and np.ptp(seen) > 1e-9 * np.abs(seen).max())
 
 
-def _row(cube: xr.Dataset, name: str) -> tuple[str, str, str, str, str]:
+def _row(cube: xr.Dataset, name: str) -> tuple[str, ...]:
+    """Name, least, median, largest, largest bar; empty where there is none."""
     values = cube[name].values[np.isfinite(cube[name].values)]
     if not values.size:
-        return (_said(name), "–", "–", "–", "–")
-    shown = [
-        mathematics.superscripts(numbers.plain(float(take(values)))) for take in (np.min, np.median, np.max)
-    ]
+        return (_said(cube, name), "", "", "", "")
     bars = cube[f"{name}_error"].values if f"{name}_error" in cube else np.asarray([])
     known = bars[np.isfinite(bars)]
-    error = (
-        mathematics.superscripts(numbers.plain(float(known.max()))) if known.size else Markup("not asked for")
+    told = [float(take(values)) for take in (np.min, np.median, np.max)] + (
+        [float(known.max())] if known.size else []
     )
-    return (_said(name), *shown, error)  # type: ignore[return-value]
+    shown = [mathematics.superscripts(numbers.plain(value)) for value in told]
+    return (_said(cube, name), *shown, *[""] * (4 - len(shown)))
 
 
-def _said(name: str) -> str:
-    return (
-        "time at the end"
-        if name == "t"
-        else "log time at the end"
-        if name == "log_t"
-        else name.replace("_", " ")
-    )
+def _said(cube: xr.Dataset, name: str) -> str:
+    words = "time at the end" if name == "t" else name.replace("_", " ")
+    of = cube[name].attrs.get("of")
+    return f"{words}, the largest of any {of}" if of else words
 
 
 # --- figures -----------------------------------------------------------------------------------------
@@ -126,10 +129,12 @@ def _points(cube: xr.Dataset, name: str) -> Any:
         x = xr.DataArray(places, dims="sample").broadcast_like(values).transpose(*values.dims)
         log: Any = ("x" if not ticks and _wide(places) else "") + ("y" if _wide(values.values) else "")
         figures.scatter(
-            x.values.ravel(), {"": values.values.ravel()}, field, _said(name), log=log, axes=panel
+            x.values.ravel(), {"": values.values.ravel()}, field, _said(cube, name), log=log, axes=panel
         )
         _ticks(panel, ticks)
-    return figures.with_caption(figure, f"{_said(name)}: one point a run, over each field that was drawn.")
+    return figures.with_caption(
+        figure, f"{_said(cube, name)}: one point a run, over each field that was drawn."
+    )
 
 
 def _lines(cube: xr.Dataset, name: str, axes: list[str]) -> Any:
@@ -144,10 +149,10 @@ def _lines(cube: xr.Dataset, name: str, axes: list[str]) -> Any:
             bands[label] = (low, high)
     log: Any = ("x" if not ticks and _wide(places) else "") + ("y" if _wide(values.values) else "")
     figure, (panel,) = figures.panels(1, width=6.4, height=3.4)
-    figures.curves(places, lines, axes[0], _said(name), bands=bands, markers=True, log=log, axes=panel)
+    figures.curves(places, lines, axes[0], _said(cube, name), bands=bands, markers=True, log=log, axes=panel)
     _ticks(panel, ticks)
     over = f", median and range of {cube.sizes['seed']} seeds" if cube.sizes["seed"] > 1 else ""
-    return figures.with_caption(figure, f"{_said(name)} over {axes[0]}{over}{told}.")
+    return figures.with_caption(figure, f"{_said(cube, name)} over {axes[0]}{over}{told}.")
 
 
 def _each(values: xr.DataArray, axes: list[str]) -> list[tuple[str, xr.DataArray]]:
@@ -174,9 +179,9 @@ def _maps(cube: xr.Dataset, name: str, axes: list[str]) -> Any:
     limits = {} if not seen.size else {"vmin": float(seen.min()), "vmax": float(seen.max())}
     for panel, (label, one) in zip(grid, shown, strict=True):
         _map(panel, one.transpose(axes[1], axes[0]), axes, wide, limits, label)
-    figure.colorbar(grid[0].collections[0], ax=grid, label=_said(name))
+    figure.colorbar(grid[0].collections[0], ax=grid, label=_said(cube, name))
     over = f" (median of {cube.sizes['seed']} seeds)" if cube.sizes["seed"] > 1 else ""
-    return figures.with_caption(figure, f"{_said(name)}{over} over {axes[0]} and {axes[1]}{told}.")
+    return figures.with_caption(figure, f"{_said(cube, name)}{over} over {axes[0]} and {axes[1]}{told}.")
 
 
 def _map(

@@ -15,10 +15,10 @@ import xarray as xr
 
 from gradlab import laboratory, specification
 from gradlab.laboratory.choosing import checked
-from gradlab.problem.data import Data
 from gradlab.problem.ensembles import stack
 from gradlab.specification import Experiment
 from gradlab.specification.design import with_fields
+from gradlab.specification.experiment import with_seed
 from gradlab.store.disk import Locked
 from gradlab.store.run import Run
 from gradlab.sweeping.kept import Point, place
@@ -83,18 +83,17 @@ def _same(content: Mapping[str, Any], here: Mapping[str, Any]) -> None:
 
 
 def _built(block: Block) -> list[Experiment]:
-    """The experiment of each seed; data that no seed changes are made once."""
+    """The experiment of each seed; where seeds draw weights and noise only, the problem is made once."""
     module = None if block.code is None else _module(block.code)
-    base = Path(block.base)
-    data: Data | None = None
-    experiments = []
-    for seed in block.seeds:
+
+    def built(seed: int) -> Experiment:
         raw = with_fields(block.point.specification, dict.fromkeys(block.seeded, seed))
-        experiment = specification.build(specification.parse(raw), base, module, data)
-        if not any(name.split(".")[0] == "data" for name in block.seeded):
-            data = experiment.problem.data
-        experiments.append(experiment)
-    return experiments
+        return specification.build(specification.parse(raw), Path(block.base), module)
+
+    if block.seeded != ("seed",):
+        return [built(seed) for seed in block.seeds]
+    first = built(block.seeds[0])
+    return [first, *(with_seed(first, seed) for seed in block.seeds[1:])]
 
 
 @functools.lru_cache(maxsize=8)
@@ -120,12 +119,14 @@ def _keep(block: Block, seeds: Sequence[int], experiments: Sequence[Experiment],
         if kept.finished is not None:
             report.found += 1
             return
-        if not kept.segments:
+        if kept.segments:
+            dataset = kept.dataset()
+        else:
             begun = time.perf_counter()
             dataset = _run(experiments)
             kept.append(dataset, {}, time.perf_counter() - begun)
             report.computed += len(seeds)
-        kept.finish(str(kept.dataset().attrs["result"]))
+        kept.finish(str(dataset.attrs["result"]))
 
 
 def _opened(root: Path, identity: Any) -> Run:

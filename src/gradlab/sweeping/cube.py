@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,23 @@ def cube(
     status = np.full(shape, "not computed", dtype=object)
     run = np.full(shape, "", dtype=object)
     member = np.full(shape, -1, dtype=np.int64)
-    pieces: dict[str, list[tuple[tuple[int, ...], tuple[str, ...], np.ndarray]]] = {}
+    pieces: dict[str, list[_Piece]] = {}
     for index, places in found.items():
-        opened: dict[Path, xr.Dataset] = {}
-        for seed, (path, number) in places.items():
-            if seed not in seeds:
+        for path in dict.fromkeys(path for path, _ in places.values()):
+            # seeds of the design that are in this directory, and where in it
+            here = [(seed, number) for seed, (one, number) in places.items() if one == path and seed in seeds]
+            if not here:
                 continue
-            if path not in opened:
-                with Run.open(path) as kept:
-                    opened[path] = kept.dataset()
-            here = (*index, seeds[seed])
-            status[here], dataset = _one(opened[path], number)
-            run[here], member[here] = path.relative_to(root).as_posix(), -1 if number is None else number
+            with Run.open(path) as kept:
+                dataset = kept.dataset()
+            at = (*index, [seeds[seed] for seed, _ in here])
+            members = [number for _, number in here]
+            run[at] = path.relative_to(root).as_posix()
+            member[at] = [-1 if number is None else number for number in members]
+            status[at] = _words(dataset, members)
             for name, (dims, values) in _numbers(dataset, design.cube).items():
-                pieces.setdefault(name, []).append((here, dims, values))
+                chosen = values[None] if members == [None] else values[members]
+                pieces.setdefault(name, []).append(_Piece(at, dims, chosen))
     for index, why in errors.items():
         for seed, text in why.items():
             status[(*index, seeds[seed])] = f"not computed: {text}"
@@ -77,16 +81,23 @@ def cube(
     return xr.Dataset(variables, coordinates, attributes)
 
 
-def _one(dataset: xr.Dataset, member: int | None) -> tuple[str, xr.Dataset]:
-    """How a run ended, and what it recorded."""
+@dataclass(frozen=True)
+class _Piece:
+    """What one run directory holds of a number: where it belongs, its own dims, values with the seeds first."""
+
+    at: tuple[Any, ...]
+    dims: tuple[str, ...]
+    values: np.ndarray
+
+
+def _words(dataset: xr.Dataset, members: list[Any]) -> list[str]:
+    """How runs ended."""
     result = str(dataset.attrs["result"])
-    if member is None:
-        return result, dataset
-    return str(json.loads(result)[member]), dataset.isel(member=member)
+    return [result] if members == [None] else [str(json.loads(result)[number]) for number in members]
 
 
 def _numbers(dataset: xr.Dataset, what: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Dims and values of each number, at the last record or at all."""
+    """Dims and values of each number, at the last record or at all; members first, where there are any."""
     found = {}
     for name, variable in dataset.variables.items():
         dims = tuple(map(str, variable.dims))
@@ -95,19 +106,23 @@ def _numbers(dataset: xr.Dataset, what: str) -> dict[str, tuple[tuple[str, ...],
         values = np.asarray(variable.values, dtype=np.float64)
         if "record" in dims and what == "end":
             values, dims = values[-1], dims[1:]
-        found[str(name)] = dims, values
+        if "member" in dims:
+            values = np.moveaxis(values, dims.index("member"), 0)
+        elif "member" in dataset.dims:
+            values = np.broadcast_to(values, (dataset.sizes["member"], *values.shape))
+        found[str(name)] = tuple(dim for dim in dims if dim != "member"), values
     return found
 
 
 def _joined(
-    parts: list[tuple[tuple[int, ...], tuple[str, ...], np.ndarray]],
-    shape: tuple[int, ...],
-    dims: tuple[str, ...],
+    parts: list[_Piece], shape: tuple[int, ...], dims: tuple[str, ...]
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """All runs' values of one number, NaN where there are none."""
-    own = parts[0][1]
-    sizes = tuple(max(values.shape[axis] for _, _, values in parts) for axis in range(len(own)))
+    own = parts[0].dims
+    sizes = tuple(max(part.values.shape[axis] for part in parts) for axis in range(1, len(own) + 1))
     whole: Any = np.full((*shape, *sizes), np.nan)
-    for here, _, values in parts:
-        whole[(*here, *(slice(0, size) for size in values.shape))] = values
+    for part in parts:
+        *index, seeds = part.at
+        point = whole[tuple(index)]
+        point[(seeds, *(slice(0, size) for size in part.values.shape[1:]))] = part.values
     return (*dims, *own), whole
