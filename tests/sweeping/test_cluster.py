@@ -14,7 +14,7 @@ import gradlab as gl
 from gradlab import specification
 from gradlab.claims import catalogue
 from gradlab.claims.verification import verify
-from gradlab.executing import Lost, executor
+from gradlab.executing import Died, Lost, executor
 from gradlab.sweeping.sweep import Sweep
 
 GRID = {"flow.step": [0.01 + 0.001 * i for i in range(8)]}
@@ -93,3 +93,15 @@ def test_a_scheduler_that_goes_away_is_one_sentence() -> None:
             next(ended)
         running.cancel()
         running.close()
+
+
+def test_a_task_whose_workers_die_is_an_error_that_says_of_what(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    with executor(2, cluster.scheduler_address) as running:
+        running.submit(os._exit, 1)
+        (done,) = running.as_completed()
+    assert isinstance(done.error, Died)
+    assert "out of memory, killed" in str(done.error)
+    assert "give workers more memory" in str(done.error)

@@ -10,11 +10,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
 RECORD = "record"
 _STATE = "state_"
+#: How netCDF marks what is a dim and nothing else.
+_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 
 State = dict[str, np.ndarray]
 Recorded = xr.Dataset | Mapping[str, Any]
@@ -68,6 +71,25 @@ def decode(data: bytes) -> tuple[xr.Dataset, State]:
         variable.encoding = {}
     dataset.encoding = {}
     return dataset, state
+
+
+def numbers(data: bytes) -> tuple[dict[str, tuple[tuple[str, ...], np.ndarray]], dict[str, Any]]:
+    """Dims and values of all that is a number in a segment, and its attributes.
+
+    What :func:`decode` gives, without xarray, for readers of many thousands of segments.
+    """
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    with h5py.File(io.BytesIO(data), "r") as file:
+        for name, variable in file.items():
+            if variable.dtype.kind not in "biuf" or name.startswith(_STATE):
+                continue
+            if str(variable.attrs.get("NAME", b"")).find(_NO_VARIABLE) >= 0:
+                continue
+            scales = variable.attrs.get("DIMENSION_LIST", ())
+            dims = tuple(str(file[scale[0]].name).lstrip("/") for scale in scales)
+            found[name] = (dims or (name,) * variable.ndim), variable[()]
+        attributes = {name: value for name, value in file.attrs.items() if not name.startswith("_")}
+    return found, attributes
 
 
 def layout(dataset: xr.Dataset) -> dict[str, list[Any]]:

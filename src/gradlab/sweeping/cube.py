@@ -16,6 +16,8 @@ from gradlab.store.run import Run
 
 #: Dims of what stays in the run directories: as many numbers as weights or examples.
 _LARGE = frozenset({"weight", "weights", "example"})
+#: Dims and values.
+_Number = tuple[tuple[str, ...], np.ndarray]
 #: Where a run is: its directory, and the member of it.
 Place = tuple[Path, int | None]
 
@@ -53,13 +55,15 @@ def cube(
             if not here:
                 continue
             with Run.open(path) as kept:
-                dataset = kept.dataset()
+                recorded, attributes = kept.numbers()
             at = (*index, [seeds[seed] for seed, _ in here])
             members = [number for _, number in here]
             run[at] = path.relative_to(root).as_posix()
             member[at] = [-1 if number is None else number for number in members]
-            status[at] = _words(dataset, members)
-            for name, (dims, values) in _numbers(dataset, design.cube).items():
+            status[at] = _words(str(attributes["result"]), members)
+            for name, (dims, values) in _numbers(
+                recorded, design.cube, len(kept.identity.content["seeds"])
+            ).items():
                 chosen = values[None] if members == [None] else values[members]
                 pieces.setdefault(name, []).append(_Piece(at, dims, chosen))
     for index, why in errors.items():
@@ -90,27 +94,25 @@ class _Piece:
     values: np.ndarray
 
 
-def _words(dataset: xr.Dataset, members: list[Any]) -> list[str]:
+def _words(result: str, members: list[Any]) -> list[str]:
     """How runs ended."""
-    result = str(dataset.attrs["result"])
     return [result] if members == [None] else [str(json.loads(result)[number]) for number in members]
 
 
-def _numbers(dataset: xr.Dataset, what: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Dims and values of each number, at the last record or at all; members first, where there are any."""
+def _numbers(recorded: Mapping[str, _Number], what: str, members: int) -> dict[str, _Number]:
+    """Dims and values of each number, at the last record or at all; members first, where there are several."""
     found = {}
-    for name, variable in dataset.variables.items():
-        dims = tuple(map(str, variable.dims))
-        if variable.dtype.kind not in "biuf" or _LARGE & set(dims) or str(name) == "status":
+    for name, (dims, values) in recorded.items():
+        if _LARGE & set(dims) or name == "status":
             continue
-        values = np.asarray(variable.values, dtype=np.float64)
+        values = np.asarray(values, dtype=np.float64)
         if "record" in dims and what == "end":
             values, dims = values[-1], dims[1:]
         if "member" in dims:
             values = np.moveaxis(values, dims.index("member"), 0)
-        elif "member" in dataset.dims:
-            values = np.broadcast_to(values, (dataset.sizes["member"], *values.shape))
-        found[str(name)] = tuple(dim for dim in dims if dim != "member"), values
+        elif members > 1:
+            values = np.broadcast_to(values, (members, *values.shape))
+        found[name] = tuple(dim for dim in dims if dim != "member"), values
     return found
 
 
