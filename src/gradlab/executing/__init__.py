@@ -1,9 +1,9 @@
 """Where tasks run: in this process, in spawned ones, or on a Dask cluster."""
 
-from gradlab.executing.executor import Counts, Died, Done, Executor, Lost
+from gradlab.executing.executor import Died, Done, Executor, Lost, TaskCounts
 from gradlab.executing.local import Processes, Serial
 
-__all__ = ["Counts", "Died", "Done", "Executor", "Lost", "Processes", "Serial", "executor"]
+__all__ = ["Died", "Done", "Executor", "Lost", "Processes", "Serial", "TaskCounts", "executor"]
 
 
 def executor(jobs: int = 1, cluster: str | None = None) -> Executor:

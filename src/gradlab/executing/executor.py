@@ -33,7 +33,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Counts:
+class TaskCounts:
     """How many tasks have ended, of how many that were submitted."""
 
     done: int
@@ -83,9 +83,9 @@ class Executor(ABC):
         """Give back what it holds; nothing is submitted after."""
 
     @property
-    def progress(self) -> Counts:
+    def progress(self) -> TaskCounts:
         """How many tasks have ended, of how many."""
-        return Counts(self._done, self._total)
+        return TaskCounts(self._done, self._total)
 
     def _number(self) -> int:
         self._total += 1

@@ -34,7 +34,7 @@ def render(
     ends = _ends(cube)
     words = [kind(str(word)) for word in cube["status"].values.ravel()]
     axes = _axes(cube)
-    names = observed(ends)
+    names = of_each_run(ends)
     made = [one for name in names[:DRAWN] for one in _figures(ends, name)] if axes else []
     return page.fill(
         "sweep.html.jinja",
@@ -68,8 +68,8 @@ def _axes(cube: xr.Dataset) -> list[str]:
     return [str(dim) for dim in cube["status"].dims if dim != "seed"]
 
 
-def observed(cube: xr.Dataset) -> list[str]:
-    """Numbers of each run that are shown: its observables, and when it ended where that was not the last record."""
+def of_each_run(cube: xr.Dataset) -> list[str]:
+    """What is shown: observables, and when a run ended where that was not the last record."""
     dims = cube["status"].dims
     plain = cube[[name for name, variable in cube.data_vars.items() if variable.dims == dims]]
     names = drawing.observed(plain.drop_vars(["member"], errors="ignore").expand_dims("record"))

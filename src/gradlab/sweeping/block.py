@@ -21,7 +21,7 @@ from gradlab.specification.design import with_fields
 from gradlab.specification.experiment import with_seed
 from gradlab.store.disk import Locked
 from gradlab.store.run import Run
-from gradlab.sweeping.kept import Point, place
+from gradlab.sweeping.kept import Point, surroundings
 
 #: Seconds that a task waits for another process that computes the same runs, and between two looks.
 PATIENCE, PAUSE = 3600.0, 0.5
@@ -61,7 +61,7 @@ def compute(block: Block) -> Report:
         Where the disk refuses; nothing that was kept before is lost.
     """
     begun, used = time.perf_counter(), time.process_time()
-    _same(block.point.content, place(block.code))
+    _same(block.point.content, surroundings(block.code))
     report = Report()
     with jax.enable_x64(True):
         experiments = _built(block)

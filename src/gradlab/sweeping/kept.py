@@ -35,7 +35,7 @@ def _computing() -> dict[str, Any]:
     return {"code": code_digest(Path(gradlab.__file__).parent, COMPUTING), **environment()}
 
 
-def place(code: str | None = None) -> dict[str, Any]:
+def surroundings(code: str | None = None) -> dict[str, Any]:
     """What decides the bits of a run and is not in its specification: versions, machine, code, one's own code.
 
     code : the file given with ``--code``, whose bytes count (what it imports does not).
@@ -75,7 +75,7 @@ class Point:
         return Identity(content)
 
 
-def point(
+def at_point(
     index: tuple[int, ...],
     specification: Specification,
     seeded: Sequence[str],

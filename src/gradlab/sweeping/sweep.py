@@ -18,7 +18,7 @@ from gradlab.store import segment
 from gradlab.store.disk import Disk, StoreError, in_words
 from gradlab.sweeping.block import Block, Report, compute
 from gradlab.sweeping.cube import Place, cube
-from gradlab.sweeping.kept import BLOCK, RUNS, Point, finished, place, point
+from gradlab.sweeping.kept import BLOCK, RUNS, Point, at_point, finished, surroundings
 from gradlab.wording import brief
 
 CUBE = "cube.nc"
@@ -157,7 +157,7 @@ class Sweep:
             with executor(jobs, cluster) as running:
                 self._through(running, specifications, self._asked(running), progress)
             return
-        blocks = self._blocks(specifications, place(self.code))
+        blocks = self._blocks(specifications, surroundings(self.code))
         if blocks:
             self._tried(blocks[0])
             with executor(min(jobs, len(blocks)), cluster) as running:
@@ -171,14 +171,14 @@ class Sweep:
 
     def _asked(self, running: Executor) -> dict[str, Any]:
         """The place of computation, as a worker sees it."""
-        running.submit(place, self.code)
+        running.submit(surroundings, self.code)
         return next(iter(running.as_completed())).result()
 
     def _blocks(self, specifications: Any, here: Mapping[str, Any]) -> list[Block]:
         """What is to be computed; what is there is noted on the way."""
         seeded, blocks = self.design.seeded, []
         for index, spec in specifications:
-            one = point(index, spec, seeded, here, self.base)
+            one = at_point(index, spec, seeded, here, self.base)
             self.found[index] = finished(self.root / one.name)
             missing = [seed for seed in self.design.seeds if seed not in self.found[index]]
             for low in range(0, len(missing), BLOCK):
