@@ -58,7 +58,7 @@ def _ends(cube: xr.Dataset) -> xr.Dataset:
         one = variable.ffill("record").isel(record=-1) if "record" in variable.dims else variable
         own = [dim for dim in one.dims if dim not in dims]
         if own:
-            one = np.abs(one).max(own)  # type: ignore[call-overload]
+            one = abs(one).max(own)
             one.attrs["of"] = ", ".join(map(str, own))
         ends = ends.assign({name: one})
     return ends

@@ -44,9 +44,9 @@ def cube(
     """
     seeds = {seed: i for i, seed in enumerate(design.seeds)}
     shape = (*design.shape, len(seeds))
-    status = np.full(shape, "not computed", dtype=object)
-    run = np.full(shape, "", dtype=object)
-    member = np.full(shape, -1, dtype=np.int64)
+    status: Any = np.full(shape, "not computed", dtype=object)
+    run: Any = np.full(shape, "", dtype=object)
+    member: Any = np.full(shape, -1, dtype=np.int64)
     pieces: dict[str, list[_Piece]] = {}
     for index, places in found.items():
         for path in dict.fromkeys(path for path, _ in places.values()):
@@ -56,8 +56,8 @@ def cube(
                 continue
             with Run.open(path) as kept:
                 recorded, attributes = kept.numbers()
-            at = (*index, [seeds[seed] for seed, _ in here])
-            members = [number for _, number in here]
+            at: tuple[Any, ...] = (*index, [seeds[seed] for seed, _ in here])
+            members: list[Any] = [number for _, number in here]
             run[at] = path.relative_to(root).as_posix()
             member[at] = [-1 if number is None else number for number in members]
             status[at] = _words(str(attributes["result"]), members)
