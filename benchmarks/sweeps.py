@@ -26,7 +26,7 @@ from gradlab.sweeping.sweep import Sweep
 
 WORKERS = 4
 #: Empty tasks, by which the executor is weighed.
-EMPTY = 2000
+EMPTY = 1000
 #: Shares of the runs after which a worker is killed.
 KILLS = (0.1, 0.4)
 

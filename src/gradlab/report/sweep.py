@@ -111,8 +111,10 @@ def _said(cube: xr.Dataset, name: str) -> str:
 
 def _figures(cube: xr.Dataset, name: str) -> list[Any]:
     """Of one number: points over what was drawn at random, or lines, and from two axes on a heat map."""
-    if not np.isfinite(cube[name].values).any():
-        return []
+    values = cube[name].values[np.isfinite(cube[name].values)]
+    bars = cube[f"{name}_error"].values if f"{name}_error" in cube else np.zeros(1)
+    if not values.size or np.ptp(values) <= 2.0 * np.nanmax(np.append(bars, 0.0)):
+        return []  # all are the same: a stop's level, say
     if "sample" in cube.dims:
         return [_points(cube, name)]
     axes = _axes(cube)

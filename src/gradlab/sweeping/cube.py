@@ -28,7 +28,7 @@ def cube(
     errors: Mapping[tuple[int, ...], Mapping[int, str]],
     root: Path,
 ) -> xr.Dataset:
-    """Every number recorded, over the axes of a design and ``seed``.
+    """Every number that was recorded, over the axes of a design and ``seed``.
 
     Parameters
     ----------
@@ -103,14 +103,14 @@ def _numbers(recorded: Mapping[str, _Number], what: str, members: int) -> dict[s
     """Dims and values of each number, at the last record or at all; members first, where there are several."""
     found = {}
     for name, (dims, values) in recorded.items():
-        if _LARGE & set(dims) or name == "status":
+        if "record" not in dims or _LARGE & set(dims) or name == "status":
             continue
         values = np.asarray(values, dtype=np.float64)
-        if "record" in dims and what == "end":
+        if what == "end":
             values, dims = values[-1], dims[1:]
         if "member" in dims:
             values = np.moveaxis(values, dims.index("member"), 0)
-        elif members > 1:
+        elif members > 1:  # what all of them share
             values = np.broadcast_to(values, (members, *values.shape))
         found[name] = tuple(dim for dim in dims if dim != "member"), values
     return found
