@@ -42,7 +42,6 @@ STEPS = [0.001, 0.01, 0.1]
         ({}, 0),
         ({"flow.step": STEPS}, 1),
         ({"flow.step": STEPS, "network.widths": ["[1, 1]", "[1, 2, 1]"]}, 2),
-        ({"flow.step": STEPS, "decay": [0.0, 0.1], "depth": [1, 2, 3]}, 2),
         ({"flow.step": STEPS, "decay": [0.1], "depth": [1, 2], "records.until": [5.0, 6.0]}, 2),
     ],
 )

@@ -28,10 +28,10 @@ def tables() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """A scheduler and two workers on this machine."""
+    """A scheduler on this machine, and one worker: each costs an import of JAX, and one more after it was killed."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2,
+        n_workers=1,
         threads_per_worker=1,
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",

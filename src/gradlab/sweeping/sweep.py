@@ -152,22 +152,18 @@ class Sweep:
     def run(self, jobs: int = 1, cluster: str | None = None, progress: Progress | None = None) -> None:
         """Compute what is not there."""
         specifications = list(self.design.points())
-        remote = cluster not in (None, "local")
-        if remote:
+        if cluster not in (None, "local"):
             with executor(jobs, cluster) as running:
-                self._through(running, specifications, self._asked(running), progress)
+                blocks = self._blocks(specifications, self._asked(running))
+                if blocks:
+                    self._tried(blocks[0])
+                    self._drive(running, blocks, progress)
             return
         blocks = self._blocks(specifications, surroundings(self.code))
         if blocks:
             self._tried(blocks[0])
             with executor(min(jobs, len(blocks)), cluster) as running:
                 self._drive(running, blocks, progress)
-
-    def _through(self, running: Executor, specifications: Any, here: Any, progress: Progress | None) -> None:
-        blocks = self._blocks(specifications, here)
-        if blocks:
-            self._tried(blocks[0])
-            self._drive(running, blocks, progress)
 
     def _asked(self, running: Executor) -> dict[str, Any]:
         """The place of computation, as a worker sees it."""
