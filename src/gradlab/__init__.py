@@ -35,6 +35,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.claims.verification": ("verify",),
             "gradlab.checking.check": ("check",),
             "gradlab.checking.probe": ("Probe",),
+            "gradlab.sweeping.sweep": ("sweep",),
         },
     ),
     "data": (
@@ -130,6 +131,10 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.linearisation": ("linearise",),
             "gradlab.analysis.conjugacy": ("conjugacy",),
         },
+    ),
+    "devices": (
+        "Several devices at once.",
+        {"gradlab.problem.sharding": ("sharded",)},
     ),
     "solutions": (
         "Solutions that are known: of least norm, of least squares with decay, of largest margin.",

@@ -12,7 +12,9 @@ import pytest
 
 import gradlab
 from gradlab.dynamics import stops
-from gradlab.dynamics.solvers.iteration import CHUNK
+from gradlab.dynamics.clocks import Time
+from gradlab.dynamics.solvers.iteration import CHUNK, Descent
+from gradlab.dynamics.state import start
 from gradlab.problem.compiling import FULLY
 from gradlab.problem.data import Data, linear_regression
 from gradlab.problem.fused import fused
@@ -83,3 +85,19 @@ def test_stops_hold_at_the_exact_step() -> None:
     ):
         ended = gradlab.run(flow, weights, [500], stop=stop)
         assert (int(ended["step"][-1]), int(ended["status"][-1])) == (steps, status)
+
+
+def test_however_calls_are_cut_no_iteration_is_lost() -> None:
+    problem, weights = deep()
+    flow, solver = gradlab.GradientDescent(problem, 0.05), Descent()
+
+    @fully
+    def call(state: Any, limit: Any) -> Any:
+        return solver.advance(flow, Time(), gradlab.Stop(), state, jnp.asarray(40.0), limit)
+
+    state = start(flow, solver, weights)
+    whole = call(state, 1e9)
+    while float(state.tau) < 40.0:
+        state = call(state, 7.3)  # a limit that follows the clock is no whole number
+    assert int(state.steps) == int(whole.steps) == int(whole.evaluations) == 40
+    assert all(np.array_equal(mine, yours) for mine, yours in zip(state.y, whole.y, strict=True))

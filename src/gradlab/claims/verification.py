@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +19,7 @@ from gradlab.claims.cases import Case, collect
 from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
 from gradlab.claims.studies import Budget, Study
+from gradlab.executing import Died, Done, Executor, executor
 from gradlab.laboratory import PROGRESS, Progress, report_progress
 from gradlab.laboratory.programs import let_go
 from gradlab.store.identity import environment
@@ -44,6 +41,7 @@ def verify(
     budget: Budget = "quick",
     seed: int = 0,
     jobs: int = 1,
+    cluster: str | None = None,
     on_result: Callable[[Result], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Result]:
@@ -54,8 +52,9 @@ def verify(
     Parameters
     ----------
     jobs : above 1, studies run in that many spawned processes, which the studies reach by their origin.
+    cluster : in place of those, ``local``, ``slurm`` or the address of a Dask scheduler, with ``jobs`` workers.
     on_result : called in this process with each result as it comes in.
-    progress : told what is running; with ``jobs`` above 1, of studies begun and done only.
+    progress : told what is running; with ``jobs`` above 1 or a cluster, of studies begun and done only.
 
     Returns
     -------
@@ -64,8 +63,8 @@ def verify(
     Raises
     ------
     ValueError
-        For an unknown budget, a negative seed, fewer than one job, two studies of one id, or, with more
-        than one job, a study that was not loaded from a file.
+        For an unknown budget, a negative seed, fewer than one job, two studies of one id, with more
+        than one job or a cluster a study that was not loaded from a file, or a cluster that does not answer.
 
     Examples
     --------
@@ -90,7 +89,7 @@ def verify(
     groups = _groups(studies)
     made = provenance(budget)
     finished: dict[str, Result] = {}
-    with closing(_outcomes(groups, budget, seed, jobs, progress)) as outcomes:
+    with closing(_outcomes(groups, budget, seed, jobs, cluster, progress)) as outcomes:
         for study, outcome in outcomes:
             result = Result(
                 study,
@@ -142,15 +141,54 @@ class _Outcome:
 
 
 def _outcomes(
-    groups: Sequence[Sequence[Study]], budget: Budget, seed: int, jobs: int, progress: Progress | None
+    groups: Sequence[Sequence[Study]],
+    budget: Budget,
+    seed: int,
+    jobs: int,
+    cluster: str | None,
+    progress: Progress | None,
 ) -> Generator[tuple[Study, _Outcome], None, None]:
-    if jobs > 1 and len(groups) > 1:
-        yield from _side_by_side(groups, budget, seed, min(jobs, len(groups)), progress)
+    if not groups:
         return
-    for group in groups:
-        with _heard(group[0].claim.id, progress):
-            outcomes = _run(group, budget, seed)
-        yield from zip(group, outcomes, strict=True)
+    at_once = min(jobs, len(groups))
+    if at_once > 1 or cluster is not None:
+        # before a process is started for them
+        references = [_references(group) for group in groups]
+    with executor(at_once, cluster) as running:
+        for i, group in enumerate(groups):
+            if running.here:
+                running.submit(_followed, group, budget, seed, progress)
+            else:
+                running.submit(_remote, references[i], budget, seed)
+        left = list(range(len(groups)))
+        _tell(groups, left, running, progress)
+        for done in running.as_completed():
+            left.remove(done.number)
+            _tell(groups, left, running, progress)
+            group = groups[done.number]
+            yield from zip(group, _arrived(done, len(group)), strict=True)
+
+
+def _tell(
+    groups: Sequence[Sequence[Study]], left: list[int], running: Executor, progress: Progress | None
+) -> None:
+    """Which studies run in other processes; in this one they say so themselves."""
+    if progress is None or running.here or not left:
+        return
+    names = ", ".join(groups[i][0].claim.id for i in left[: running.jobs])
+    progress.update(names, running.progress.done, running.progress.total)
+
+
+def _arrived(done: Done, count: int) -> list[_Outcome]:
+    if done.error is None:
+        return list(done.value)
+    died = f"the process that ran the study died: {done.error}\n" if isinstance(done.error, Died) else ""
+    return [_Outcome(error=died + "".join(traceback.format_exception(done.error))) for _ in range(count)]
+
+
+def _followed(group: Sequence[Study], budget: Budget, seed: int, progress: Progress | None) -> list[_Outcome]:
+    with _heard(group[0].claim.id, progress):
+        return _run(group, budget, seed)
 
 
 def _run(group: Sequence[Study], budget: Budget, seed: int) -> list[_Outcome]:
@@ -224,69 +262,6 @@ def _heard(name: str, progress: Progress | None) -> Iterator[None]:
         yield
     finally:
         PROGRESS.reset(token)
-
-
-def _side_by_side(
-    groups: Sequence[Sequence[Study]], budget: Budget, seed: int, jobs: int, progress: Progress | None
-) -> Generator[tuple[Study, _Outcome], None, None]:
-    tasks = [(_references(group), budget, seed) for group in groups]
-    names = [group[0].claim.id for group in groups]
-    left = list(range(len(groups)))
-
-    def tell() -> None:
-        if progress is not None and left:
-            progress.update(", ".join(names[i] for i in left[:jobs]), len(groups) - len(left), len(groups))
-
-    with _pool(jobs) as pool:
-        futures = {pool.submit(_remote, *task): i for i, task in enumerate(tasks)}
-        tell()
-        for future in as_completed(futures):
-            i = futures[future]
-            if isinstance(future.exception(), BrokenProcessPool):
-                continue
-            left.remove(i)
-            tell()
-            yield from zip(groups[i], _arrived(future, len(groups[i])), strict=True)
-    # A process that dies takes the pool along, and those that only shared it are not to blame:
-    # each of those left gets a process of its own.
-    for i in tuple(left):
-        with _pool(1) as pool:
-            tell()
-            future = pool.submit(_remote, *tasks[i])
-            wait([future])
-            left.remove(i)
-            yield from zip(groups[i], _arrived(future, len(groups[i])), strict=True)
-
-
-def _arrived(future: Future[list[_Outcome]], count: int) -> list[_Outcome]:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    text = "".join(traceback.format_exception(error))
-    if isinstance(error, BrokenProcessPool):
-        text = "the process that ran the study died: out of memory, killed, or a crash below Python\n" + text
-    return [_Outcome(error=text) for _ in range(count)]
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes (a fork after JAX has started deadlocks) that end with the block, however it ends."""
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    pool.shutdown()
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; the parent alone answers, by ending its children."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _references(group: Sequence[Study]) -> tuple[str, list[str]]:

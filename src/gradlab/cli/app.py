@@ -24,6 +24,13 @@ data_app = typer.Typer(help="Data sets: which there are, and fetching them.", no
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print nothing but JSON on standard output.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local | slurm | ADDRESS",
+        help="Run on Dask: workers of this machine, jobs of slurm, or a scheduler that is there.",
+    ),
+]
 Code = Annotated[
     Path | None, typer.Option("--code", help="Python file with one's own network or loss; it is executed.")
 ]
@@ -93,6 +100,7 @@ def verify(
             "--resume", help="Take from --out what is there of the same code, budget and seed; run the rest."
         ),
     ] = False,
+    cluster: Cluster = None,
 ) -> None:
     """Run claims and say of each whether it holds, with the number that decided it.
 
@@ -110,6 +118,7 @@ def verify(
         seed=seed,
         expect=expect,
         resume=resume,
+        cluster=cluster,
     )
 
 
@@ -124,6 +133,33 @@ def run(
     from gradlab.cli import runs as work
 
     work.run(specification, code=code, out=out)
+
+
+@app.command()
+@plainly
+def sweep(
+    specification: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="A problem and its run, with a table [sweep].")
+    ],
+    code: Code = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of runs, cube and page; sweeps/SPEC unless given.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at a time; as many as there are cores unless given.")
+    ] = None,
+    cluster: Cluster = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Refuse more runs than this, whatever the file says.")
+    ] = None,
+) -> None:
+    """Run a specification over a grid, or at random, and over seeds; what is there is not computed again.
+
+    Exit code 1 if a run could not be computed.
+    """
+    from gradlab.cli import sweep as work
+
+    work.sweep(specification, code=code, out=out, jobs=jobs, cluster=cluster, limit=limit)
 
 
 @app.command()

@@ -30,9 +30,6 @@ _PROVENANCE = "provenance.json"
 _DATA = "data.npz"
 _ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
 
-#: The parts of the package whose sources decide the bits of a run.
-_COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
-
 
 def run(path: Path, *, code: Path | None, out: Path) -> None:
     """Run a specification, or say that this was done, or go on where it was cut short."""
@@ -142,12 +139,12 @@ def _module(code: Path | None) -> ModuleType | None:
 def _identity(experiment: Experiment) -> Identity:
     """What decides the bits: specification, data, one's own code, and where it is computed."""
     import gradlab
-    from gradlab.store.run import Identity, code_digest, environment
+    from gradlab.store.identity import COMPUTING, Identity, code_digest, environment
 
     content = {
         "specification": experiment.specification.canonical(),
         "data": experiment.problem.data.digest(),
-        "code": code_digest(Path(gradlab.__file__).parent, _COMPUTING),
+        "code": code_digest(Path(gradlab.__file__).parent, COMPUTING),
         **environment(),
     }
     if experiment.code is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gradlab.cli import screen
-from gradlab.cli.computing import begin
+from gradlab.cli.computing import begin, cores
 from gradlab.cli.errors import Interrupted, say
 from gradlab.store import foreign
 
@@ -55,6 +54,7 @@ def verify(
     seed: int,
     expect: Path | None,
     resume: bool,
+    cluster: str | None = None,
 ) -> None:
     """Run the studies, keep the report readable throughout, print the verdicts."""
     from gradlab.claims import keeping
@@ -64,8 +64,8 @@ def verify(
     # The usual run is many small programs, each used a few times.
     begin(quickly=budget == "quick")
     studies = _studies(what, source)
-    at_once = jobs or _cores()
-    results = _run(studies, budget=budget, out=out, jobs=at_once, seed=seed, resume=resume)
+    at_once = jobs or cores()
+    results = _run(studies, budget=budget, out=out, jobs=at_once, cluster=cluster, seed=seed, resume=resume)
     records = [result.record() for result in results]
     console = screen.console(stderr=json)
     console.print()
@@ -87,13 +87,15 @@ def verify(
         raise typer.Exit(1)
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _run(
-    studies: Sequence[Study], *, budget: Budget, out: Path, jobs: int, seed: int, resume: bool
+    studies: Sequence[Study],
+    *,
+    budget: Budget,
+    out: Path,
+    jobs: int,
+    cluster: str | None,
+    seed: int,
+    resume: bool,
 ) -> list[Result]:
     """Run them, or those not kept already; every result is kept, shown and on the page as soon as it is in."""
     from gradlab.claims import keeping, verification
@@ -128,7 +130,15 @@ def _run(
 
         write()
         try:
-            verification.verify(left, budget=budget, seed=seed, jobs=jobs, on_result=on_result, progress=bar)
+            verification.verify(
+                left,
+                budget=budget,
+                seed=seed,
+                jobs=jobs,
+                cluster=cluster,
+                on_result=on_result,
+                progress=bar,
+            )
         except KeyboardInterrupt:
             raise Interrupted(
                 f"{len(finished)} of {len(studies)} claims are in {out / 'index.html'}; the same command "

@@ -47,6 +47,11 @@ ADVICE = {
 }
 
 
+def kind(words: str) -> str:
+    """How a solve ended, of the words for it: without where, and what to write instead."""
+    return next((result for result in RESULTS if words.startswith(result)), words)
+
+
 def words(code: int, row: dict[str, float]) -> str:
     """How a solve ended, where, and what to write instead; row : t, log_t, tau and step of its end."""
     if code == RUNNING:

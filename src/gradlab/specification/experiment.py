@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,7 +101,7 @@ def _build(
     if data is None:
         with within("data"):
             data = sources.data(specification.data, loss.labels, folder)
-    weights_key, noise_key, kick_key = jax.random.split(jax.random.key(specification.seed), 3)
+    weights_key, noise_key, kick_key = _keys(specification)
     with within("network"):
         network, scheme = networks.network(specification.network, data, loss, module)
         weights = network.init(weights_key, scheme)
@@ -123,6 +123,27 @@ def _build(
     )
     _check(experiment)
     return experiment
+
+
+@float64
+def with_seed(experiment: Experiment, seed: int) -> Experiment:
+    """The experiment with another ``seed``: drawn anew are the weights, and the keys of noise and kicks.
+
+    It is what :func:`build` makes of that specification, but for the digest of one's own code, and costs a tenth.
+    """
+    specification = experiment.specification.model_copy(update={"seed": seed})
+    weights_key, noise_key, kick_key = _keys(specification)
+    section, problem = specification.network, experiment.problem
+    scheme = None if section.kind == "function" else networks.scheme(section.init)
+    weights = problem.network.init(weights_key, scheme)
+    moving = _flow(specification.flow, problem, noise_key, kick_key)
+    return replace(experiment, specification=specification, weights=weights, flow=moving)
+
+
+def _keys(specification: Specification) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of the weights, of noise and of kicks."""
+    weights, noise, kick = jax.random.split(jax.random.key(specification.seed), 3)
+    return weights, noise, kick
 
 
 def _check(experiment: Experiment) -> None:

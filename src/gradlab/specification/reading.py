@@ -34,6 +34,23 @@ def read(path: Path) -> Specification:
     SpecificationError
         One sentence: a missing, too large or unreadable file, or the first thing wrong in it.
     """
+    raw = tables(path)
+    if "sweep" in raw:
+        raise SpecificationError(f"{path} has a table [sweep], of many runs: give it to gradlab sweep")
+    try:
+        return parse(raw)
+    except SpecificationError as error:
+        raise SpecificationError(f"{path}: {error}") from error
+
+
+def tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file as they stand there, nothing in them checked.
+
+    Raises
+    ------
+    SpecificationError
+        One sentence: a missing, too large or unreadable file.
+    """
     path = Path(path)
     try:
         missing = not path.exists() or path.is_dir()
@@ -42,13 +59,9 @@ def read(path: Path) -> Specification:
     if missing:
         raise SpecificationError(f"there is no specification file {path}")
     try:
-        raw = _parsed(path, foreign.whole_file(path, LARGEST, "a specification"))
+        return _parsed(path, foreign.whole_file(path, LARGEST, "a specification"))
     except foreign.Unreadable as error:
         raise SpecificationError(str(error)) from error
-    try:
-        return parse(raw)
-    except SpecificationError as error:
-        raise SpecificationError(f"{path}: {error}") from error
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:

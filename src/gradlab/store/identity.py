@@ -21,6 +21,9 @@ PACKAGES = ("gradlab", "jax", "jaxlib", "numpy", "diffrax", "equinox", "optax")
 #: The keys of an identity that say where a run was computed, not what it computes.
 PLACE = ("versions", "cores", "instruction_set", "code")
 
+#: The parts of the package whose sources decide the bits of a run.
+COMPUTING = ("problem", "observe", "dynamics", "laboratory", "specification")
+
 _VECTOR_FLAGS = ("avx", "amx", "fma", "f16c", "sse4", "asimd", "sve", "sme", "bf16", "i8mm")
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from gradlab.store import segment
@@ -146,6 +147,18 @@ class Run:
     def dataset(self) -> xr.Dataset:
         """All segments, joined along ``record``; of variables without that dim, the last segment's."""
         return segment.concatenate([self._segment(index)[0] for index in range(self.segments)])
+
+    def numbers(self) -> tuple[dict[str, tuple[tuple[str, ...], np.ndarray]], dict[str, Any]]:
+        """Dims and values of all that is a number in the only segment of a run that has one, and its attributes."""
+        if self.segments != 1:
+            raise ValueError(f"{self.path} has {self.segments} segments; read its dataset()")
+        dataset, _ = self._segment(0)
+        found = {
+            str(name): (tuple(map(str, variable.dims)), variable.values)
+            for name, variable in dataset.variables.items()
+            if variable.dtype.kind in "biuf"
+        }
+        return found, dict(dataset.attrs)
 
     def state(self) -> segment.State | None:
         """The state after the last segment, or None where there is none yet."""

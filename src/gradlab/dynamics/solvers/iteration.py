@@ -79,7 +79,8 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
     if isinstance(flow, GradientDescent) and not isinstance(flow.step, LossScaled):
         flow = eqx.tree_at(lambda flow: flow.problem, flow, fused(flow.problem))
     constant = isinstance(flow.step, Constant)
-    until = jnp.minimum(end, state.tau + limit)
+    # A limit that follows the clock is no whole number; of an iteration there is no part.
+    until = jnp.minimum(end, state.tau + jnp.floor(limit))
 
     def step(k: Any, y: Any, u: Any, memory: Any) -> tuple[Any, Any, Any]:
         # The schedule and the minibatch take the integer k; tau is the same number as a float.

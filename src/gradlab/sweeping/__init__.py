@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one specification, computed once each, as one labelled cube."""

@@ -1,0 +1,101 @@
+"""Tasks come back once each, whatever runs them; a process that dies loses its own task and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from gradlab.executing import Died, Lost, executor
+
+
+def half(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+def dies_once(path: str) -> str:
+    """The first process that comes here is killed."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return "second"
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_task_comes_back_once_with_what_it_returned_or_raised(jobs: int) -> None:
+    with executor(jobs) as running:
+        assert running.here is (jobs == 1)
+        numbers = [running.submit(half, number) for number in range(4)]
+        seen = {}
+        for done in running.as_completed():
+            if not seen:
+                numbers.append(running.submit(half, 10))
+            seen[done.number] = str(done.error) if done.error else done.result()
+        assert seen == {0: 0, 1: "1 is odd", 2: 1, 3: "3 is odd", 4: 5}
+        assert numbers == [0, 1, 2, 3, 4]
+        assert (running.progress.done, running.progress.total) == (5, 5)
+
+
+def test_a_process_that_dies_is_tried_again_and_no_other_task_is_lost(tmp_path: Path) -> None:
+    with executor(2) as running:
+        running.submit(dies_once, str(tmp_path / "mark"))
+        running.submit(dies)
+        for number in range(0, 6, 2):
+            running.submit(half, number)
+        ended = {done.number: done for done in running.as_completed()}
+    assert [ended[i].result() for i in (0, 2, 3, 4)] == ["second", 0, 1, 2]
+    with pytest.raises(Died, match="out of memory, killed"):
+        ended[1].result()
+
+
+def test_an_error_in_the_block_forgets_what_waits() -> None:
+    running = executor(1)
+    running.submit(half, 2)
+    with pytest.raises(KeyError), running:
+        raise KeyError
+    assert list(running.as_completed()) == []
+
+
+@pytest.mark.parametrize("jobs", [0, True, 1.5])
+def test_a_number_of_jobs_that_is_none_is_refused(jobs: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        executor(jobs)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "tcp://127.0.0.1:9",
+            r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*start one with `dask scheduler`",
+        ),
+        ("everywhere", "'everywhere' is no cluster: write --cluster local"),
+        ("tcp://host:port", "is no cluster"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_one_sentence(address: str, said: str) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(Lost, match=said):
+        executor(2, address)
+
+
+def test_slurm_that_is_not_here_or_not_set_up_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Lost, match="no sbatch here"):
+        executor(2, "slurm")
+    (tmp_path / "sbatch").touch(0o755)
+    with pytest.raises(Lost, match=r"has no cores and no memory: say queue.*jobqueue\.yaml"):
+        executor(2, "slurm")
