@@ -34,6 +34,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.equilibria.classification": ("classify",),
             "gradlab.claims.verification": ("verify",),
             "gradlab.checking.check": ("check",),
+            "gradlab.checking.models.door": ("network_of",),
             "gradlab.checking.probe": ("Probe",),
         },
     ),

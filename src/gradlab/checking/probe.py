@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from gradlab.checking.naming import arrays_of
 from gradlab.checking.optimiser import parsed
 from gradlab.store import checkpoints
+from gradlab.store.archive_writer import npz_pieces
 from gradlab.store.disk import Disk, in_words
 from gradlab.wording import brief
 
@@ -134,9 +134,10 @@ class Probe:
         given = self.model if weights is None else weights
         if given is None:
             raise ValueError("the probe was given no weights; write probe(weights), or Probe(folder, model)")
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays_of(given))
+        content = npz_pieces(
+            arrays_of(given, copy=False)
+        )  # written before this returns, so that nothing is copied
         path = self.folder / f"step_{step:09d}.npz"
         with in_words("writing a checkpoint", path, "make room, and resume"):
-            self._disk.write_bytes_atomically(path, content.getvalue(), durable=False)
+            self._disk.write_bytes_atomically(path, content, durable=False)
         self._there.add(step)
