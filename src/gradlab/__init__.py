@@ -136,6 +136,10 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.norm_dynamics": ("NormDynamics",),
         },
     ),
+    "callbacks": (
+        "Callbacks that put a Probe into the trainers of other libraries.",
+        {"gradlab.checking.callbacks": ("lightning", "hugging_face")},
+    ),
     "claims": (
         "Claims, their studies and verdicts.",
         {

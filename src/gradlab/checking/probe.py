@@ -32,6 +32,16 @@ def _place(step: int, per_decade: int) -> bool:
     return step > 0 and round(10 ** (round(per_decade * math.log10(step)) / per_decade)) == step
 
 
+def following(step: int, per_decade: int = 4) -> int:
+    """The first step after this one that is kept."""
+    if step < FIRST or due(step + 1, per_decade):
+        return step + 1
+    place = math.ceil(per_decade * math.log10(step)) if step else 0
+    while (found := round(10 ** (place / per_decade))) <= step:
+        place += 1
+    return found
+
+
 class Probe:
     """A Probe writes log-spaced checkpoints of a run into a folder, each whole or not at all, for ``gl.check``.
 
@@ -102,6 +112,7 @@ class Probe:
             if not there:
                 content = json.dumps(self._told, indent=1).encode()
                 self._disk.write_bytes_atomically(self.folder / checkpoints.MANIFEST, content)
+        self._idle = range(0)  # steps that are known not to be kept
         self._resumed = max(self._there, default=None)
         self._next: int | None = 0 if self._resumed is None else None
 
@@ -129,7 +140,10 @@ class Probe:
             raise ValueError(f"step was {step!r}; give a whole number ≥ 0")
         step = int(step)
         self._next = step + 1
+        if not last and step in self._idle:
+            return
         if step in self._there or not (last or due(step, self.per_decade)):
+            self._idle = range(step, following(step, self.per_decade))
             return
         given = self.model if weights is None else weights
         if given is None:
