@@ -1,4 +1,4 @@
-"""Callbacks for trainers of other libraries, each a Probe in the trainer's loop; they import nothing until they are made."""
+"""Callbacks for trainers of other libraries, each a Probe in the loop; they import nothing until they are made."""
 
 from __future__ import annotations
 

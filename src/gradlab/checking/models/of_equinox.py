@@ -43,14 +43,16 @@ def network(
             "the model keeps state (batch normalisation, say): give it too, network_of(model, inputs, state=state)"
         )
     trained, rest = eqx.partition(quiet, eqx.is_inexact_array)
-    structure, rest, state = jax.tree.structure(trained), wide(rest), wide(state)
+    structure, rest = jax.tree.structure(trained), wide(rest)
+    values, kept = jax.tree.flatten(wide(state))
     arrays = dict(named(trained))
     names = list(arrays)
     axis = _axis(model)
 
     def apply(weights: Any, x: Any) -> Any:
         whole = eqx.combine(jax.tree.unflatten(structure, [weights[name] for name in names]), rest)
-        one = (lambda x: whole(x, **call)) if state is None else (lambda x: whole(x, state, **call)[0])
+        fresh = jax.tree.unflatten(kept, values)  # a state serves once
+        one = (lambda x: whole(x, **call)) if state is None else (lambda x: whole(x, fresh, **call)[0])
         return one(x) if batched else jax.vmap(one, axis_name=axis)(x)
 
     # a wrapper: the guard at the door asks whose code it is
