@@ -21,7 +21,7 @@ def lightning(folder: str | Path, *, loss: str = "") -> Any:
     except ImportError:
         from pytorch_lightning import Callback
 
-    class ProbeCallback(Callback):  # type: ignore[misc]  # of a library without types
+    class ProbeCallback(Callback):
         def on_train_start(self, trainer: Any, module: Any) -> None:
             self.probe = Probe(folder, module, trainer.optimizers[0], loss=loss)
 
@@ -44,7 +44,7 @@ def hugging_face(folder: str | Path, *, loss: str = "") -> Any:
     """
     from transformers import TrainerCallback
 
-    class ProbeCallback(TrainerCallback):  # type: ignore[misc]  # of a library without types
+    class ProbeCallback(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             self.probe = Probe(folder, given["model"], _plain(given["optimizer"]), loss=loss)
 

@@ -204,7 +204,12 @@ def _layers(network: Network, template: Any, own: list[str]) -> tuple[Any, Any, 
         for leaf in group:
             masks[k, ends[leaf.number] : ends[leaf.number + 1]] = True
     leaves = tuple(tuple(own[leaf.number] for leaf in group) for group in groups)
-    names = [group[0] if len(group) == 1 else group[0].rpartition(".")[0] or group[0] for group in leaves]
+    heads = [group[0].rpartition(".")[0] or group[0] for group in leaves]
+    modules = hasattr(network, "told")  # of a library: named as it names them
+    names = [
+        head if len(group) > 1 or (modules and heads.count(head) == 1) else group[0]
+        for head, group in zip(heads, leaves, strict=True)
+    ]
     return tuple(names), leaves, masks
 
 

@@ -142,7 +142,8 @@ def _by_modes(assumed: Assumed) -> Suggestion:
             "nothing of the loss is left that descent could take away, or steps are too large"
         )
     return _MODES.says(
-        f"{more:.4g} more steps until {100 * PART:g} % is left of what the loss is above the least", more, *around,
+        f"{more:.4g} more steps until {100 * PART:g} % is left of what the loss is above the least",
+        more, around[0], around[1],
         f"η to {SAME:g} of itself",
     )  # fmt: skip
 
@@ -220,7 +221,8 @@ def _transient(assumed: Assumed) -> Suggestion:
     return _RHO.says(
         words,
         left,
-        *both,
+        both[0],
+        both[1],
         "directions as they are now, and as they were half-way; that they stand still is assumed",
     )
 

@@ -39,7 +39,7 @@ def npz_pieces(arrays: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
             array if array.flags.c_contiguous or array.flags.f_contiguous else np.ascontiguousarray(array)
         )
         heading = _heading(straight)
-        data = memoryview(straight.ravel(order="K")).cast("B") if straight.size else memoryview(b"")
+        data = straight.ravel(order="K").data.cast("B") if straight.size else memoryview(b"")
         member = zipfile.ZipInfo(f"{name}.npy", _STAMP)
         member.external_attr = 0o600 << 16
         member.CRC = zlib.crc32(data, zlib.crc32(heading))

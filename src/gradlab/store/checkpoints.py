@@ -214,9 +214,11 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             name: "bfloat16" if kind == "BF16" else str(given[name].dtype) for name, (_, kind) in told.items()
         }
     elif path.suffix == _EQUINOX:
-        given, formats = map(dict, equinox_files.leaves(path))
+        read, formats = equinox_files.leaves(path)
+        given = dict(read)
     elif path.is_dir():
-        given, formats = map(dict, orbax_folders.restored(path))
+        read, formats = orbax_folders.restored(path)
+        given = dict(read)
     else:
         given, formats = of_torch(path)
     if not given:

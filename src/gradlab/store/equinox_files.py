@@ -59,8 +59,11 @@ def _next(file: BinaryIO, where: str, budget: int) -> tuple[np.ndarray, str]:
     content = file.read(size * kind.itemsize)
     if len(content) < size * kind.itemsize:
         raise Unreadable(f"{where} is cut short: {len(content)} of {size * kind.itemsize} bytes")
-    order = "F" if fortran else "C"
     if half:
         wide = (np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32)
-        return wide.reshape(shape, order=order), "bfloat16"
-    return np.frombuffer(content, kind).reshape(shape, order=order), str(kind)
+        return _shaped(wide, shape, fortran), "bfloat16"
+    return _shaped(np.frombuffer(content, kind), shape, fortran), str(kind)
+
+
+def _shaped(array: np.ndarray, shape: tuple[int, ...], fortran: bool) -> np.ndarray:
+    return array.reshape(shape, order="F") if fortran else array.reshape(shape)

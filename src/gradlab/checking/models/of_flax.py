@@ -28,14 +28,18 @@ def of_nnx(model: Any, inputs: Any, call: dict[str, Any]) -> OwnModel:
     """
     from flax import nnx
 
-    quiet, random = nnx.clone(model), []
-    for path, node in nnx.iter_graph(quiet):
+    quiet: Any = nnx.clone(model)
+    random: list[tuple[str, float]] = []
+    nodes: Any = nnx.iter_graph(quiet)
+    node: Any
+    for path, node in nodes:
         share = getattr(node, "rate", getattr(node, "dropout_rate", 0.0))
-        on = hasattr(node, "deterministic") and node.deterministic is not True
-        if isinstance(node, nnx.Module) and share and on:
+        on = isinstance(node, nnx.Module) and getattr(node, "deterministic", True) is not True
+        if share and on:
             random.append((".".join(map(str, path)) or type(node).__name__, float(share)))
             node.deterministic = True
-    graph, params, rest = nnx.split(quiet, nnx.Param, ...)
+    apart: Any = nnx.split(quiet, nnx.Param, ...)
+    graph, params, rest = apart
     arrays, structure = dict(named(params)), jax.tree.structure(params)
     names, beside = list(arrays), tuple(dict(named(rest)))
     rest = wide(rest)

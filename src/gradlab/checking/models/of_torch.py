@@ -43,8 +43,12 @@ class TorchNetwork(Network):
     input_shape: tuple[int, ...] = eqx.field(static=True)
     outputs: int = eqx.field(static=True)
     told: Told = eqx.field(static=True)
-    degrees: tuple[int | None, ...] | None = eqx.field(static=True, default=None)
-    smooth: bool = eqx.field(static=True, default=False)
+    degrees: tuple[int | None, ...] | None = eqx.field(static=True)
+    smooth: bool = eqx.field(static=True)
+
+    def __init__(self, function: _Callable, input_shape: tuple[int, ...], outputs: int, told: Told) -> None:
+        self.function, self.input_shape, self.outputs, self.told = function, input_shape, outputs, told
+        self.degrees, self.smooth = None, False  # asked of the function by probing it
 
     @property
     def _heads(self) -> tuple[tuple[str, ...], ...]:
@@ -194,7 +198,7 @@ def _seen(
     alive: list[Any] = []  # ids must not be given out again
     calls = 0
 
-    class Listening(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]  # torch is a value here
+    class Listening(torch.overrides.TorchFunctionMode):  # type: ignore[name-defined]  # torch is a value here
         def __torch_function__(self, called: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal calls
             calls += 1
@@ -221,7 +225,8 @@ def _seen(
 
 @eqx.filter_jit
 def _slopes(problem: Problem, outputs: Any) -> tuple[Any, Any]:
-    return jax.value_and_grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs)  # type: ignore[no-any-return]
+    found: tuple[Any, Any] = jax.value_and_grad(lambda f: problem.loss.risk(f, problem.data.targets))(outputs)
+    return found
 
 
 @eqx.filter_jit
