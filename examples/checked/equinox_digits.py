@@ -39,7 +39,9 @@ def main(folder: str, steps: int = STEPS):
         model, state = step(model, state)
     probe(model, last=True)
 
-    return gl.check(gl.Problem(gl.network_of(model, x), gl.CrossEntropy("mean"), gl.Data(x, y)), folder)
+    return gl.check(
+        gl.Problem(gl.models.network_of(model, x), gl.CrossEntropy("mean"), gl.Data(x, y)), folder
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def main(folder: str, images: int = IMAGES, steps: int = STEPS):
         step(model, optimiser)
     probe(last=True)
 
-    return gl.check(gl.Problem(gl.network_of(model, x), gl.CrossEntropy("mean"), gl.Data(x, y)), folder)
+    return gl.check(
+        gl.Problem(gl.models.network_of(model, x), gl.CrossEntropy("mean"), gl.Data(x, y)), folder
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.equilibria.classification": ("classify",),
             "gradlab.claims.verification": ("verify",),
             "gradlab.checking.check": ("check",),
-            "gradlab.checking.models.door": ("network_of",),
             "gradlab.checking.probe": ("Probe",),
         },
     ),
@@ -136,9 +135,9 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.norm_dynamics": ("NormDynamics",),
         },
     ),
-    "callbacks": (
-        "Callbacks that put a Probe into the trainers of other libraries.",
-        {"gradlab.checking.callbacks": ("lightning", "hugging_face")},
+    "models": (
+        "Models of Equinox, Flax and PyTorch as networks.",
+        {"gradlab.checking.models.door": ("network_of",)},
     ),
     "claims": (
         "Claims, their studies and verdicts.",

@@ -14,7 +14,7 @@ import pytest
 
 import gradlab as gl
 from gradlab.checking.models.door import library_of
-from gradlab.checking.models.own_model import Told
+from gradlab.checking.models.own_model import ModelFacts
 from gradlab.checking.naming import arrays_of, matched
 from gradlab.checking.run import gathered
 from gradlab.store import checkpoints
@@ -68,7 +68,7 @@ def run_of(network: Any, inputs: Any = IMAGES) -> Any:
 
 
 def test_an_equinox_model_is_its_own_function_with_layers_in_the_order_of_use(convolution: Any) -> None:
-    network = gl.network_of(convolution, IMAGES)
+    network = gl.models.network_of(convolution, IMAGES)
     assert list(network.shapes()) == ["conv.weight", "conv.bias", "head.weight", "head.bias"]
     quiet = eqx.nn.inference_mode(convolution)
     wanted = jax.vmap(quiet)(jnp.asarray(IMAGES, convolution.conv.weight.dtype))
@@ -83,7 +83,7 @@ def test_an_equinox_model_is_its_own_function_with_layers_in_the_order_of_use(co
 def test_checkpoints_of_an_equinox_model_and_its_files_are_matched_by_name(
     convolution: Any, tmp_path: Path
 ) -> None:
-    network = gl.network_of(convolution, IMAGES)
+    network = gl.models.network_of(convolution, IMAGES)
     gl.Probe(tmp_path / "probe", convolution)()
     (tmp_path / "files").mkdir()
     eqx.tree_serialise_leaves(tmp_path / "files" / "step_0.eqx", convolution)
@@ -99,8 +99,8 @@ def test_an_equinox_model_with_state_asks_for_it_and_examples_interact() -> None
     model, state = eqx.nn.make_with_state(Normalised)(jax.random.key(0))
     inputs = np.random.default_rng(1).standard_normal((4, 3))
     with pytest.raises(ValueError, match="state=state"):
-        gl.network_of(model, inputs)
-    network = gl.network_of(model, inputs, state=state)
+        gl.models.network_of(model, inputs)
+    network = gl.models.network_of(model, inputs, state=state)
     assert list(network.shapes()) == ["norm.weight", "norm.bias", "head.weight", "head.bias"]
     assert problem(network, inputs).findings.interacts
 
@@ -116,7 +116,7 @@ def test_an_equinox_model_with_state_asks_for_it_and_examples_interact() -> None
 )
 def test_what_is_no_model_is_told(model: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        gl.network_of(model, np.ones((2, 3)))
+        gl.models.network_of(model, np.ones((2, 3)))
 
 
 def test_rows_of_outputs_are_asked_for() -> None:
@@ -125,7 +125,7 @@ def test_rows_of_outputs_are_asked_for() -> None:
         [eqx.nn.Linear(3, 4, key=jax.random.key(0)), eqx.nn.Lambda(lambda x: x.reshape(2, 2)), model]
     )
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) on 2 examples; return one row"):
-        gl.network_of(model, np.ones((2, 3)))
+        gl.models.network_of(model, np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_places_in_a_file_bear_names_only_where_all_are_known() -> None:
     from gradlab.checking.run import _renamed
 
     table = OrderedDict((str(k), np.ones(k + 1)) for k in range(3))
-    assert list(_renamed(table, Told(saved=("a", None, "b")))) == ["a", "b"]
-    assert list(_renamed(table, Told(saved=("a", "b", "c", "d")))) == ["0", "1", "2"]
-    assert list(_renamed(table, Told())) == ["0", "1", "2"]
+    assert list(_renamed(table, ModelFacts(saved=("a", None, "b")))) == ["a", "b"]
+    assert list(_renamed(table, ModelFacts(saved=("a", "b", "c", "d")))) == ["0", "1", "2"]
+    assert list(_renamed(table, ModelFacts())) == ["0", "1", "2"]
 
 
 # Flax ------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_an_nnx_module_keeps_statistics_and_streams_apart(tmp_path: Path) -> Non
     model, inputs = Net(nnx.Rngs(0)), np.random.default_rng(1).standard_normal((4, 3))
     model.train()
     assert library_of(model) == "nnx"
-    network = gl.network_of(model, inputs)
+    network = gl.models.network_of(model, inputs)
     run = run_of(network, inputs)
     assert run.layers == ("first", "norm", "last")
     assert network.told.random == (("drop", 0.25),)
@@ -218,7 +218,7 @@ def test_a_linen_module_trains_its_params_and_drops_its_dropout(tmp_path: Path) 
 
     inputs = np.random.default_rng(1).standard_normal((4, 3))
     variables = Net().init(jax.random.key(0), jnp.ones((2, 3)), train=False)
-    network = gl.network_of(Net(), inputs, call={"train": True}, variables=variables)
+    network = gl.models.network_of(Net(), inputs, call={"train": True}, variables=variables)
     assert network.told.random == (("Dropout_0", 0.5),)
     assert problem(network, inputs).findings.interacts
     gl.Probe(tmp_path, variables)()

@@ -68,7 +68,7 @@ def pairs() -> list[Any]:
 def both(model: Any, apply: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
     """(problem of torch, of JAX, weights of six steps)."""
     data, loss = gl.Data(x, y), gl.CrossEntropy("mean")
-    network = gl.network_of(model, x)
+    network = gl.models.network_of(model, x)
     start = network.init(jax.random.key(0))
     ours = gl.Problem(gl.Function(apply, lambda key: start, input_shape=x.shape[1:], outputs=3), loss, data)
     run, weights = {}, start
@@ -113,7 +113,7 @@ def test_names_come_in_the_order_of_use_and_the_model_is_left_alone(tmp_path: Pa
     torch.manual_seed(0)
     model = Perceptron()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    network = gl.network_of(model, X)
+    network = gl.models.network_of(model, X)
     assert list(network.shapes()) == ["first.weight", "first.bias", "last.weight", "last.bias"]
     assert network.told.random == (("drop", 0.3),)
     assert model.drop.training
@@ -126,7 +126,7 @@ def test_names_come_in_the_order_of_use_and_the_model_is_left_alone(tmp_path: Pa
 
 def test_running_statistics_are_no_weights_and_what_is_random_is_refused() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    network = gl.network_of(model, X)
+    network = gl.models.network_of(model, X)
     assert network.told.state == ("1.running_mean", "1.running_var", "1.num_batches_tracked")
     assert model[1].num_batches_tracked == 0
 
@@ -138,7 +138,7 @@ def test_running_statistics_are_no_weights_and_what_is_random_is_refused() -> No
         def forward(self, x: Any) -> Any:
             return self.layer(x + torch.randn_like(x))
 
-    noisy = gl.network_of(Noisy(), X)
+    noisy = gl.models.network_of(Noisy(), X)
     weights = noisy.init(None)
     problem = gl.Problem(noisy, gl.CrossEntropy("mean"), gl.Data(X, Y))
     with pytest.raises(ValueError, match="two evaluations of the model at one point differ"):
@@ -146,10 +146,10 @@ def test_running_statistics_are_no_weights_and_what_is_random_is_refused() -> No
 
 
 def test_a_model_of_torch_is_not_differentiated_by_jax() -> None:
-    network = gl.network_of(Perceptron(), X)
+    network = gl.models.network_of(Perceptron(), X)
     problem = gl.Problem(network, gl.CrossEntropy(), gl.Data(X, Y))
     assert np.isfinite(float(problem.risk(network.init(None))))
     with pytest.raises(ValueError, match="checked and not run"):
         problem.gradient(network.init(None))
     with pytest.raises(ValueError, match="the model raised RuntimeError"):
-        gl.network_of(Perceptron(), X[:, :2])
+        gl.models.network_of(Perceptron(), X[:, :2])

@@ -1,4 +1,7 @@
-"""Callbacks for trainers of other libraries, each a Probe in the loop; they import nothing until they are made."""
+"""Callbacks for trainers of other libraries, each a Probe in the loop; they import nothing until they are made.
+
+Write ``from gradlab.checking import callbacks``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from gradlab.checking.probe import Probe
 
 
 def lightning(folder: str | Path, *, loss: str = "") -> Any:
-    """A callback of Lightning: ``Trainer(callbacks=[gl.callbacks.lightning("run", loss="cross-entropy")])``.
+    """A callback of Lightning: ``Trainer(callbacks=[callbacks.lightning("run", loss="cross-entropy")])``.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def lightning(folder: str | Path, *, loss: str = "") -> Any:
 
 
 def hugging_face(folder: str | Path, *, loss: str = "") -> Any:
-    """A callback of Hugging Face: ``Trainer(…, callbacks=[gl.callbacks.hugging_face("run", loss="cross-entropy")])``.
+    """A callback of Hugging Face: ``Trainer(…, callbacks=[callbacks.hugging_face("run", loss="cross-entropy")])``.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradlab.checking.assumed import Assumed
 from gradlab.checking.hypotheses import short
-from gradlab.checking.models.own_model import Told
+from gradlab.checking.models.own_model import ModelFacts
 from gradlab.checking.of_steps import NONE
 from gradlab.checking.stepping import SAME
 
@@ -47,7 +47,7 @@ def _network(assumed: Assumed) -> list[Finding]:
             )
         else:
             out.append(Finding("batch", probed.interacts, assumed.alone.said(np.arange(1))))
-    for name, share in getattr(assumed.run.problem.network, "told", Told()).random:
+    for name, share in getattr(assumed.run.problem.network, "told", ModelFacts()).random:
         out.append(
             Finding(
                 "dropout",

@@ -32,7 +32,7 @@ def arrays_of(weights: Any, copy: bool = True) -> dict[str, np.ndarray]:
         If there is no array, or two have one name.
     """
     found: dict[str, np.ndarray] = {}
-    for name, leaf in named(weights):
+    for name, leaf in named_arrays(weights):
         if name in found:
             raise ValueError(
                 f"two arrays of the weights are named {quoted(name)}; give containers other keys"
@@ -45,7 +45,7 @@ def arrays_of(weights: Any, copy: bool = True) -> dict[str, np.ndarray]:
     return found
 
 
-def named(weights: Any) -> list[tuple[str, Any]]:
+def named_arrays(weights: Any) -> list[tuple[str, Any]]:
     """(name, array) of every array of a pytree or model, uncopied; keys and counters of random streams are left out."""
     given = weights.state_dict() if callable(getattr(weights, "state_dict", None)) else weights
     found = []

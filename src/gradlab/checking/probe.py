@@ -32,7 +32,7 @@ def _place(step: int, per_decade: int) -> bool:
     return step > 0 and round(10 ** (round(per_decade * math.log10(step)) / per_decade)) == step
 
 
-def following(step: int, per_decade: int = 4) -> int:
+def next_kept(step: int, per_decade: int = 4) -> int:
     """The first step after this one that is kept."""
     if step < FIRST or due(step + 1, per_decade):
         return step + 1
@@ -143,7 +143,7 @@ class Probe:
         if not last and step in self._idle:
             return
         if step in self._there or not (last or due(step, self.per_decade)):
-            self._idle = range(step, following(step, self.per_decade))
+            self._idle = range(step, next_kept(step, self.per_decade))
             return
         given = self.model if weights is None else weights
         if given is None:

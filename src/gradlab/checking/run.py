@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gradlab.checking.models.own_model import Told
+from gradlab.checking.models.own_model import ModelFacts
 from gradlab.checking.naming import arrays_of, axes, matched, nested
 from gradlab.checking.optimiser import StatedOptimiser, parsed
 from gradlab.problem.networks import Function, Network
@@ -95,7 +95,7 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
         raise ValueError(
             f"checkpoints were {quoted(given)}; give the folder of a Probe, or weights by step: {{0: W, 10: W, …}}"
         )
-    told = getattr(problem.network, "told", Told(known=False))
+    told = getattr(problem.network, "told", ModelFacts(known=False))
     tables = [_renamed(table, told) for table in tables]
     template = _template(problem.network, tables[0])
     names, remark = _names(template, tables[0], type(problem.network).__name__)
@@ -113,7 +113,7 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
     )  # fmt: skip
 
 
-def _renamed(table: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
+def _renamed(table: Mapping[str, Any], told: ModelFacts) -> Mapping[str, Any]:
     """The arrays of a file that has no names (of Equinox), by the names that the model has in that order."""
     count = len(table)
     if not told.saved or any(told.saved[count:]) or list(table) != [str(number) for number in range(count)]:

@@ -1,4 +1,4 @@
-"""``gl.network_of``: a model of Equinox, Flax or PyTorch as a network, by what it is and without importing anything."""
+"""``gl.models.network_of``: a model of Equinox, Flax or PyTorch as a network, told apart without importing them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def network_of(
     >>> import gradlab as gl
     >>> data = gl.data.separable(0, N=8, d=3, margin=1.0)
     >>> model = eqx.nn.MLP(3, 1, 4, 2, key=jax.random.key(0))
-    >>> problem = gl.Problem(gl.network_of(model, data.inputs), gl.Logistic(), data)
+    >>> problem = gl.Problem(gl.models.network_of(model, data.inputs), gl.Logistic(), data)
     >>> list(problem.network.shapes())[:2]
     ['layers.0.weight', 'layers.0.bias']
     """
@@ -69,7 +69,7 @@ def network_of(
     if library == "equinox":
         from gradlab.checking.models import of_equinox
 
-        return of_equinox.network(model, inputs, options, state, batched)
+        return of_equinox.of_module(model, inputs, options, state, batched)
     if library == "nnx":
         from gradlab.checking.models import of_flax
 
@@ -81,7 +81,7 @@ def network_of(
     if library == "torch":
         from gradlab.checking.models import of_torch
 
-        return of_torch.network(model, inputs, options)
+        return of_torch.of_torch_module(model, inputs, options)
     raise ValueError(
         f"the model was {quoted(model)}; give a model of Equinox, Flax or PyTorch, or write its function, "
         "gl.Function(apply, …)"

@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from gradlab.checking.models.own_model import OwnModel, Told, wide
-from gradlab.checking.naming import named, path_name
+from gradlab.checking.models.own_model import ModelFacts, OwnModel, widened
+from gradlab.checking.naming import named_arrays, path_name
 from gradlab.problem.precision import float64
 
 
 @float64
-def network(
+def of_module(
     model: Any, inputs: Any, call: dict[str, Any], state: Any = None, batched: bool = False
 ) -> OwnModel:
     """A network from a model that takes one example, or with ``batched`` all of them.
@@ -43,9 +43,9 @@ def network(
             "the model keeps state (batch normalisation, say): give it too, network_of(model, inputs, state=state)"
         )
     trained, rest = eqx.partition(quiet, eqx.is_inexact_array)
-    structure, rest = jax.tree.structure(trained), wide(rest)
-    values, kept = jax.tree.flatten(wide(state))
-    arrays = dict(named(trained))
+    structure, rest = jax.tree.structure(trained), widened(rest)
+    values, kept = jax.tree.flatten(widened(state))
+    arrays = dict(named_arrays(trained))
     names = list(arrays)
     axis = _axis(model)
 
@@ -57,8 +57,10 @@ def network(
 
     # a wrapper: the guard at the door asks whose code it is
     apply.__wrapped__ = type(model)  # type: ignore[attr-defined]
-    beside = tuple(name for name, leaf in named(rest) if np.ndim(leaf) or np.asarray(leaf).dtype.kind != "f")
-    return OwnModel(apply, arrays, Told(beside, random, _saved(model, state, names)), inputs)
+    beside = tuple(
+        name for name, leaf in named_arrays(rest) if np.ndim(leaf) or np.asarray(leaf).dtype.kind != "f"
+    )
+    return OwnModel(apply, arrays, ModelFacts(beside, random, _saved(model, state, names)), inputs)
 
 
 def _is_dropout(node: Any) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.checking.models.own_model import OwnModel, Told, wide
-from gradlab.checking.naming import named
+from gradlab.checking.models.own_model import ModelFacts, OwnModel, widened
+from gradlab.checking.naming import named_arrays
 from gradlab.problem.own_code import called, own_code
 from gradlab.problem.precision import float64, put
 
@@ -40,16 +40,16 @@ def of_nnx(model: Any, inputs: Any, call: dict[str, Any]) -> OwnModel:
             node.deterministic = True
     apart: Any = nnx.split(quiet, nnx.Param, ...)
     graph, params, rest = apart
-    arrays, structure = dict(named(params)), jax.tree.structure(params)
-    names, beside = list(arrays), tuple(dict(named(rest)))
-    rest = wide(rest)
+    arrays, structure = dict(named_arrays(params)), jax.tree.structure(params)
+    names, beside = list(arrays), tuple(dict(named_arrays(rest)))
+    rest = widened(rest)
 
     def apply(weights: Any, x: Any) -> Any:
         given = jax.tree.unflatten(structure, [weights[name] for name in names])
         return nnx.merge(graph, given, rest, copy=True)(x, **call)
 
     apply.__wrapped__ = type(model)  # type: ignore[attr-defined]
-    return OwnModel(apply, arrays, Told(beside, tuple(random)), inputs)
+    return OwnModel(apply, arrays, ModelFacts(beside, tuple(random)), inputs)
 
 
 @float64
@@ -88,8 +88,8 @@ def of_linen(model: Any, inputs: Any, call: dict[str, Any], variables: Any = Non
             "variables hold no 'params'; give what module.init(key, x) gave, and its params trained"
         )
     params = variables["params"]
-    others = wide({key: tree for key, tree in variables.items() if key != "params"})
-    arrays, structure = dict(named(params)), jax.tree.structure(params)
+    others = widened({key: tree for key, tree in variables.items() if key != "params"})
+    arrays, structure = dict(named_arrays(params)), jax.tree.structure(params)
     names = list(arrays)
 
     def apply(weights: Any, x: Any) -> Any:
@@ -102,4 +102,6 @@ def of_linen(model: Any, inputs: Any, call: dict[str, Any], variables: Any = Non
     called(
         "the model", jax.eval_shape, apply, arrays, np.asarray(inputs[:1], np.float64)
     )  # finds the dropout
-    return OwnModel(apply, arrays, Told(tuple(dict(named(others))), tuple(random.items())), inputs)
+    return OwnModel(
+        apply, arrays, ModelFacts(tuple(dict(named_arrays(others))), tuple(random.items())), inputs
+    )

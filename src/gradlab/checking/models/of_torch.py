@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from gradlab.checking.models.own_model import Told, by_first_use, heads_of, joined, outputs_of, split
+from gradlab.checking.models.own_model import ModelFacts, by_first_use, heads_of, joined, outputs_of, split
 from gradlab.problem.guard import EXAMPLES, Findings
 from gradlab.problem.network import Network, batch, count
 from gradlab.problem.own_code import OwnCodeError, own_code
@@ -42,11 +42,13 @@ class TorchNetwork(Network):
     function: _Callable = eqx.field(static=True)
     input_shape: tuple[int, ...] = eqx.field(static=True)
     outputs: int = eqx.field(static=True)
-    told: Told = eqx.field(static=True)
+    told: ModelFacts = eqx.field(static=True)
     degrees: tuple[int | None, ...] | None = eqx.field(static=True)
     smooth: bool = eqx.field(static=True)
 
-    def __init__(self, function: _Callable, input_shape: tuple[int, ...], outputs: int, told: Told) -> None:
+    def __init__(
+        self, function: _Callable, input_shape: tuple[int, ...], outputs: int, told: ModelFacts
+    ) -> None:
         self.function, self.input_shape, self.outputs, self.told = function, input_shape, outputs, told
         self.degrees, self.smooth = None, False  # asked of the function by probing it
 
@@ -165,7 +167,7 @@ def _value(function: _Callable, shape: Any, weights: Any, x: Any) -> Any:
     return _unmoved(outputs, weights, x)
 
 
-def network(model: Any, inputs: Any, call: Mapping[str, Any]) -> TorchNetwork:
+def of_torch_module(model: Any, inputs: Any, call: Mapping[str, Any]) -> TorchNetwork:
     """A network from a ``torch.nn.Module`` that takes a batch.
 
     What is trained are its parameters with ``requires_grad``. Dropout is turned off in a copy; batch normalisation
@@ -182,7 +184,7 @@ def network(model: Any, inputs: Any, call: Mapping[str, Any]) -> TorchNetwork:
     outputs = function.values(function.start, inputs)
     when, _ = _seen(function, function.start, inputs[: min(2, len(inputs))])
     function.start = by_first_use(function.start, when)
-    told = Told(tuple(function.others), function.random)
+    told = ModelFacts(tuple(function.others), function.random)
     return TorchNetwork(function, inputs.shape[1:], outputs.shape[1], told)
 
 

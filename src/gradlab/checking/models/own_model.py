@@ -18,7 +18,7 @@ from gradlab.problem.precision import float64, put
 
 
 @dataclass(frozen=True)
-class Told:
+class ModelFacts:
     """What a model says of itself.
 
     Attributes
@@ -38,7 +38,7 @@ class Told:
 class OwnModel(Function):
     """A model of a library as a network; weights are a dict of its trained arrays by name, in the order of their use.
 
-    Made by :func:`gradlab.network_of`. A layer is a module that has arrays of its own.
+    Made by :func:`gradlab.models.network_of`. A layer is a module that has arrays of its own.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class OwnModel(Function):
         For a model without trained arrays, one that raises, or gives no row of outputs an example.
     """
 
-    told: Told = eqx.field(static=True)
+    told: ModelFacts = eqx.field(static=True)
 
     @float64
-    def __init__(self, apply: Apply, arrays: Mapping[str, Any], told: Told, inputs: Any) -> None:
+    def __init__(self, apply: Apply, arrays: Mapping[str, Any], told: ModelFacts, inputs: Any) -> None:
         if not arrays:
             raise ValueError("the model holds no trained arrays; there is nothing to check")
         inputs = np.asarray(inputs, np.float64)
@@ -135,6 +135,6 @@ def joined(layers: Sequence[Mapping[str, Any]], order: Mapping[str, Any]) -> Any
     return OrderedDict((name, every[name]) for name in order)
 
 
-def wide(tree: Any) -> Any:
+def widened(tree: Any) -> Any:
     """Arrays of fractions as float64; all else as it is."""
     return jax.tree.map(lambda leaf: put(leaf, np.float64) if eqx.is_inexact_array(leaf) else leaf, tree)
