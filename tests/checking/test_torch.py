@@ -153,3 +153,34 @@ def test_a_model_of_torch_is_not_differentiated_by_jax() -> None:
         problem.gradient(network.init(None))
     with pytest.raises(ValueError, match="the model raised RuntimeError"):
         gl.models.network_of(Perceptron(), X[:, :2])
+
+
+MODULE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+
+
+def test_a_folder_of_torch_save_is_checked_by_naming_the_class(tmp_path: Path) -> None:
+    from gradlab.checking import doors
+
+    (tmp_path / "net.py").write_text(MODULE)
+    (tmp_path / "run").mkdir()
+    np.savez(tmp_path / "data.npz", x=X, y=Y)
+    model = torch.nn.ModuleDict({"layer": torch.nn.Linear(4, 3)})
+    for step in range(3):
+        torch.save({"state_dict": model.state_dict()}, tmp_path / "run" / f"checkpoint_{step}.pt")
+    words = ("cross-entropy", "sgd lr=0.1")
+    problem, folder, said = doors.told_run(
+        tmp_path / "run", f"{tmp_path}/net.py:Net", tmp_path / "data.npz", *words
+    )
+    run = gathered(problem, folder, said)
+    assert run.layers == ("layer",)
+    assert np.array_equal(run.weights[0]["layer.weight"], model["layer"].weight.detach().double().numpy())

@@ -200,6 +200,7 @@ def _suggestion(one: Suggestion) -> dict[str, Any]:
         "words": one.words,
         "silent": one.silent,
         **numbers,
+        "interval": one.interval,
         "unit": one.unit,
         "claim": one.claim,
         "source": SOURCES[claim.source],

@@ -48,6 +48,15 @@ class Suggestion:
     def silent(self) -> bool:
         return self.value is None
 
+    @property
+    def interval(self) -> str:
+        """``between 1.2 and 1.4``, or ``± 2e-9`` where both are the same to three digits; empty where theory is silent."""
+        if self.value is None or self.low is None or self.high is None:
+            return ""
+        if short(self.low) != short(self.high):
+            return f"between {short(self.low)} and {short(self.high)}"
+        return f"± {short(max(self.high - self.value, self.value - self.low))}"
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -167,9 +176,7 @@ def _step(assumed: Assumed) -> Suggestion:
     off = LANCZOS if size > DENSE else 10.0 * size * 2.0**-52
     largest = 2.0 / top
     least = 2.0 / max(float(np.nanmax(assumed.looks.sharpness)) + shift, top)
-    taken = (
-        f"; it was {short(assumed.rate)}, {short(assumed.rate / largest)} of that" if assumed.rate > 0 else ""
-    )
+    taken = f"; {short(assumed.rate)} was taken" if assumed.rate > 0 else ""
     along = f", {short(least)} at the sharpest checkpoint" if least < 0.99 * largest else ""
     return _STEP.says(
         f"η below {short(largest)} at the end{along}{taken}", largest, largest / (1.0 + off), largest,
