@@ -230,6 +230,8 @@ def test_a_loss_that_is_a_sum_where_training_took_the_mean_is_told() -> None:
     run, weights = {}, (np.zeros((1, 3)),)
     for step in range(4):
         run[step] = weights
-        weights = tuple(w - 0.05 * np.asarray(g) for w, g in zip(weights, mean.gradient(weights), strict=True))
+        weights = tuple(
+            w - 0.05 * np.asarray(g) for w, g in zip(weights, mean.gradient(weights), strict=True)
+        )
     (found,) = [one.words for one in gl.check(total, run, "gd lr=0.05").found if one.name == "rate"]
     assert "which is 5 times that: the loss was the mean over 5 examples, and here it is the sum" in found

@@ -50,7 +50,7 @@ class Suggestion:
 
     @property
     def interval(self) -> str:
-        """``between 1.2 and 1.4``, or ``± 2e-9`` where both are the same to three digits; empty where theory is silent."""
+        """``between 1.2 and 1.4``, or ``± 2e-9`` where both are the same to three digits; empty where it is silent."""
         if self.value is None or self.low is None or self.high is None:
             return ""
         if short(self.low) != short(self.high):
