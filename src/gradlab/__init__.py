@@ -145,6 +145,10 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.analysis.norm_dynamics": ("NormDynamics",),
         },
     ),
+    "models": (
+        "Models of Equinox, Flax and PyTorch as networks.",
+        {"gradlab.checking.models.door": ("network_of",)},
+    ),
     "claims": (
         "Claims, their studies and verdicts.",
         {

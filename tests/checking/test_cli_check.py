@@ -173,3 +173,32 @@ def test_stretches_of_a_hypothesis_are_told_in_words() -> None:
     (strip,) = checked.strips({"arrived": [0, 0, 1, -1]}, [0, 10, 20, 30])
     assert strip.stretches == (("refuted", 2), ("supported", 1), ("pending", 1))
     assert strip.told == "broken from step 0 to 10; holds from step 20 to 20; unknown from step 30 to 30"
+
+
+EQUINOX = """
+import equinox as eqx
+import jax
+
+def net():
+    return eqx.nn.MLP(3, 1, 4, 1, key=jax.random.key(0))
+"""
+
+
+def test_a_function_that_makes_a_model_and_files_of_equinox(tmp_path: Path) -> None:
+    import equinox as eqx
+    import jax
+
+    (tmp_path / "net.py").write_text(EQUINOX)
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=generator.standard_normal((5, 3)), y=generator.standard_normal(5))
+    (tmp_path / "run").mkdir()
+    for step in range(3):
+        model = eqx.nn.MLP(3, 1, 4, 1, key=jax.random.key(step))
+        eqx.tree_serialise_leaves(tmp_path / "run" / f"step_{step}.eqx", model)
+    words = ("--data", tmp_path / "data.npz", "--loss", "square", "--json")
+    told = json.loads(
+        invoke(tmp_path / "run", "--model", f"{tmp_path / 'net.py'}:net", *words, code=3).stdout
+    )
+    assert {"name": "layers", "words": "layers.0, layers.1"} in told["facts"]
+    assert len(told["suggestions"]) == 4
+    assert "bias" in {one["name"] for one in told["found"]}

@@ -222,3 +222,16 @@ def test_arrays_by_order_are_remarked_and_misuse_is_one_sentence() -> None:
             gl.check(problem, given, "sgd lr=0.02")
     with pytest.raises(ValueError, match="a Problem was expected"):
         gl.check(None, run)
+
+
+def test_a_loss_that_is_a_sum_where_training_took_the_mean_is_told() -> None:
+    data = gl.data.linear_regression(0, N=5, d=3)
+    mean, total = (gl.Problem(gl.Dense((3, 1)), gl.Square(how), data) for how in ("mean", "sum"))
+    run, weights = {}, (np.zeros((1, 3)),)
+    for step in range(4):
+        run[step] = weights
+        weights = tuple(
+            w - 0.05 * np.asarray(g) for w, g in zip(weights, mean.gradient(weights), strict=True)
+        )
+    (found,) = [one.words for one in gl.check(total, run, "gd lr=0.05").found if one.name == "rate"]
+    assert "which is 5 times that: the loss was the mean over 5 examples, and here it is the sum" in found

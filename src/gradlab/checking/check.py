@@ -12,6 +12,7 @@ from gradlab.checking import findings
 from gradlab.checking.assumed import Assumed
 from gradlab.checking.findings import Finding
 from gradlab.checking.run import gathered
+from gradlab.checking.suggesting import Suggestion, suggested
 from gradlab.checking.theorem import HOLDS, NOT_APPLICABLE, REFUTED, UNDECIDED, UNKNOWN, Judgement, judged
 from gradlab.checking.theorems import THEOREMS
 from gradlab.claims.entries import SOURCES, entry
@@ -27,6 +28,7 @@ class Checked:
     ----------
     rows : one a theorem. found : what theorems do not expect, each with its number.
     facts : (what, words) of the run: steps, network, data. steps : of the checkpoints. remarks : how names matched.
+    suggestions : what theory suggests for it, or that it is silent.
     """
 
     rows: tuple[Judgement, ...]
@@ -34,6 +36,7 @@ class Checked:
     facts: tuple[tuple[str, str], ...]
     steps: tuple[int, ...]
     remarks: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...] = ()
 
     def having(self, verdict: str) -> tuple[Judgement, ...]:
         """The rows of a verdict: holds, refuted, undecided, not applicable, unknown."""
@@ -58,6 +61,7 @@ class Checked:
             "remarks": list(self.remarks),
             "code": self.code,
             "theorems": [_row(row) for row in self.rows],
+            "suggestions": [_suggestion(one) for one in self.suggestions],
         }
 
     def __str__(self) -> str:
@@ -67,6 +71,7 @@ class Checked:
             for row in self.having(verdict):
                 told = row.measured.words if row.measured else row.why
                 lines.append(f"{row.verdict}: {row.title} [{row.claim}]: {told}")
+        lines += [f"{one.title}: {one.words} [{one.claim}]" for one in self.suggestions]
         return "\n".join(lines)
 
 
@@ -118,7 +123,8 @@ def check(problem: Any, checkpoints: Any, optimiser: Any = "") -> Checked:
         )
     assumed = Assumed(run)
     rows = tuple(judged(theorem, assumed) for theorem in THEOREMS)
-    return Checked(rows, findings.found(assumed), _facts(assumed), tuple(map(int, run.steps)), run.remarks)
+    told = findings.found(assumed), _facts(assumed), tuple(map(int, run.steps)), run.remarks
+    return Checked(rows, *told, suggested(assumed))
 
 
 def _facts(assumed: Assumed) -> tuple[tuple[str, str], ...]:
@@ -181,6 +187,26 @@ def _row(row: Judgement) -> dict[str, Any]:
         "most": _plain(measured.most) if measured else None,
         "timeline": {name: list(status) for name, status in row.timeline},
     }  # fmt: skip
+
+
+def _suggestion(one: Suggestion) -> dict[str, Any]:
+    claim = entry(one.claim)
+    numbers = {
+        name: None if value is None else _plain(value)
+        for name, value in (("value", one.value), ("low", one.low), ("high", one.high))
+    }
+    return {
+        "title": one.title,
+        "words": one.words,
+        "silent": one.silent,
+        **numbers,
+        "interval": one.interval,
+        "unit": one.unit,
+        "claim": one.claim,
+        "source": SOURCES[claim.source],
+        "equation": one.equation,
+        "uncertainty": one.uncertainty,
+    }
 
 
 def _plain(value: float) -> float | None:

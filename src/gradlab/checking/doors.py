@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gradlab.checking.models.door import library_of, network_of
 from gradlab.checking.run import trainable
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Loss, Square
@@ -85,7 +87,8 @@ def _first(names: list[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
-    """``net.py:Net`` as a network: a Network, or a function of (weights, x), weights a dict of named arrays.
+    """``net.py:Net`` as a network: a Network, a model of a library, a class or function that makes one without being
+    given anything, or a function of (weights, x), weights a dict of named arrays.
 
     Raises
     ------
@@ -101,22 +104,25 @@ def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
         close = get_close_matches(name, [key for key in vars(module) if not key.startswith("_")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"--model: {brief(file)} has no {name!r}{hint}")
-    if any(
-        base.__module__.split(".")[0] == "torch" for base in getattr(found, "__mro__", type(found).__mro__)
-    ):
-        raise ValueError(
-            f"--model: {name} is a module of torch; write its function in JAX, def {name}(weights, x), with weights "
-            "named as in the checkpoints"
-        )
-    if isinstance(found, type):
+    if isinstance(found, type) or (not library_of(found) and _makes_one(found)):
         found = called("the model", found)
     if isinstance(found, Network):
         return found
+    if library_of(found):
+        return network_of(found, data.inputs)
     if not callable(found):
         raise ValueError(
-            f"--model: {name} is {type(found).__name__}; write a function def {name}(weights, x)"
+            f"--model: {name} is {type(found).__name__}; write a function def {name}(weights, x), or name a model of "
+            "Equinox, Flax or PyTorch"
         )
     return _function(found, folder, data)
+
+
+def _makes_one(found: Any) -> bool:
+    """Whether a function wants no argument, so that it makes a model rather than being one."""
+    if not inspect.isfunction(found):
+        return False
+    return all(one.default is not one.empty for one in inspect.signature(found).parameters.values())
 
 
 @float64

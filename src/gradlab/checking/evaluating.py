@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
@@ -13,7 +13,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from gradlab.checking.run import TrainingRun
-from gradlab.problem.precision import float64
+from gradlab.checking.using import products_with
+from gradlab.problem.guard import Findings
+from gradlab.problem.precision import float64, put
 from gradlab.problem.problem import Problem
 
 #: Weights up to which Hessians are formed, and checkpoints at which curvature is looked at.
@@ -45,6 +47,61 @@ def _product(problem: Problem, weights: Any, vector: Any) -> Any:
     return jax.jvp(gradient, (flat,), (vector,))[1]
 
 
+class Derivatives(Protocol):
+    """What is asked of a network at weights: one of JAX, or of another framework on its own device."""
+
+    def look(self, weights: Any, inputs: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        """(outputs (N, C), risk, ∇risk (P,), ∂risk/∂f (N, C))."""
+
+    def hessian(self, weights: Any) -> Any:
+        """∇²risk (P, P)."""
+
+    def product(self, weights: Any, vector: np.ndarray) -> Any:
+        """∇²risk times a vector (P,)."""
+
+    def jacobian(self, weights: Any) -> Any:
+        """∂f/∂W (N, C, P); ValueError where examples interact."""
+
+    def uses(self, weights: Any, inputs: np.ndarray) -> Mapping[str, int]:
+        """Of every array of two axes or more, the products and convolutions that it enters as it is."""
+
+    def findings(self, weights: Any) -> Findings:
+        """What the guard at the door found."""
+
+
+class OfJax:
+    """Derivatives of a network that is written in JAX."""
+
+    def __init__(self, problem: Problem, names: tuple[str, ...]) -> None:
+        self.problem, self.names = problem, names
+
+    def look(self, weights: Any, inputs: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        found: tuple[Any, Any, Any, Any] = _look(self.problem, weights, inputs)
+        return found
+
+    def hessian(self, weights: Any) -> Any:
+        return _hessian(self.problem, weights)
+
+    def product(self, weights: Any, vector: np.ndarray) -> Any:
+        return _product(self.problem, weights, vector)
+
+    def jacobian(self, weights: Any) -> Any:
+        return self.problem.output_jacobian(weights)
+
+    @float64
+    def uses(self, weights: Any, inputs: np.ndarray) -> Mapping[str, int]:
+        closed = jax.make_jaxpr(lambda w: self.problem.network(w, put(inputs)))(weights)
+        leaves = zip(self.names, jax.tree.leaves(weights), closed.jaxpr.invars, strict=True)
+        return {
+            name: products_with(closed.jaxpr, variable)
+            for name, leaf, variable in leaves
+            if np.ndim(leaf) >= 2
+        }
+
+    def findings(self, weights: Any) -> Findings:
+        return self.problem.inspected(weights)
+
+
 class Looks:
     """The numbers of a run, each computed when first asked for.
 
@@ -55,6 +112,8 @@ class Looks:
 
     def __init__(self, run: TrainingRun) -> None:
         self.run, self.problem = run, run.problem
+        own = getattr(self.problem.network, "derivatives", None)
+        self.of: Derivatives = own(self.problem) if own else OfJax(self.problem, tuple(run.places))
         self.inputs = np.asarray(run.problem.data.inputs, np.float64)
         self.targets = np.asarray(run.problem.data.targets)
         self.unravel: Callable[[Any], Any] = float64(ravel_pytree(run.weights[0])[1])
@@ -75,7 +134,7 @@ class Looks:
         """(outputs, risk, ∇risk, ∂risk/∂f) at weights, a pytree or a vector, and inputs of the shape of the data's."""
         if isinstance(weights, np.ndarray) and weights.ndim == 1 and weights.shape == self.run.flat[0].shape:
             weights = self.unravel(weights)
-        found = _look(self.problem, weights, self.inputs if inputs is None else inputs)
+        found = self.of.look(weights, self.inputs if inputs is None else inputs)
         return tuple(np.asarray(part, np.float64) for part in found)
 
     @cached_property
@@ -99,7 +158,7 @@ class Looks:
     @float64
     def hessian(self, index: int) -> np.ndarray:
         """∇²risk (P, P) at a checkpoint."""
-        matrix = np.asarray(_hessian(self.problem, self.run.weights[index]), np.float64)
+        matrix = np.asarray(self.of.hessian(self.run.weights[index]), np.float64)
         return 0.5 * (matrix + matrix.T)
 
     @cached_property
@@ -124,7 +183,7 @@ class Looks:
         """(the largest eigenvalue to 10⁻³ of itself, from below; its vector), by Lanczos from a vector."""
 
         def product(vector: np.ndarray) -> np.ndarray:
-            return np.asarray(_product(self.problem, self.run.weights[index], vector.reshape(-1)), np.float64)
+            return np.asarray(self.of.product(self.run.weights[index], vector.reshape(-1)), np.float64)
 
         operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
         try:
@@ -138,5 +197,5 @@ class Looks:
     @float64
     def jacobian(self, index: int) -> np.ndarray:
         """∂f/∂W (N C, P) at a checkpoint; ValueError where examples interact."""
-        found = np.asarray(self.problem.output_jacobian(self.run.weights[index]), np.float64)
+        found = np.asarray(self.of.jacobian(self.run.weights[index]), np.float64)
         return found.reshape(-1, found.shape[-1])

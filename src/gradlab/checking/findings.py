@@ -8,6 +8,7 @@ import numpy as np
 
 from gradlab.checking.assumed import Assumed
 from gradlab.checking.hypotheses import short
+from gradlab.checking.models.own_model import ModelFacts
 from gradlab.checking.of_steps import NONE
 from gradlab.checking.stepping import SAME
 
@@ -46,6 +47,15 @@ def _network(assumed: Assumed) -> list[Finding]:
             )
         else:
             out.append(Finding("batch", probed.interacts, assumed.alone.said(np.arange(1))))
+    for name, share in getattr(assumed.run.problem.network, "told", ModelFacts()).random:
+        out.append(
+            Finding(
+                "dropout",
+                share,
+                f"dropout of {short(share)} in {name}: the network is looked at without it, and a step made with it "
+                "is of another function",
+            )
+        )
     around = [
         (share, name) for share, name in zip(probed.around, assumed.run.layers, strict=True) if share > 1e-6
     ]

@@ -132,6 +132,12 @@ class OfSteps:
         value = math.nan if math.isnan(self.rate) else 0.0
         if said is not None and found is not None:
             value = abs(found / said - 1.0)
+        N = len(self.looks.inputs)
+        summed = said is not None and found is not None and abs(found * N / said - 1.0) <= SAME and N > 1
+        mean = (
+            f", which is {N} times that: the loss was the mean over {N} examples, and here it is the sum"
+            * summed
+        )
         told = f"learning rate {short(self.rate)}{'' if found is not None else ', as said'}"
         if self.rule.name == "varying":
             return always(
@@ -145,7 +151,7 @@ class OfSteps:
             )
         return always(
             self.count, "learning rate", value, "<=", SAME,
-            lambda v, b: told if v <= b else f"{told}, and not {short(said or 0.0)} as said",
+            lambda v, b: told if v <= b else f"{told}, and not {short(said or 0.0)} as said{mean}",
             "the learning rate as it was",
             "the learning rate is not known: say lr=…",
         )  # fmt: skip

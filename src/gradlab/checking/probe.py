@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from gradlab.checking.naming import arrays_of
 from gradlab.checking.optimiser import parsed
 from gradlab.store import checkpoints
+from gradlab.store.archive_writer import npz_pieces
 from gradlab.store.disk import Disk, in_words
 from gradlab.wording import brief
 
@@ -30,6 +30,16 @@ def due(step: int, per_decade: int = 4) -> bool:
 
 def _place(step: int, per_decade: int) -> bool:
     return step > 0 and round(10 ** (round(per_decade * math.log10(step)) / per_decade)) == step
+
+
+def next_kept(step: int, per_decade: int = 4) -> int:
+    """The first step after this one that is kept."""
+    if step < FIRST or due(step + 1, per_decade):
+        return step + 1
+    place = math.ceil(per_decade * math.log10(step)) if step else 0
+    while (found := round(10 ** (place / per_decade))) <= step:
+        place += 1
+    return found
 
 
 class Probe:
@@ -102,6 +112,7 @@ class Probe:
             if not there:
                 content = json.dumps(self._told, indent=1).encode()
                 self._disk.write_bytes_atomically(self.folder / checkpoints.MANIFEST, content)
+        self._idle = range(0)  # steps that are known not to be kept
         self._resumed = max(self._there, default=None)
         self._next: int | None = 0 if self._resumed is None else None
 
@@ -129,14 +140,18 @@ class Probe:
             raise ValueError(f"step was {step!r}; give a whole number ≥ 0")
         step = int(step)
         self._next = step + 1
+        if not last and step in self._idle:
+            return
         if step in self._there or not (last or due(step, self.per_decade)):
+            self._idle = range(step, next_kept(step, self.per_decade))
             return
         given = self.model if weights is None else weights
         if given is None:
             raise ValueError("the probe was given no weights; write probe(weights), or Probe(folder, model)")
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays_of(given))
+        content = npz_pieces(
+            arrays_of(given, copy=False)
+        )  # written before this returns, so that nothing is copied
         path = self.folder / f"step_{step:09d}.npz"
         with in_words("writing a checkpoint", path, "make room, and resume"):
-            self._disk.write_bytes_atomically(path, content.getvalue(), durable=False)
+            self._disk.write_bytes_atomically(path, content, durable=False)
         self._there.add(step)

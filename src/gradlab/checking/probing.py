@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
 import numpy as np
 
 from gradlab.checking.evaluating import Looks
+from gradlab.checking.naming import axes, is_bias
 from gradlab.checking.run import TrainingRun
-from gradlab.problem.precision import float64, put
 
 #: Factors by which layers are scaled; powers of two, so that scaling itself rounds nothing.
 _FACTORS = (2.0, 0.5, 4.0)
 #: A defect above this is none of rounding (in float64; of narrower networks, 100 of their roundings).
 EXACT = 1e-9
-#: Names that an array has which is added and not multiplied.
-_BIAS = re.compile(r"(b|bias|beta|offset|intercept)_?\d*")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Probed:
     @cached_property
     def findings(self) -> Any:
         """What the guard at the door found of the network."""
-        return self.run.problem.inspected(self.run.weights[-1])
+        return self.looks.of.findings(self.run.weights[-1])
 
     # Scaling -----------------------------------------------------------------------------------------------
 
@@ -109,8 +106,7 @@ class Probed:
         """A mask of the arrays that may be biases: of one axis, beside others, and named so or not multiplied in."""
         names = [
             name for layer in self.run.leaves for name in layer
-            if len(self.run.places[name][1]) <= 1
-            and (len(layer) > 1 or _BIAS.fullmatch(name.rpartition(".")[2]))
+            if axes(name, self.run.places[name][1]) <= 1 and (len(layer) > 1 or is_bias(name))
         ]  # fmt: skip
         mask = np.zeros(self.run.flat.shape[1], bool)
         for name in names:
@@ -197,17 +193,9 @@ class Probed:
         return [matrix.T for matrix in found] if turned else found
 
     @cached_property
-    @float64
-    def uses(self) -> dict[str, int]:
+    def uses(self) -> Mapping[str, int]:
         """Of every array of two axes or more, the products and convolutions that it enters as it is."""
-        weights = self.run.weights[-1]
-        closed = jax.make_jaxpr(lambda w: self.run.problem.network(w, put(self.looks.inputs)))(weights)
-        names = list(self.run.places)
-        return {
-            name: _uses(closed.jaxpr, variable)
-            for name, variable in zip(names, closed.jaxpr.invars, strict=True)
-            if len(self.run.places[name][1]) >= 2
-        }
+        return self.looks.of.uses(self.run.weights[-1], self.looks.inputs)
 
     @cached_property
     def twins(self) -> tuple[str, ...]:
@@ -227,24 +215,3 @@ class Probed:
 def _off(f: np.ndarray, h: np.ndarray) -> float:
     size = float(np.linalg.norm(f))
     return float(np.linalg.norm(f - h)) / size if size else (0.0 if not np.any(h) else math.inf)
-
-
-def _uses(jaxpr: Any, variable: Any) -> int:
-    """Products that take the variable itself, or what is only moved, cast or turned of it; the same one counts once."""
-    aliases, products, deeper = {variable}, set(), 0
-    moved = {"transpose", "reshape", "convert_element_type", "squeeze", "broadcast_in_dim", "copy"}
-    for equation in jaxpr.eqns:
-        variables = [None if hasattr(one, "val") else one for one in equation.invars]
-        places = [k for k, one in enumerate(variables) if one is not None and one in aliases]
-        if not places:
-            continue
-        inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-        if inner is not None and hasattr(getattr(inner, "jaxpr", inner), "eqns"):
-            inner = getattr(inner, "jaxpr", inner)
-            if len(inner.invars) == len(equation.invars):
-                deeper += sum(_uses(inner, inner.invars[k]) for k in places)
-        elif equation.primitive.name in ("dot_general", "conv_general_dilated"):
-            products |= {variables[1 - k] if k < 2 else None for k in places}
-        elif equation.primitive.name in moved:
-            aliases.update(equation.outvars)
-    return len(products) + deeper

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gradlab.checking.naming import arrays_of, nested
+from gradlab.checking.models.own_model import ModelFacts
+from gradlab.checking.naming import arrays_of, axes, matched, nested
 from gradlab.checking.optimiser import StatedOptimiser, parsed
 from gradlab.problem.networks import Function, Network
 from gradlab.problem.problem import Problem
@@ -94,8 +95,12 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
         raise ValueError(
             f"checkpoints were {quoted(given)}; give the folder of a Probe, or weights by step: {{0: W, 10: W, …}}"
         )
+    told = getattr(problem.network, "told", ModelFacts(known=False))
+    tables = [_renamed(table, told) for table in tables]
     template = _template(problem.network, tables[0])
     names, remark = _names(template, tables[0], type(problem.network).__name__)
+    if told.known:  # what is trained is known, and all else is not
+        state = [name for name in tables[0] if name not in set(names)]
     remarks = [remark] if remark else []
     weights = tuple(_filled(template, [table[name] for name in names]) for table in tables)
     for one in weights:
@@ -106,6 +111,17 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
         problem, parsed(said), np.asarray(steps), weights, flat, *_layers(problem.network, template, own),
         _places(template, own),         unit, _precision(flat), tuple(state), tuple(remarks),
     )  # fmt: skip
+
+
+def _renamed(table: Mapping[str, Any], told: ModelFacts) -> Mapping[str, Any]:
+    """The arrays of a file that has no names (of Equinox), by the names that the model has in that order."""
+    count = len(table)
+    if not told.saved or any(told.saved[count:]) or list(table) != [str(number) for number in range(count)]:
+        return table
+    names = told.saved[:count]
+    if len(names) < count:
+        return table
+    return {name: array for name, array in zip(names, table.values(), strict=True) if name is not None}
 
 
 def _shapeless(network: Network) -> bool:
@@ -135,8 +151,9 @@ def _template(network: Network, table: Mapping[str, Any]) -> Any:
 def _names(template: Any, table: Mapping[str, Any], network: str) -> tuple[list[str], str]:
     """For each array of the template the checkpoint's name, and a remark where names were of no help."""
     wanted = arrays_of(template)
-    if set(wanted) <= set(table):
-        return list(wanted), ""
+    names, remark = matched(wanted, table)
+    if names:
+        return names, remark
     left = trainable(table)
     shapes = [np.shape(table[name]) for name in left]
     if shapes == [array.shape for array in wanted.values()]:
@@ -171,9 +188,14 @@ def _filled(template: Any, arrays: Sequence[Any]) -> Any:
 def _layers(network: Network, template: Any, own: list[str]) -> tuple[Any, Any, np.ndarray]:
     """(names of layers, names of their arrays, masks)."""
     numbers = iter(range(len(own)))
-    tree = jax.tree.map(lambda leaf: _Numbered(next(numbers), leaf.size, leaf.ndim), template)
+
+    def number(leaf: Any) -> _Numbered:
+        k = next(numbers)
+        return _Numbered(k, leaf.size, axes(own[k], leaf.shape))
+
+    tree = jax.tree.map(number, template)
     groups = [jax.tree.leaves(part) for part in network.layers(tree)]
-    if isinstance(network, Function) and network.degrees is None:
+    if (isinstance(network, Function) or hasattr(network, "told")) and network.degrees is None:
         groups = _headed([leaf for group in groups for leaf in group], own)
     sizes = [leaf.size for leaf in jax.tree.leaves(tree)]
     ends = np.cumsum([0, *sizes])
@@ -182,7 +204,12 @@ def _layers(network: Network, template: Any, own: list[str]) -> tuple[Any, Any, 
         for leaf in group:
             masks[k, ends[leaf.number] : ends[leaf.number + 1]] = True
     leaves = tuple(tuple(own[leaf.number] for leaf in group) for group in groups)
-    names = [group[0] if len(group) == 1 else group[0].rpartition(".")[0] or group[0] for group in leaves]
+    heads = [group[0].rpartition(".")[0] or group[0] for group in leaves]
+    modules = hasattr(network, "told")  # of a library: named as it names them
+    names = [
+        head if len(group) > 1 or (modules and heads.count(head) == 1) else group[0]
+        for head, group in zip(heads, leaves, strict=True)
+    ]
     return tuple(names), leaves, masks
 
 

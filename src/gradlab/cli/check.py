@@ -106,6 +106,11 @@ def _show(told: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print()
+    for one in told["suggestions"]:
+        style = "dim" if one["silent"] else ""
+        source = "" if one["silent"] else f" [{one['claim']}; {one['interval']}: {one['uncertainty']}]"
+        console.print(screen.Text(f"{one['title']}: {one['words']}{source}", style=style))
+    console.print()
     console.print(screen.Text(tally(told)))
 
 

@@ -75,7 +75,7 @@ class Findings:
 def own_network(network: Any) -> bool:
     """Whether the network, or a part of it, was written outside this package."""
     if isinstance(network, Function):
-        return is_own(network.apply)
+        return is_own(getattr(network.apply, "__wrapped__", network.apply))
     return any(is_own(part) for part in (network, getattr(network, "activation", None)) if part is not None)
 
 

@@ -1,4 +1,4 @@
-"""A folder of checkpoints as named arrays with step numbers: npz, safetensors, and ``torch.save`` where torch is.
+"""A folder of checkpoints as named arrays with step numbers: npz, safetensors, Equinox's, Orbax's and ``torch.save``.
 
 Nothing is unpickled and no code is taken from data: files of torch are opened by its own ``weights_only`` reader.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.store import foreign
+from gradlab.store import equinox_files, foreign, orbax_folders
 from gradlab.store.foreign import Unreadable
 from gradlab.store.safetensors import tensors
 from gradlab.store.torch_files import of_torch
@@ -23,7 +23,8 @@ from gradlab.wording import brief, quoted
 #: What a Probe leaves beside its checkpoints.
 MANIFEST = "probe.json"
 _TORCH = (".pt", ".pth", ".ckpt", ".bin")
-SUFFIXES = (".npz", ".safetensors", *_TORCH)
+_EQUINOX = ".eqx"
+SUFFIXES = (".npz", ".safetensors", _EQUINOX, *_TORCH)
 #: Checkpoints of a folder, and bytes of a manifest.
 _MOST, _MANIFEST = 2000, 1 << 20
 #: What wrappers put before a name.
@@ -131,9 +132,10 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
                 p for p in sorted(inner.iterdir()) if p.suffix in (".safetensors", ".npz") and p.is_file()
             ]
             inside = inside or [p for p in sorted(inner.iterdir()) if p.name == "pytorch_model.bin"]
+            inside = inside or orbax_folders.items(inner)
             if len(inside) > 1:
                 raise Unreadable(
-                    f"{brief(str(inner))} holds {len(inside)} files of arrays; put those of a step into one file"
+                    f"{brief(str(inner))} holds {len(inside)} files of arrays; put those of a step into one"
                 )
             deeper += [(inner.name, path) for path in inside]
     return deeper
@@ -211,6 +213,12 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         formats = {
             name: "bfloat16" if kind == "BF16" else str(given[name].dtype) for name, (_, kind) in told.items()
         }
+    elif path.suffix == _EQUINOX:
+        read, formats = equinox_files.leaves(path)
+        given = dict(read)
+    elif path.is_dir():
+        read, formats = orbax_folders.restored(path)
+        given = dict(read)
     else:
         given, formats = of_torch(path)
     if not given:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,7 +89,7 @@ class Disk:
         """Open a file for writing, emptied, and give its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
-    def write(self, descriptor: int, data: bytes) -> None:
+    def write(self, descriptor: int, data: bytes | memoryview) -> None:
         """Write all the bytes."""
         view = memoryview(data)
         while view:
@@ -130,8 +130,10 @@ class Disk:
         """Give the lock back."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def write_bytes_atomically(self, path: Path, data: bytes, durable: bool = True) -> None:
-        """Write a file that is, at every moment, there as a whole or not at all.
+    def write_bytes_atomically(
+        self, path: Path, data: bytes | Sequence[bytes | memoryview], durable: bool = True
+    ) -> None:
+        """Write a file that is, at every moment, there as a whole or not at all; of pieces, one after the other.
 
         Temporary name, write, fsync, close, rename, fsync of the directory. An `OSError` names `path`. Where it is not
         ``durable`` nothing is waited for: as whole for whoever looks, and after a kill, but not after a power cut.
@@ -140,7 +142,8 @@ class Disk:
         with _named(path):
             descriptor = self.create(temporary)
             try:
-                self.write(descriptor, data)
+                for piece in [data] if isinstance(data, bytes) else data:
+                    self.write(descriptor, piece)
                 if durable:
                     self.fsync(descriptor)
             except OSError:

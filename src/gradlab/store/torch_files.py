@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, through torch's own restricted reader, where torch is installed."""
+"""Files of ``torch.save``, through torch's own restricted reader, where it is installed; the only import of torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ from gradlab.wording import brief
 
 #: Under which keys trainers put all weights.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+
+
+def torch_module() -> Any:
+    """The package torch.
+
+    Raises
+    ------
+    ImportError
+        Where it is not installed; the sentence says how it is.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("torch is not installed; write pip install 'gradlab[torch]'") from error
+    return torch
 
 
 def of_torch(
@@ -33,9 +48,7 @@ def of_torch(
     where = brief(str(path))
     if load is None:
         try:
-            import torch
-
-            load = torch.load
+            load = torch_module().load
         except ImportError:
             raise Unreadable(
                 f"{where} is of torch.save and torch is not installed; install torch, or save safetensors or npz"
