@@ -194,7 +194,12 @@ def _header(
         return first if section.header else None
     chosen = [*section.targets, *(section.inputs or ()), *(section.index or ())]
     wanted = [name for name in chosen if isinstance(name, str)]
-    if over is not None and all(name in over for name in wanted) and not _texts_over(first, below, decimal):
+    if (
+        over is not None
+        and wanted
+        and all(name in over for name in wanted)
+        and not _texts_over(first, below, decimal)
+    ):
         return over
     if wanted:
         numbers = all(is_number(cell, decimal) or missing(cell) for cell in first)
@@ -213,7 +218,9 @@ def _commented(above: list[list[str]], width: int) -> list[str] | None:
         return None
     cells = [above[-1][0].lstrip("#").strip(), *above[-1][1:]]
     cells = cells if cells[0] or len(cells) == width else cells[1:]
-    fits = len(cells) == width > 1 and len(set(cells)) == width and not any(map(is_number, cells))
+    fits = (
+        len(cells) == width > 1 and len(set(cells)) == width and all(cells) and not any(map(is_number, cells))
+    )
     return cells if fits else None
 
 
