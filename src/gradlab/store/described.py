@@ -77,7 +77,7 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     if "layer" in dataset.dims and "layer" not in dataset.coords:
         dataset = dataset.assign_coords(layer=np.arange(1, dataset.sizes["layer"] + 1))
     for name in map(str, dataset.variables):
-        long_name, units = words(name)
+        long_name, units = _words(name)
         dataset[name].attrs.setdefault("long_name", long_name)
         dataset[name].attrs.setdefault("units", units)
     return dataset
@@ -92,12 +92,12 @@ def bare(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
-def words(name: str) -> tuple[str, str]:
+def _words(name: str) -> tuple[str, str]:
     """Long name and unit of a variable; one of one's own has its name and no unit."""
     if name in _KNOWN:
         return _KNOWN[name]
     for ending, form in _BESIDE.items():
         if name.endswith(ending):
-            long_name, units = words(name.removesuffix(ending))
+            long_name, units = _words(name.removesuffix(ending))
             return form.format(long_name), units
     return name.replace("_", " "), ""
