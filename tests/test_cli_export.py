@@ -71,7 +71,7 @@ def test_netcdf_gives_the_dataset_back(directory: Path, tmp_path: Path) -> None:
 def test_zarr_gives_the_dataset_back(directory: Path, tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     invoke("export", directory, "--to", "zarr", "--out", tmp_path / "run.zarr")
-    back = xr.open_zarr(tmp_path / "run.zarr")
+    back = xr.open_zarr(tmp_path / "run.zarr", consolidated=False)
     with Run.open(directory) as kept:
         assert np.array_equal(back["loss"], kept.dataset()["loss"])
 

@@ -83,7 +83,7 @@ def _netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 def _zarr(dataset: xr.Dataset, path: Path) -> None:
     _needed("zarr", "zarr")
-    dataset.to_zarr(path, mode="w-")
+    dataset.to_zarr(path, mode="w-", consolidated=False)
 
 
 def _tensorboard(dataset: xr.Dataset, path: Path) -> None:

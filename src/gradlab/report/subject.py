@@ -204,7 +204,7 @@ def _stationary(problem: Problem, vector: np.ndarray) -> tuple[np.ndarray, Local
         step = vectors[:, curved] @ ((vectors.T @ seen.gradient)[curved] / values[curved])
         if np.linalg.norm(step) <= _REST * np.linalg.norm(vector):
             rest = np.linalg.norm(seen.gradient) <= _FLAT * largest * np.linalg.norm(vector)
-            return (point, seen) if rest else None
+            return (point - step, seen) if rest else None
         point = point - step
     return None
 
