@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from gradlab import specification
-from gradlab.problem.dataset import Data
 from gradlab.specification import costs, files, schema
 
 #: Address space beyond what the process has when it begins.
@@ -231,10 +230,6 @@ def npy(random: Random) -> bytes:
 # The reading path ------------------------------------------------------------------------------------------
 
 
-def _data(table: files.Table) -> None:
-    Data(table.inputs, files.labelled(table.targets, "real"))
-
-
 def _csv(path: Path, random: Random) -> None:
     header = b"y" in path.read_bytes()[:40] or bool(random.random() < 0.2)
     section: dict[str, Any] = {
@@ -243,11 +238,11 @@ def _csv(path: Path, random: Random) -> None:
         "header": header,
         "targets": ["y"] if header else [2],
     }
-    _data(files.read_csv(schema.CsvFile.model_validate(section), path.parent))
+    files.own_data(schema.CsvFile.model_validate(section), "real", path.parent)
 
 
 def _npz(path: Path, _: Random) -> None:
-    _data(files.read_npz(schema.NpzFile(kind="npz", path=path.name), path.parent))
+    files.own_data(schema.NpzFile(kind="npz", path=path.name), "real", path.parent)
 
 
 def _toml(path: Path, _: Random) -> None:

@@ -207,17 +207,22 @@ def test_a_run_of_ones_own_code_resumes_with_that_code_only() -> None:
         assert kept.finished is not None
 
 
-@pytest.mark.parametrize("name", ["exponential", "digits", "deep_linear"])
+@pytest.mark.parametrize("name", ["exponential", "digits", "deep_linear", "minimum_norm"])
 def test_the_examples_run_as_they_stand(name: str) -> None:
     invoke("run", EXAMPLES / f"{name}.toml")
     with Run.open(directory()) as kept:
         last = kept.dataset().isel(record=-1)
         assert kept.finished is not None
+        page = kept.read("page.html").decode()
     if name == "exponential":
         assert kept.finished == "stopped: log t reached"
         assert 0.499 < float(last["normalised_margin"]) < 0.5
     elif name == "digits":
         assert float(last["error"]) < 0.02
+    elif name == "minimum_norm":
+        assert float(last["distance_to_minimum_norm"]) < 1e-10
+        assert "from the solution of least norm" in page
+        assert "near a minimum, to second order" in page
     else:
         assert kept.finished == "stopped: gradient norm reached"
 

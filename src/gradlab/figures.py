@@ -386,7 +386,7 @@ def _chart(
             look = {"color": LINES[k], "linestyle": _DASHES[k], "marker": _SHAPES[k]}
             draw(axes, label, *_drawable(axes, xs[i], y), {"label": _words(label) or "_nolegend_", **look})
         for label, value in options.get("reference", {}).items():
-            _reference(axes, label, float(value))
+            reference(axes, label, float(value))
         axes.set(xlabel=_words(xlabel), ylabel=_words(ylabel))
         axes.set_title(_words(options.get("title", "")))
         if any(series):
@@ -429,12 +429,15 @@ def _whole(values: np.ndarray) -> bool:
     return bool(np.all(seen == np.round(seen)) and (not seen.size or np.ptp(seen) <= 12))
 
 
-def _reference(axes: Axes, label: str, value: float) -> None:
+def reference(axes: Axes, label: str, value: float) -> None:
+    """A dotted horizontal line with its label, and room for it; none where a log axis has no place for the value."""
     if not math.isfinite(value) or (axes.get_yscale() == "log" and value <= 0.0):
         return
     axes.axhline(value, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1, 2)))
     look: dict[str, Any] = {"ha": "right", "va": "bottom", "color": COLOURS["muted"], "fontsize": 9.5}
     axes.text(0.995, value, _words(label), transform=axes.get_yaxis_transform(), **look)
+    (low, high), linear = axes.get_ylim(), axes.get_yscale() == "linear"
+    axes.set_ylim(low, max(high, value + 0.14 * (value - low)) if linear else high)
 
 
 _MATH = MathTextParser("path")

@@ -71,10 +71,12 @@ def test_whole_numbers_that_float64_holds_are_taken(tmp_path: Path) -> None:
 
 
 def test_a_header_of_numbers_is_seen_unless_its_names_are_used(tmp_path: Path) -> None:
-    content = b"1,2,-1\n3,4,1\n5,6,-1\n"
-    message = said(tmp_path, content, CSV.replace('["y"]', "[2]"))
+    message = said(tmp_path, b"1,2,0\n3,4,1\n5,6,0\n", CSV.replace('["y"]', "[2]"))
     assert "begins with a row of numbers" in message
     assert "header = false" in message
+    # a negative number is no name
+    (tmp_path / "d.csv").write_bytes(b"1,2,-1\n3,4,1\n5,6,-1\n")
+    assert built(text=CSV.replace('["y"]', "[2]"), folder=tmp_path).problem.data.inputs.shape == (3, 2)
     (tmp_path / "d.csv").write_bytes(b"2019,2020,2021\n3,4,1\n5,6,-1\n")
     assert built(text=CSV.replace('["y"]', '["2021"]'), folder=tmp_path).problem.data.inputs.shape == (2, 2)
 

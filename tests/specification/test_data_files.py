@@ -31,7 +31,7 @@ def csv_refusal(tmp_path: Path, content: str, text: str = CSV) -> str:
         ("a,b,y\n1,2,1\n3,x,-1\n", ("line 3", "column 'b'", "'x'")),
         ("a,b,y\n1,2,1\n3,4\n", ("line 3", "2 columns")),
         ("a,b,y\n1,2,1\n3,4,0.5\n", ("labels -1 and +1", "example 1", "0.5")),
-        ("a,b,y\n1,2,1\n3,4,0\n", ("labels -1 and +1", "write 0 as -1")),
+        ("a,b,y\n1,2,1\n3,4,0\n5,6,2\n", ("takes two labels, or -1 and +1", "3 ('0', '1', '2')")),
         ("a,b,z\n1,2,1\n3,4,-1\n", ("no column 'y'",)),
         ("a,b,b\n1,2,1\n", ("two columns named 'b'",)),
         ("a,b,y\n", ("no rows",)),

@@ -185,3 +185,16 @@ def test_importing_specifications_changes_no_setting() -> None:
     with jax.enable_x64(False):
         built()
         assert jax.numpy.ones(()).dtype == np.float32
+
+
+def test_the_distance_to_the_least_norm_is_looked_at_where_it_has_a_meaning() -> None:
+    name = "distance_to_minimum_norm"
+    text = BASE.replace("[2, 8, 1]", "[2, 1]").replace('"exponential"', '"square"')
+    text = f'observables = ["loss", "{name}"]' + text.replace('"separable"', '"linear regression"')
+    made = built(text=text)
+    loss, distance = made.observables
+    least = np.linalg.lstsq(made.problem.data.inputs, made.problem.data.targets, rcond=None)[0].T
+    assert (loss, distance.name) == ("loss", name)
+    assert np.allclose(distance.solution[0], least, rtol=1e-12)
+    with pytest.raises(specification.SpecificationError, match="one linear layer under the square loss"):
+        built(text=text.replace("[2, 1]", "[2, 8, 1]"))

@@ -18,7 +18,10 @@ import scipy.optimize
 from jax import Array
 from jaxtyping import Bool, Float, Num
 
+from gradlab.problem.losses import Square
+from gradlab.problem.networks import Dense
 from gradlab.problem.precision import rounding_unit
+from gradlab.problem.problem import Problem
 
 _EPS = float(np.finfo(np.float64).eps)
 #: Margins within this of 1 are on the margin. Far above rounding, far below any margin gap of interest.
@@ -106,6 +109,20 @@ def minimum_norm(
     rows, targets = _regression(X, Y)
     left, values, right = _svd(rows, rcond, rounding_unit(X))
     return (right.T @ ((left.T @ targets) / values[:, None])).T
+
+
+def minimum_norm_of(problem: Problem) -> Float[np.ndarray, "C d"] | None:
+    """The product W_K ⋯ W_1 of least norm among the least-squares solutions of a problem, or None.
+
+    None where the network is no dense linear one, is narrower inside than at both ends, or the loss is not the square.
+    """
+    network, loss = problem.network, problem.loss
+    if not (isinstance(network, Dense) and network.linear and isinstance(loss, Square)):
+        return None
+    if min(network.widths) < min(network.widths[0], network.widths[-1]):
+        return None
+    rows = np.asarray(problem.data.inputs)
+    return minimum_norm(rows.reshape(len(rows), -1), np.asarray(problem.data.targets))
 
 
 def ridge(

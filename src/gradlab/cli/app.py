@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from gradlab.cli.errors import plainly
 
@@ -20,7 +21,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Data sets: which there are, and fetching them.", no_args_is_help=True)
+
+
+class _FileOrCommand(typer.core.TyperGroup):
+    """``gradlab data FILE`` is short for ``gradlab data show FILE``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and ("." in args[0] or os.sep in args[0]):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+data_app = typer.Typer(
+    cls=_FileOrCommand,
+    help="Data sets: which there are, fetching them, and what is taken of a file of one's own.",
+    no_args_is_help=True,
+)
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print nothing but JSON on standard output.")]
@@ -190,6 +206,30 @@ def report(
 
 @app.command()
 @plainly
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    to: Annotated[str, typer.Option(help="csv, netcdf, zarr or tensorboard.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file or folder to write; beside the run unless given.")
+    ] = None,
+) -> None:
+    """Write the trajectory of a run for another program."""
+    from gradlab.cli import export as work
+
+    work.export(directory, to, out)
+
+
+@app.command()
+@plainly
+def schema() -> None:
+    """The JSON schema of a specification, on standard output."""
+    from gradlab.specification import reference
+
+    print(reference.schema_text())
+
+
+@app.command()
+@plainly
 def equilibrium(
     where: Annotated[Path, typer.Argument(metavar="DIR | SPEC.toml", help="A run, or what to run first.")],
     certify: Annotated[
@@ -267,6 +307,29 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name of `gradlab data
     from gradlab.cli import data as work
 
     work.fetch(name)
+
+
+@data_app.command("show")
+@plainly
+def data_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv, .npz or a specification, SPEC.toml.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the targets, by name or number; the last unless given."),
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What separates columns; found unless given.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="'.' or ','; found unless given.")] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether names come first; found unless given."),
+    ] = None,
+    missing: Annotated[str | None, typer.Option(help="'drop' rows, or put in the 'mean'.")] = None,
+) -> None:
+    """What is taken of a file of one's own: every row and column, and the tables to write for it."""
+    from gradlab.cli import data as work
+
+    options = {"delimiter": delimiter, "decimal": decimal, "header": header, "missing": missing}
+    work.show(file, target or [], options)
 
 
 def main() -> None:

@@ -1,11 +1,17 @@
-"""``gradlab data``: which data sets there are, and fetching them."""
+"""``gradlab data``: which data sets there are, fetching them, and what is taken of a file of one's own."""
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gradlab.cli import screen
-from gradlab.cli.errors import say
+from gradlab.cli.errors import plain, say
+
+if TYPE_CHECKING:
+    from gradlab.problem.data import Data
 
 BUNDLED = (
     ("digits", "scikit-learn's 8×8 handwritten digits, 1 797 images, 10 classes"),
@@ -38,3 +44,28 @@ def fetch(name: str) -> None:
         raise ValueError(f"there is no data set {name!r}; {hint}")
     for path in loaders.fetch(name):
         print(path)
+
+
+def show(path: Path, targets: list[str], options: dict[str, Any]) -> None:
+    """What is taken of a CSV or npz file, or of the data of a specification, and the tables to write for it."""
+    from gradlab import specification
+    from gradlab.specification import networks, sources
+
+    if path.suffix.lower() == ".toml":
+        read = specification.read(path)
+        own = read.loss.kind == "function"
+        labels = read.loss.labels if own else networks.loss(read.loss, None).labels  # type: ignore[union-attr]
+        print(plain(_told(sources.data(read.data, labels, path.resolve().parent))))
+        return
+    data, table, loss = sources.as_taken(path, targets, options)
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    print(plain("\n".join([_told(data), "", "[loss]", f'kind = "{loss}"', "", "[data]", *lines])))
+
+
+def _told(data: Data) -> str:
+    """Everything that was said of data, a line each, and their shapes."""
+    name, _, said = data.provenance.partition(": ")
+    shapes = f"inputs {data.inputs.shape}, targets {data.targets.shape}"
+    if data.test_inputs is not None and data.test_targets is not None:
+        shapes += f", for testing {data.test_inputs.shape} and {data.test_targets.shape}"
+    return "\n".join([name, *(f"  {one}" for one in said.split("; ") if one), f"  {shapes}"])

@@ -12,7 +12,7 @@ import typer
 
 from gradlab.cli import screen
 from gradlab.cli.computing import begin
-from gradlab.cli.errors import FAILED, Interrupted, say
+from gradlab.cli.errors import FAILED, Interrupted, plain, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +28,10 @@ DONE = "This run is done: "
 _TOML = "specification.toml"
 _PROVENANCE = "provenance.json"
 _DATA = "data.npz"
+#: What was taken of one's own file, in words.
+_TAKEN = "data.txt"
+#: What the page shows first, and says of the end.
+_SUBJECT = "subject.json"
 _ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
 
 
@@ -194,7 +198,11 @@ def _stored_data(kept: Run, spec: Specification) -> Data | None:
     # Twice the budget: inputs and targets that were just within it, and their test split.
     found = foreign.arrays(io.BytesIO(kept.read(_DATA)), kept.path / _DATA, _ARRAYS, 2 * foreign.BUDGET)
     arrays: dict[str, Any] = {name: array for name, array in found.items() if array is not None}
-    return Data(**arrays, provenance=f"file {spec.data.path}")
+    return Data(**arrays, provenance=_taken(kept) or f"file {spec.data.path}")
+
+
+def _taken(kept: Run) -> str:
+    return kept.read(_TAKEN).decode() if _TAKEN in kept.attachments else ""
 
 
 def _keep_data(kept: Run, experiment: Experiment) -> None:
@@ -204,6 +212,8 @@ def _keep_data(kept: Run, experiment: Experiment) -> None:
     if experiment.specification.data.kind not in ("csv", "npz") or _DATA in kept.attachments:
         return
     data = experiment.problem.data
+    say(f"Data: {plain(data.provenance)}")
+    kept.attach(_TAKEN, data.provenance.encode())
     arrays = {name: getattr(data, name) for name in _ARRAYS if getattr(data, name) is not None}
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -213,6 +223,7 @@ def _keep_data(kept: Run, experiment: Experiment) -> None:
 def _drive(kept: Run, experiment: Experiment) -> str:
     """Integrate to the end, draw, record how it ended, and say it."""
     from gradlab import laboratory
+    from gradlab.report import subject
 
     spec = experiment.specification
     _keep_data(kept, experiment)
@@ -226,7 +237,7 @@ def _drive(kept: Run, experiment: Experiment) -> str:
                 clock=experiment.clock,
                 solver=experiment.solver,
                 stop=experiment.stops,
-                observables=spec.observables,
+                observables=experiment.observables,
                 keep=spec.records.keep,
                 refine=None if spec.solver.refine else False,
                 reduce=spec.solver.reduce,
@@ -236,6 +247,7 @@ def _drive(kept: Run, experiment: Experiment) -> str:
             )
             kept.attach(_PROVENANCE, str(dataset.attrs["provenance"]).encode())
             bar.update("drawing", 0.0, 1.0)
+            kept.attach(_SUBJECT, subject.subject(experiment.flow, dataset).dumps())
             _publish(kept, dataset)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -252,12 +264,14 @@ def _publish(kept: Run, dataset: xr.Dataset) -> None:
     """One SVG an observable, and the page."""
     from gradlab import figures
     from gradlab.report import drawing, page
+    from gradlab.report.subject import Subject
 
     known = json.loads(kept.read(_PROVENANCE)) if _PROVENANCE in kept.attachments else {}
     content = kept.identity.content
     provenance = {
         "run": kept.path.name,
         "data": content["data"],
+        "data as read": _taken(kept),
         **{key: content[key] for key in ("versions", "cores", "instruction_set")},
         **known,
         "wall_seconds": round(kept.seconds, 3),
@@ -266,8 +280,10 @@ def _publish(kept: Run, dataset: xr.Dataset) -> None:
     dataset = dataset.assign_attrs(attributes | {"provenance": "{}"})
     for name in drawing.observed(dataset):
         kept.attach(f"{name}.svg", figures.svg(drawing.trajectory(dataset, [name])).encode())
+    of = Subject.loads(kept.read(_SUBJECT)) if _SUBJECT in kept.attachments else None
     text: Any = kept.read(_TOML).decode() if _TOML in kept.attachments else content["specification"]
-    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=title(kept) or "One run").encode())
+    named = title(kept) or "One run"
+    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=named, subject=of).encode())
 
 
 def title(kept: Run) -> str:

@@ -51,6 +51,7 @@ from gradlab.laboratory.second import (
 )
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
+from gradlab.store.described import bare
 
 _one = Program(advance)
 _members = Program(
@@ -308,7 +309,7 @@ def drive_all(
     blank = [state.scratch for state in states]
     length = segment_length(len(moments))
     if store is not None and store.segments:
-        kept, packed = store.dataset(), store.state()
+        kept, packed = bare(store.dataset()), store.state()
         check_kept(drive.observables, kept, packed, states, moments)
         parts, done = [kept], int(kept.sizes["record"])
         if packed is not None:

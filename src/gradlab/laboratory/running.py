@@ -36,6 +36,7 @@ from gradlab.observe.observables import observables as _named
 from gradlab.problem.guard import Findings, refuse_start
 from gradlab.problem.precision import float64, put, single
 from gradlab.problem.problem import Problem
+from gradlab.store.described import described
 from gradlab.store.identity import environment
 
 _start_one = Program(start)
@@ -179,8 +180,9 @@ def run(
 
     Returns
     -------
-    Dataset over ``record`` (and ``member``): ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t overflows),
-    ``step``, ``rejected``, ``evaluations``, ``status``, the observables and their errors; of gradient flows of smooth
+    Dataset over ``record`` (and ``member``) with coordinates ``tau``, ``t``, ``log_t`` (right beyond 10³⁰⁸, where t
+    overflows; ``sel(tau=5, method="nearest")``) and ``layer``, units and long names on all variables: ``step``,
+    ``rejected``, ``evaluations``, ``status``, the observables and their errors; of gradient flows of smooth
     networks ``dissipated``, ∫ ‖∇L‖² dt, and ``balance``, L(0) − L less that, with ``balance_error``: where it is not 0
     the ``result`` says that this is no gradient flow of its loss. Attributes ``result``, ``reduction`` (what was
     stepped in place of all weights on all examples, or ``none``) and ``provenance``, which also says what came in
@@ -294,7 +296,7 @@ def _finish(
     if findings.remarks:
         provenance["noticed"] = list(findings.remarks)
     said = json.dumps(provenance, default=str)
-    return dataset.assign_attrs(result=result, reduction=provenance["reduction"], provenance=said)
+    return described(dataset).assign_attrs(result=result, reduction=provenance["reduction"], provenance=said)
 
 
 def _moving(flow: Flow) -> Flow:
@@ -347,12 +349,14 @@ def at(
     arguments.problem(problem)
     weights = arguments.points(weights)
     problem = problem.knowing(weights[0]) if len(weights) else problem
+    for point in weights:
+        problem.fits(point)
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
     rows = [
         {item.name: np.asarray(item(problem, point, point, jnp.nan)) for item in items} for point in weights
     ]
-    return frame(rows, items, None)
+    return described(frame(rows, items, None))
 
 
 def member(flow_or_problem: Any, index: int) -> Any:

@@ -56,7 +56,7 @@ def digits(
     else:
         targets = index if labels == "class" else 2.0 * index - 1.0
     inputs = inputs if flat else inputs.reshape(-1, 1, 8, 8)
-    train, test = _split(len(inputs), test_fraction, seed)
+    train, test = split_rows(len(inputs), test_fraction, seed)
     what = f"scikit-learn's digits {chosen} as {labels}, pixels / 16"
     return _data(inputs, targets, train, test, what)
 
@@ -79,7 +79,7 @@ def breast_cancer(test_fraction: float = 0.2, seed: int = 0, labels: str = "sign
         raise ValueError(f"labels are 'class' or 'sign', not {labels!r}")
     inputs, numbers = load_breast_cancer(return_X_y=True)
     targets = numbers.astype(np.int64) if labels == "class" else 2.0 * numbers - 1.0
-    train, test = _split(len(inputs), test_fraction, seed)
+    train, test = split_rows(len(inputs), test_fraction, seed)
     what = f"scikit-learn's breast cancer as {labels}, standardised"
     return _data(_standardised(inputs, train), targets, train, test, what)
 
@@ -98,12 +98,12 @@ def diabetes(test_fraction: float = 0.2, seed: int = 0) -> Data:
     from sklearn.datasets import load_diabetes
 
     inputs, progression = load_diabetes(return_X_y=True)
-    train, test = _split(len(inputs), test_fraction, seed)
+    train, test = split_rows(len(inputs), test_fraction, seed)
     targets = _standardised(progression[:, None], train)
     return _data(_standardised(inputs, train), targets, train, test, "scikit-learn's diabetes, standardised")
 
 
-def _split(count: int, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(count: int, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and the test split, each in the order of the source."""
     if not 0.0 <= test_fraction < 1.0:
         raise ValueError(f"test_fraction was {test_fraction!r}; give a number in [0, 1)")

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,37 @@ def float64(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return in_double
+
+
+def pulled_in_double(function: Callable[[Any], Any], tree: Any) -> Any:
+    """``function(tree)``, whose derivative too is pulled back in double precision, whatever the caller's setting.
+
+    JAX pulls a derivative back after the function has returned, and so in the precision of the caller.
+    """
+    floats, rest = eqx.partition(tree, eqx.is_inexact_array)
+
+    @eqx.filter_custom_vjp
+    def value(floats: Any, rest: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(eqx.combine(floats, rest))
+
+    @value.def_fwd
+    def forward(perturbed: Any, floats: Any, rest: Any) -> Any:
+        with jax.enable_x64(True):
+            out, pull = eqx.filter_vjp(lambda part: function(eqx.combine(part, rest)), floats)
+            return out, (pull, out)
+
+    @value.def_bwd
+    def backward(residuals: Any, gradient: Any, perturbed: Any, floats: Any, rest: Any) -> Any:
+        pull, out = residuals
+        with jax.enable_x64(True):
+            whole = jax.tree.map(
+                lambda one, seen: jnp.zeros_like(seen) if one is None else jnp.asarray(one, seen.dtype),
+                gradient, out, is_leaf=lambda one: one is None,
+            )  # fmt: skip
+            return pull(whole)[0]
+
+    return value(floats, rest)
 
 
 @float64

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from html import escape
 from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from gradlab.problem.dataset import Data
 from gradlab.problem.ensembles import stack, unchecked, unstack
 from gradlab.problem.losses import Loss, margins
 from gradlab.problem.networks import Function, Network
-from gradlab.problem.precision import float64, put
+from gradlab.problem.precision import float64, pulled_in_double, put
 
 __all__ = ["HessianOperator", "Problem", "stack", "unstack"]
 
@@ -34,13 +35,18 @@ def _compiled(method: Callable[P, R]) -> Callable[P, R]:
     """A method in float64, its arguments too, and compiled where it is not called under a transformation."""
     staged = eqx.filter_jit(method)
 
-    @float64
     @functools.wraps(method)
     def call(self: Any, *args: Any, **keywords: Any) -> Any:
-        args, keywords = _as_float64((args, keywords))
-        leaves = jax.tree.leaves((self, args, keywords))
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        return (method if traced else staged)(self, *args, **keywords)
+        narrow = not jax.config.jax_enable_x64  # type: ignore[attr-defined]
+        with jax.enable_x64(True):
+            args, keywords = _as_float64((args, keywords))
+            leaves = jax.tree.leaves((self, args, keywords))
+            tracers = {type(leaf).__name__ for leaf in leaves if isinstance(leaf, jax.core.Tracer)}
+            if not tracers:
+                return staged(self, *args, **keywords)
+            if narrow and "JVPTracer" not in tracers:  # forward mode is done by the time this returns
+                return pulled_in_double(lambda all: method(all[0], *all[1], **all[2]), (self, args, keywords))
+            return method(self, *args, **keywords)
 
     return call  # type: ignore[return-value]
 
@@ -175,6 +181,7 @@ class Problem(eqx.Module):
         """½ Σ_k λ_k ‖W_k‖²."""
         if self._free:
             return jnp.zeros((), jnp.float64)
+        self.fits(weights)
         if jnp.ndim(self.decay) == 0:
             return 0.5 * self.decay * _square(weights)
         squares = jnp.stack([_square(layer) for layer in self.network.layers(weights)])
@@ -352,6 +359,24 @@ class Problem(eqx.Module):
         return _share_of_wrong(self.loss.labels, self.outputs(weights, inputs), targets)
 
     # Shapes ------------------------------------------------------------------------------------------------
+
+    def fits(self, weights: Any) -> None:
+        """Refuse weights of another structure or shape; those of a Function of one's own are taken as they are."""
+        if not isinstance(self.network, Function):
+            self.network.check(weights)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: network, loss, data and decay, a line each."""
+        data, tested = self.data, self.data.test_inputs
+        split = "" if tested is None else f", {tested.shape[0]} more for testing"
+        rows = {
+            "network": f"{self.network!r}, {self.size} weights",
+            "loss": repr(self.loss),
+            "data": f"{data.inputs.shape[0]} examples of shape {data.inputs.shape[1:]}{split}: {data.provenance}",
+            "decay": "none" if self._free else str(np.asarray(self.decay)),
+        }
+        lines = (f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table><caption>Problem</caption>{''.join(lines)}</table>"
 
     @property
     def size(self) -> int:

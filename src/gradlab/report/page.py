@@ -14,6 +14,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from gradlab.report import drawing, mathematics, numbers, verdicts
+from gradlab.report.subject import Subject
 
 _HERE = Path(__file__).parent
 _LISTED = 8  # values of one observable that are written out; beyond, their range
@@ -78,8 +79,9 @@ def render_run(
     figures: Mapping[str, Any] | Iterable[Any] | None = None,
     *,
     title: str = "One run",
+    subject: Subject | None = None,
 ) -> str:
-    """The page of one run of somebody's own problem: what it is, how it ended, final values, figures.
+    """The page of one run of somebody's own problem: how it ended, what moved, final values, what the problem is.
 
     Parameters
     ----------
@@ -87,8 +89,10 @@ def render_run(
     specification : the TOML text, a (nested) mapping, or a pydantic model.
     provenance : added to the dataset's own.
     figures : matplotlib figures, or caption to figure; the recorded trajectory unless given.
+    subject : what is shown first, reference values, and sentences on the end (``report.subject.subject``).
     """
-    chosen = _figures(dataset, figures)
+    subject = subject or Subject()
+    chosen = drawing.of_run(dataset, subject) if figures is None else _figures(figures)
     own = json.loads(dataset.attrs["provenance"]) if dataset.attrs.get("provenance") else {}
     if hasattr(specification, "model_dump"):
         specification = specification.model_dump(mode="json")
@@ -97,6 +101,8 @@ def render_run(
         "run.html.jinja",
         title=title,
         outcome=_outcome(dataset),
+        said=[mathematics.prose(one) for one in subject.said],
+        still=list(drawing.constants(dataset).values()) if figures is None else [],
         values=_final_values(dataset),
         members=dataset.sizes.get("member", 0),
         specification=text,
@@ -167,14 +173,12 @@ def _final_values(dataset: xr.Dataset) -> list[tuple[str, str, Markup]]:
         if value.size > _LISTED:
             low, high = numbers.plain(np.nanmin(value)), numbers.plain(np.nanmax(value))
             words = [f"{low} … {high}"]
-        over = " × ".join(f"{size} {dim}s" for dim, size in last[name].sizes.items())
+        over = " × ".join(f"{size} {dim}" + "s" * (size > 1) for dim, size in last[name].sizes.items())
         rows.append((name.replace("_", " "), over, mathematics.superscripts(",  ".join(words))))
     return rows
 
 
-def _figures(dataset: xr.Dataset, figures: Any) -> list[drawing.Drawing]:
-    if figures is None:
-        figures = [drawing.trajectory(dataset)] if drawing.observed(dataset) else []
+def _figures(figures: Any) -> list[drawing.Drawing]:
     pairs = figures.items() if isinstance(figures, Mapping) else [("", figure) for figure in figures]
     return [drawing.drawing(figure, f"figure-{i}", caption) for i, (caption, figure) in enumerate(pairs, 1)]
 

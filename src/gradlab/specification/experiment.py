@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradlab.analysis import solutions
 from gradlab.dynamics import charts, clocks, descent, end_to_end, flow, kicks, stops
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.laboratory import reducing
 from gradlab.laboratory.choosing import checked, named
+from gradlab.observe.observables import Distance, Observable
 from gradlab.observe.observables import observables as _named
 from gradlab.problem.data import Data
 from gradlab.problem.precision import float64
@@ -33,6 +35,7 @@ _CLOCKS: dict[str, Any] = {
     "arc length": clocks.ArcLength,
     "log-norm": clocks.LogNorm,
 }
+_DISTANCE = "distance_to_minimum_norm"
 _FLOWS: dict[str, Any] = {
     "gradient flow": flow.GradientFlow,
     "normalised": charts.NormalisedFlow,
@@ -55,6 +58,7 @@ class Experiment:
     clock: clocks.Clock
     solver: Solver | str
     stops: stops.Stop
+    observables: tuple[str | Observable, ...] | None
     code: str | None
 
 
@@ -119,6 +123,7 @@ def _build(
         clock=_clock(specification),
         solver=_solver(specification),
         stops=_stop(specification.stop),
+        observables=_observables(specification.observables, moving.observed),
         code=digest,
     )
     _check(experiment)
@@ -161,9 +166,25 @@ def _check(experiment: Experiment) -> None:
         if experiment.specification.solver.reduce:
             reducing.asked(experiment.flow, experiment.clock, experiment.weights, False)
     try:
-        _named(experiment.specification.observables or (), observed)
+        _named(experiment.observables or (), observed)
     except ValueError as error:
         raise SpecificationError(f"at the top, in observables: {error}") from error
+
+
+def _observables(names: list[str] | None, problem: Problem) -> tuple[str | Observable, ...] | None:
+    """What is looked at, by name; what theory knows for the problem is put in."""
+    return (
+        None if names is None else tuple(_distance(problem) if name == _DISTANCE else name for name in names)
+    )
+
+
+def _distance(problem: Problem) -> Observable:
+    least = solutions.minimum_norm_of(problem)
+    if least is None or len(problem.network.layers(problem.network.shapes())) != 1:
+        raise SpecificationError(
+            f"at the top, in observables: {_DISTANCE} is that of one linear layer under the square loss; leave it out"
+        )
+    return Distance((least,), name=_DISTANCE)
 
 
 def _discrete(specification: Specification) -> bool:

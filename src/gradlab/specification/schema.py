@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gradlab.specification.flows import Flow, PlainFlow
@@ -285,23 +285,57 @@ def _separator(value: str) -> str:
 Column = Annotated[str | int, BeforeValidator(_column)]
 
 
-class CsvFile(Section):
-    """Rows are examples; columns are named in the first line, or numbered from 0 where ``header = false``."""
+def _several(value: Any) -> Any:
+    """A column that stands alone, as a list of one."""
+    return value if isinstance(value, list) or value is None else [value]
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise PydanticCustomError("neither", "it must be a label in quotes, or a whole number")
+
+
+Columns = Annotated[list[Column], BeforeValidator(_several)]
+Label = Annotated[str | int, BeforeValidator(_label)]
+
+
+class OwnFile(Section):
+    """What may be asked of a file of one's own, whatever its format."""
+
+    path: Name
+    missing: Literal["drop", "mean"] | None = None
+    standardise: bool = False
+    classes: Annotated[list[Label], Field(min_length=2, max_length=1000)] | None = None
+    test_fraction: Fraction = 0.0
+    seed: Seed = 0
+
+
+class CsvFile(OwnFile):
+    """Rows are examples; what is not said (header, separator, decimal sign, index) is found, and told."""
 
     kind: Literal["csv"]
-    path: Name
-    targets: Annotated[list[Column], Field(min_length=1)]
-    inputs: Annotated[list[Column], Field(min_length=1)] | None = None
-    header: bool = True
-    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)] = ","
+    targets: Annotated[Columns, Field(min_length=1)]
+    inputs: Annotated[Columns, Field(min_length=1)] | None = None
+    index: Columns | None = None
+    header: bool | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)] | None = None
+    decimal: Literal[".", ","] | None = None
     test_path: Name | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_target(cls, given: Any) -> Any:
+        """``target = "y"`` is short for ``targets = ["y"]``."""
+        if isinstance(given, dict) and "target" in given and "targets" not in given:
+            return {("targets" if key == "target" else key): value for key, value in given.items()}
+        return given
 
-class NpzFile(Section):
+
+class NpzFile(OwnFile):
     """Arrays ``inputs`` and ``targets`` (and, if named, a test split) of a NumPy ``.npz`` file."""
 
     kind: Literal["npz"]
-    path: Name
     inputs: str = "inputs"
     targets: str = "targets"
     test_inputs: str | None = None

@@ -8,17 +8,21 @@ from typing import Any
 
 import jax
 import numpy as np
+from pydantic import ValidationError
 
 from gradlab import loaders
 from gradlab.problem import data as made
 from gradlab.problem.data import Data
 from gradlab.problem.networks import Dense
 from gradlab.specification import networks, schema
-from gradlab.specification.files import Table, labelled, read_csv, read_npz
-from gradlab.specification.sentences import SpecificationError
+from gradlab.specification.files import last_column, own_data
+from gradlab.specification.sentences import SpecificationError, sentence
 
 #: How loaders name the labels that a loss takes.
 _FORMS: dict[str, Any] = {"real": "onehot", "sign": "sign", "class": "class"}
+
+#: So many different whole numbers are taken for classes where nothing is said of them.
+_FEW = 30
 
 
 def data(section: schema.Data, labels: str, folder: Path) -> Data:
@@ -30,10 +34,8 @@ def data(section: schema.Data, labels: str, folder: Path) -> Data:
     folder : paths are relative to it.
     """
     match section:
-        case schema.CsvFile():
-            return _from_table(read_csv(section, folder), labels, section.path)
-        case schema.NpzFile():
-            return _from_table(read_npz(section, folder), labels, section.path)
+        case schema.CsvFile() | schema.NpzFile():
+            return own_data(section, labels, folder)
         case schema.Digits():
             return made.digits(section.classes, section.test_fraction, section.seed, _FORMS[labels])
         case schema.Bundled():
@@ -116,8 +118,35 @@ def _as_columns(data: Data, columns: Callable[[np.ndarray], np.ndarray]) -> Data
     return Data(data.inputs, targets, data.test_inputs, test, provenance=data.provenance)
 
 
-def _from_table(table: Table, labels: str, name: str) -> Data:
-    test = None if table.test_targets is None else labelled(table.test_targets, labels)
-    return Data(
-        table.inputs, labelled(table.targets, labels), table.test_inputs, test, provenance=f"file {name}"
-    )
+def as_taken(path: Path, targets: list[str], options: dict[str, Any]) -> tuple[Data, dict[str, Any], str]:
+    """A file of one's own as it would be taken, the table [data] that says so, and a loss that fits its targets.
+
+    Parameters
+    ----------
+    targets : names (or numbers) of the target's columns, or the name of an array; the last column unless given.
+    options : further keys of the table; None is not written.
+    """
+    kind = "npz" if path.suffix.lower() == ".npz" else "csv"
+    table: dict[str, Any] = {"kind": kind, "path": path.name}
+    table |= {key: value for key, value in options.items() if value is not None}
+    if kind == "csv":
+        columns = [int(name) if name.isdecimal() else name for name in targets]
+        table["targets"] = columns or [last_column(_section(schema.CsvFile, table | {"targets": [0]}), path)]
+    elif targets:
+        table["targets"] = targets[0]
+    section: Any = _section(schema.CsvFile if kind == "csv" else schema.NpzFile, table)
+    for labels, loss in (("sign", "logistic"), ("class", "cross-entropy")):
+        try:
+            data = own_data(section, labels, path.parent)
+        except SpecificationError:
+            continue
+        if labels == "sign" or len(np.unique(np.asarray(data.targets))) <= _FEW:
+            return data, table, loss
+    return own_data(section, "real", path.parent), table, "square"
+
+
+def _section(kind: Any, table: dict[str, Any]) -> Any:
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        raise SpecificationError(sentence(error, table)) from error

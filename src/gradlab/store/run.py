@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.store import segment
+from gradlab.store.described import described
 from gradlab.store.disk import TEMPORARY, Corrupt, Disk, Foreign, Locked, StoreError, in_words
 from gradlab.store.foreign import reading
 from gradlab.store.identity import Identity, code_digest, environment
@@ -146,7 +148,13 @@ class Run:
 
     def dataset(self) -> xr.Dataset:
         """All segments, joined along ``record``; of variables without that dim, the last segment's."""
-        return segment.concatenate([self._segment(index)[0] for index in range(self.segments)])
+        return described(segment.concatenate([self._segment(index)[0] for index in range(self.segments)]))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the run's name, how it ended, and its dataset."""
+        how = self.finished or f"cut short after segment {self.segments}"
+        shown = self.dataset()._repr_html_() if self.segments else ""
+        return f"<p><b>Run</b> <code>{escape(self.path.name)}</code>: {escape(how)}</p>{shown}"
 
     def numbers(self) -> tuple[dict[str, tuple[tuple[str, ...], np.ndarray]], dict[str, Any]]:
         """Dims and values of all that is a number in the only segment of a run that has one, and its attributes."""
