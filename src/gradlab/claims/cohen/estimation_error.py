@@ -209,9 +209,7 @@ FIGURE = Figure(
         log="x",
         lines=True,
     ),
-    Panel(
-        "added", "P", "what the small sample adds", "parameters", by=("data",), log="x", lines=True
-    ),
+    Panel("added", "P", "what the small sample adds", "parameters", by=("data",), log="x", lines=True),
     Panel("bad_ones", "good", "test error, bad hypothesis", "test error, descent", by=("data",)),
     caption="Test error of descent on the large sample and what the small sample adds, against the number of "
     "parameters; test errors of two nets without training errors on one sample, a point a seed.",

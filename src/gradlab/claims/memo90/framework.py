@@ -12,7 +12,7 @@ near zero there; whether those of SGD are flatter than those of descent from sta
 (log of the largest eigenvalue of the Gauss–Newton matrix, at equal loss), the mean over draws of the data.
 
 Settings, before any run. Those of memo90.complexity-ranking; the whole Hessian at three minima of SGD. Quick:
-64-12-12-1.
+64-12-12-1, 8 draws, 3 starts.
 
 Tolerances. "Degenerate, or almost": below a thousandth of the largest eigenvalue, nine in ten. Flatter: more than 0, by
 a 99 % Student interval over draws.
@@ -129,7 +129,7 @@ STUDY = study(
     "memo90.framework",
     Flat,
     cases,
-    quick=RANKING["quick"] | {"hidden": (12, 12)},
+    quick=RANKING["quick"] | {"hidden": (12, 12), "draws": 8, "starts": 3},
     full=RANKING["full"],
     few=RANKING["few"] | {"rules": RANKING["quick"]["rules"][::2], "starts": 2},
     figure=FIGURE,

@@ -220,7 +220,7 @@ def cases(key, *, sets, channels, train, test, begin, kicks, seeds):
         weights = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.unravel(row) for row in rows))
         moments = EVERY * np.arange(1.0, kicks + AFTER + 1.0)
         seen = run(_kicked(problems, quarter, key, until), weights, moments, **usual, keep="all")
-        kept: dict[str, Any] = {"iteration": ("record", np.concatenate([[0.0], moments[1:]]) + begin)}
+        kept: dict[str, Any] = {"iteration": ("record", moments + begin)}
         for what in pictures.SEEN:
             values = seen[what].transpose("record", "member").values[1:]
             kept[what] = (("record", "arm", "seed"), _arms(values))
@@ -260,11 +260,11 @@ BUDGETS: dict[str, Any] = {
 FIGURE = Figure(
     *(
         Panel(f"{arm}_{name}", "iteration", f"{arm}: {said}", "iteration", by=("data",), lines=True)
-        for arm in ("control", "kicked")
         for name, said in (("test_error", "test error"), ("test_loss", "test loss"), ("norm", r"$\|W\|_2$"))
+        for arm in ("control", "kicked")
     ),
-    caption="Means over seeds just before every kick: test error, test loss and norm of the weights, first without "
-    "kicks, then with a quarter of each layer's own deviation every 100 iterations; the last three records are after "
+    caption="Means over seeds just before every kick: test error, test loss and norm of the weights, left without "
+    "kicks, right with a quarter of each layer's own deviation every 100 iterations; the last three records are after "
     "the end of the kicks.",
 )
 STUDIES = tuple(
