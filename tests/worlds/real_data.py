@@ -180,7 +180,8 @@ WORLDS: dict[str, tuple[World, ...]] = {
     ),
     "cohen.estimation-error": (
         seen("test errors of the small and the large sample exchanged", errors=lambda e, look: e[:, ::-1]),
-        seen("test errors of the narrow and the wide net exchanged", errors=backwards),
+        seen("a wide net trained on shuffled labels", errors=at_chance),
+        seen("descent that misses a tenth of its sample", trained_errors=more),
         seen("a bad hypothesis that misses a tenth of its sample", bad=lambda b, look: (b[0] + 0.1, b[1])),
         seen(
             "a bad hypothesis that is the good one", bad=lambda b, look: (b[0], look.of("test_error")[-1, 0])
