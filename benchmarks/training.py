@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradlab.dynamics.momentum import Momentum
+from gradlab.dynamics.momentum import HeavyBall
 from gradlab.laboratory import run
 from gradlab.problem.convolutional import convolved
 from gradlab.problem.data import Data
@@ -24,7 +24,7 @@ from gradlab.problem.losses import CrossEntropy
 from gradlab.problem.networks import Convolutional, Dense
 from gradlab.problem.problem import Problem
 
-STEP, MOMENTUM, TURNS = 0.01, 0.9, 3
+STEP, MOMENTUM, TURNS = 0.01, 0.9, 2
 
 
 def lax_convolved(h: Any, kernel: Any, stride: int) -> Any:
@@ -81,11 +81,11 @@ def loop(outputs: Callable[..., Any], data: Data, batch: int, key: Any, epochs: 
 def cases() -> Sequence[tuple[str, Any, int, int, int]]:
     """Name, net, examples, batch, epochs."""
     return (
-        ("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 1000, 100, 2),
-        ("the same, all examples at once", Convolutional((3, 32, 32), (16,) * 5), 500, 500, 8),
-        ("small copy, 1×8×8", Convolutional((1, 8, 8), (8, 16)), 1000, 20, 20),
-        ("dense 784-128-10", Dense((784, 128, 10)), 2000, 100, 20),
-        ("dense 64-32-10", Dense((64, 32, 10)), 1000, 20, 40),
+        ("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 1000, 100, 1),
+        ("the same, all examples at once", Convolutional((3, 32, 32), (16,) * 5), 500, 500, 3),
+        ("small copy, 1×8×8", Convolutional((1, 8, 8), (8, 16)), 1000, 20, 10),
+        ("dense 784-128-10", Dense((784, 128, 10)), 2000, 100, 10),
+        ("dense 64-32-10", Dense((64, 32, 10)), 1000, 20, 20),
     )
 
 
@@ -106,7 +106,7 @@ def measured(network: Any, count: int, batch: int, epochs: int) -> tuple[list[fl
         network.shapes(),
     )
     problem = Problem(network, CrossEntropy("mean"), data)
-    flow = Momentum(problem, STEP, MOMENTUM, batch, key)
+    flow = HeavyBall(problem, STEP, MOMENTUM, batch, key)
     iterations = float(epochs * (count // batch))
     first = jax.tree.map(jnp.asarray, start)
     loops = [loop(by_hand(network, one), data, batch, key, epochs) for one in (lax_convolved, convolved)]

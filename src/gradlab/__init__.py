@@ -83,7 +83,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.dynamics.end_to_end": ("EndToEndFlow",),
             "gradlab.dynamics.homogeneous": ("HomogeneousFlow",),
             "gradlab.dynamics.kicks": ("Kicked",),
-            "gradlab.dynamics.momentum": ("Momentum",),
+            "gradlab.dynamics.momentum": ("HeavyBall",),
             "gradlab.analysis.certificates": ("enclose_flow", "arora_certificate"),
         },
     ),

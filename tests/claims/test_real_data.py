@@ -99,7 +99,7 @@ def small(width: int) -> Convolutional:
 
 
 def test_a_narrow_net_in_the_arrays_of_a_wide_one_has_its_values_and_gradients() -> None:
-    data = pictures.split(pictures.images("digits"), RNG(0), 10, 10)
+    data = pictures.drawn_split(pictures.images("digits"), RNG(0), 10, 10)
     weights = pictures.he(small(2), RNG(1))
     narrow, wide = (pictures.classifying(small(width), data) for width in (2, 3))
     padded = pictures.widened(weights, wide.network)
@@ -110,7 +110,7 @@ def test_a_narrow_net_in_the_arrays_of_a_wide_one_has_its_values_and_gradients()
 
 
 def test_a_sample_repeated_has_its_risk() -> None:
-    data = pictures.split(pictures.images("digits"), RNG(0), 10, 10)
+    data = pictures.drawn_split(pictures.images("digits"), RNG(0), 10, 10)
     weights = pictures.he(small(2), RNG(1))
     risks = [pictures.classifying(small(2), one).risk(weights) for one in (data, pictures.repeated(data, 30))]
     assert float(risks[0]) == pytest.approx(float(risks[1]), rel=1e-12)
@@ -118,18 +118,18 @@ def test_a_sample_repeated_has_its_risk() -> None:
 
 def test_a_draw_has_no_image_in_both_splits_and_random_labels_know_nothing() -> None:
     found = pictures.images("digits")
-    data = pictures.split(found, RNG(0), 900, 800, 1.0)
+    data = pictures.drawn_split(found, RNG(0), 900, 800, 1.0)
     known = {row.tobytes() for row in np.asarray(data.inputs)}
     assert (
         sum(row.tobytes() in known for row in np.asarray(data.test_inputs)) <= 5
     )  # a few digits are twice there
-    own = pictures.split(found, RNG(0), 900, 800)
+    own = pictures.drawn_split(found, RNG(0), 900, 800)
     assert np.mean(np.asarray(own.targets) == np.asarray(data.targets)) < 0.15
 
 
 def experiment(**changed: Any) -> Verdict:
     """The study of widths on records that are written here: errors fall by two points a width, eight seeds."""
-    data = pictures.split(pictures.images("digits"), RNG(0), 40, 200)
+    data = pictures.drawn_split(pictures.images("digits"), RNG(0), 40, 200)
     rng = RNG(7)
     noise = 0.004 * rng.normal(size=(3, 8))
     wide = np.linspace(1.0, 0.0, 10)[:, None] * np.ones(8)
@@ -167,7 +167,7 @@ def test_one_seed_copied_is_no_evidence() -> None:
 
 
 def test_a_test_set_that_was_trained_on_is_none() -> None:
-    data = pictures.split(pictures.images("digits"), RNG(0), 40, 200)
+    data = pictures.drawn_split(pictures.images("digits"), RNG(0), 40, 200)
     same = Data(data.inputs, data.targets, data.inputs, data.targets)
     found = experiment(data=same, test_error=np.zeros_like)
     assert (found.verdict, found.part) == (NOT_MET, "apart")

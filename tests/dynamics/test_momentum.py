@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import gradlab
-from gradlab.dynamics.descent import Geometric, sampled
-from gradlab.dynamics.momentum import Momentum
+from gradlab.dynamics.descent import Geometric, drawn_problem
+from gradlab.dynamics.momentum import HeavyBall
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy
 from gradlab.problem.networks import Dense, Pooled
@@ -33,7 +33,7 @@ def test_it_is_optaxs_heavy_ball_for_every_member_with_a_step_of_its_own() -> No
     problem, start = pictures(Dense((4, 5, 3), "tanh"))
     steps, past = np.array([0.05, 0.2]), np.array([0.9, 0.5])
     keys = jax.random.split(KEY, 2)
-    flow = Momentum(stack([problem] * 2), steps, past, 4, keys)
+    flow = HeavyBall(stack([problem] * 2), steps, past, 4, keys)
     weights = jax.tree.map(lambda one: np.stack([one, one]), start)
     seen = gradlab.run(flow, weights, [40.0], members=2, observables=())
     for i in (0, 1):
@@ -46,7 +46,7 @@ def test_dropout_is_another_at_every_iteration_and_none_where_one_looks() -> Non
     network = Pooled((1, 4, 4), (2,), 3, 6, 3, dropout=0.5)
     problem, start = pictures(network)
     whole = np.asarray(problem.outputs(start))
-    thinned = [np.asarray(sampled(problem, KEY, k, None, "epoch").outputs(start)) for k in (0, 0, 1)]
+    thinned = [np.asarray(drawn_problem(problem, KEY, k, None, "epoch").outputs(start)) for k in (0, 0, 1)]
     np.testing.assert_array_equal(thinned[0], thinned[1])
     assert np.abs(thinned[0] - thinned[2]).max() > 1e-3
     assert np.abs(thinned[0] - whole).max() > 1e-3
@@ -57,7 +57,7 @@ def test_dropout_is_another_at_every_iteration_and_none_where_one_looks() -> Non
 
 def test_a_run_killed_in_mid_training_goes_on_to_the_same_bits(tmp_path: Any, monkeypatch: Any) -> None:
     problem, start = pictures(Pooled((1, 4, 4), (2,), 3, 6, 3, dropout=0.5, redundant=True))
-    flow = Momentum(problem, Geometric(0.05, 0.95, 3), 0.9, 4, KEY)
+    flow = HeavyBall(problem, Geometric(0.05, 0.95, 3), 0.9, 4, KEY)
     records = [float(k) for k in range(3, 99, 3)]
     seeing: dict[str, Any] = {"keep": "all", "observables": ("risk",)}
     whole = gradlab.run(flow, start, records, **seeing)
@@ -91,12 +91,12 @@ def test_a_run_killed_in_mid_training_goes_on_to_the_same_bits(tmp_path: Any, mo
 def test_what_cannot_be_run_is_said(given: Any, message: str) -> None:
     problem, _ = pictures(Dense((4, 3)))
     with pytest.raises(ValueError, match=message):
-        Momentum(problem, **({"step": 0.1} | given))
+        HeavyBall(problem, **({"step": 0.1} | given))
 
 
 def test_dropout_without_a_key_is_said() -> None:
     problem, _ = pictures(Pooled((1, 4, 4), (2,), 3, 6, 3, dropout=0.5))
     with pytest.raises(ValueError, match="dropout are drawn by a key"):
-        Momentum(problem, 0.1)
+        HeavyBall(problem, 0.1)
     with pytest.raises(ValueError, match="dropout are drawn by a key"):
         gradlab.Optimiser(problem, optax.sgd(0.1))

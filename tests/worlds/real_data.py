@@ -32,9 +32,16 @@ def at_chance(values: np.ndarray, look: Any) -> np.ndarray:
     return values
 
 
+def half_wrong(values: np.ndarray, look: Any) -> np.ndarray:
+    """The widest net trained on labels most of which are wrong."""
+    values = values.copy()
+    values[-1] = 0.6 + 0.01 * np.random.default_rng(6).standard_normal(values[-1].shape)
+    return values
+
+
 def by_points(values: np.ndarray, look: Any) -> np.ndarray:
-    """Errors that grow by ten points from width to width."""
-    return values + 0.1 * np.arange(len(values))[:, None]
+    """Errors that grow by thirty points from width to width."""
+    return values + 0.3 * np.arange(len(values))[:, None]
 
 
 def more(values: np.ndarray, look: Any) -> np.ndarray:
@@ -103,9 +110,9 @@ def slight_errors(pair: Any, look: Any) -> Any:
 
 
 OVERFIT = (
-    seen("the widest net trained on shuffled labels", errors=at_chance),
+    seen("the widest net trained on labels most of which are wrong", errors=half_wrong),
     seen("widths the other way round", errors=backwards),
-    seen("errors that grow by ten points a width", errors=by_points),
+    seen("errors that grow by thirty points a width", errors=by_points),
 )
 NORMAL = (
     seen("sample sizes the other way round", errors=sizes_backwards),

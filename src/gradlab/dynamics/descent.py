@@ -173,7 +173,7 @@ def draw(key: Any, k: Any, count: int, batch: int, sampling: str) -> Int[Array, 
     return jax.lax.dynamic_slice_in_dim(order, (k % batches) * batch, batch)
 
 
-def sampled(problem: Problem, key: Any, k: Any, batch: int | None, sampling: str) -> Problem:
+def drawn_problem(problem: Problem, key: Any, k: Any, batch: int | None, sampling: str) -> Problem:
     """The problem of iteration k: its minibatch, and what dropout leaves of the network."""
     count = problem.data.inputs.shape[0]
     if problem.network.random:
@@ -235,7 +235,7 @@ class StochasticGradientDescent(Flow):
     def update(self, k: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         """(−η_k ∇L_B(w), log η_k)."""
         eta = self.step(k)
-        problem = sampled(self.problem, self.key, k, self.batch, self.sampling)
+        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling)
         return tree.scale(-eta, problem.gradient(y)), jnp.log(eta)
 
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:

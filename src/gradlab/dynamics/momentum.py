@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
-from gradlab.dynamics.descent import LossScaled, _as_schedule, refuse_batch, sampled
+from gradlab.dynamics.descent import LossScaled, _as_schedule, drawn_problem, refuse_batch
 from gradlab.dynamics.flow import Flow
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
@@ -27,7 +27,7 @@ class _Velocity(NamedTuple):
 _STILL = _Velocity(lambda weights: tree.scale(0.0, weights))
 
 
-class Momentum(Flow):
+class HeavyBall(Flow):
     """Descent with momentum iterates v ← β v + ∇L_B(w), w ← w − η_k v (Polyak 1964); t = Σ η_k.
 
     Step and β are numbers of the flow, not of a program: an ensemble may have its own for every member, which
@@ -49,7 +49,7 @@ class Momentum(Flow):
     >>> import numpy as np
     >>> import gradlab as gl
     >>> problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[3.0]]))
-    >>> flow = gl.flows.Momentum(problem, 0.5, 0.5)
+    >>> flow = gl.flows.HeavyBall(problem, 0.5, 0.5)
     >>> gl.run(flow, (np.zeros((1, 1)),), [1, 2], keep="all").weights.values.tolist()  # 3/2 + ½ 3/2 + ½ 3/2
     [[0.0], [1.5], [3.0]]
     """
@@ -75,7 +75,7 @@ class Momentum(Flow):
             refuse_batch(self.batch, self.sampling)
         if self.key is None and (self.batch is not None or self.problem.network.random):
             raise ValueError(
-                "minibatches and dropout are drawn by a key: write Momentum(..., key=jax.random.key(0))"
+                "minibatches and dropout are drawn by a key: write HeavyBall(..., key=jax.random.key(0))"
             )
 
     @property
@@ -95,7 +95,7 @@ class Momentum(Flow):
 
     def update(self, k: Any, y: Any, memory: Any) -> tuple[Any, Float[Array, ""], Any]:
         """(−η_k v', log η_k, v'): the increment of iteration k, the log of the time it takes, and v after it."""
-        gradient = sampled(self.problem, self.key, k, self.batch, self.sampling).gradient(y)
+        gradient = drawn_problem(self.problem, self.key, k, self.batch, self.sampling).gradient(y)
         velocity = tree.add(tree.scale(self.momentum, memory), gradient)
         eta = self.step(k)
         return tree.scale(-eta, velocity), jnp.log(eta), velocity

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from gradlab.dynamics.descent import Constant, refuse_batch, sampled
+from gradlab.dynamics.descent import Constant, drawn_problem, refuse_batch
 from gradlab.dynamics.flow import Flow
 from gradlab.problem.problem import Problem
 
@@ -86,7 +86,7 @@ class Optimiser(Flow):
 
     def update(self, k: Any, y: Any, memory: Any) -> tuple[Any, Float[Array, ""], Any]:
         """(u, 0, s'): the increment of iteration k, the log of the time it takes, and the state after it."""
-        problem = sampled(self.problem, self.key, k, self.batch, self.sampling)
+        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling)
         value, gradient = problem.value_and_gradient(y)
         update = optax.with_extra_args_support(self.transformation).update
         state = _opened(memory, self.transformation, y)

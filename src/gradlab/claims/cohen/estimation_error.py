@@ -146,7 +146,7 @@ def cases(key, *, sets, widths, depth, samples, test, batch, iterations, seeds):
     for name in sets:
         found = pictures.images(name)
         wide = Convolutional(found.shape, (widths[-1],) * depth, 3, 2)
-        whole = [pictures.split(found, rng, samples[-1], test) for _ in range(seeds)]
+        whole = [pictures.drawn_split(found, rng, samples[-1], test) for _ in range(seeds)]
         count = max(samples[-1], samples[0] + test)
 
         def ended(data, starts, last=iterations, count=count, network=wide):

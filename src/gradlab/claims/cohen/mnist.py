@@ -41,7 +41,7 @@ from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.dynamics.descent import Geometric
-from gradlab.dynamics.momentum import Momentum
+from gradlab.dynamics.momentum import HeavyBall
 from gradlab.problem.data import Data
 from gradlab.problem.networks import Pooled
 
@@ -211,7 +211,7 @@ def cases(key, *, sets, channels, kernel, hidden, train, test, batch, steps, ite
         sizes = (found.shape, channels, kernel, hidden, 10)
         draws = []
         for _ in range(seeds):
-            one = pictures.split(found, rng, train, test)
+            one = pictures.drawn_split(found, rng, train, test)
             moved = (np.asarray(each) - 0.5 for each in (one.inputs, one.test_inputs))
             x, test_x = moved
             draws.append(Data(x, one.targets, test_x, one.test_targets, provenance=one.provenance))
@@ -232,7 +232,7 @@ def cases(key, *, sets, channels, kernel, hidden, train, test, batch, steps, ite
                 rates = Geometric(
                     np.repeat(np.asarray(steps), seeds), np.full(count, FACTOR), max(1, train // batch)
                 )
-                return Momentum(problem, rates, np.full(count, MOMENTUM), batch, drawn[which], "replacement")
+                return HeavyBall(problem, rates, np.full(count, MOMENTUM), batch, drawn[which], "replacement")
 
             seen = pictures.trained(problems, begun, flow, moments, rng, observables=("risk",))
             rows = pictures.seeds_of(seen, "risk").reshape(len(moments), len(steps), seeds)

@@ -47,7 +47,7 @@ EPSILON, PAIR = 0.01, (3, 8)
 RULES = ((8, 0.2, 0.0), (8, 0.02, 0.9), (0, 0.2, 0.0), (0, 0.02, 0.9))
 
 
-def forward(layers: list[np.ndarray], x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def run_forward(layers: list[np.ndarray], x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """Outputs (N,) of a ReLU net, and what enters each layer."""
     entering = []
     for k, matrix in enumerate(layers):
@@ -59,7 +59,7 @@ def forward(layers: list[np.ndarray], x: np.ndarray) -> tuple[np.ndarray, list[n
 
 def gauss_newton(layers: list[np.ndarray], x: np.ndarray, weights: np.ndarray) -> float:
     """λ_max of Σ_n weights_n ∇f_n ∇f_nᵀ, from the kernel (N, N) of the gradients."""
-    _, entering = forward(layers, x)
+    _, entering = run_forward(layers, x)
     back, kernel = np.ones((len(x), 1)), np.zeros((len(x), len(x)))
     for k in reversed(range(len(layers))):
         kernel += (entering[k] @ entering[k].T) * (back @ back.T)
@@ -71,7 +71,7 @@ def gauss_newton(layers: list[np.ndarray], x: np.ndarray, weights: np.ndarray) -
 
 def measures(layers: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Five measures of complexity of a minimum, in logarithms."""
-    margins = y * forward(layers, x)[0]
+    margins = y * run_forward(layers, x)[0]
     product = sum(float(np.log(np.linalg.norm(one))) for one in layers)
     path = np.ones(layers[0].shape[1])
     for one in layers:
@@ -141,7 +141,7 @@ class Minima(Look):
         found = []
         for i, vector in enumerate(self.weights):
             x, y = self.data(i)
-            found.append(float(np.mean(np.logaddexp(0.0, -y * forward(self.layers(vector), x)[0]))))
+            found.append(float(np.mean(np.logaddexp(0.0, -y * run_forward(self.layers(vector), x)[0]))))
         return np.array(found)
 
     def correlations(self, name: str) -> np.ndarray:
@@ -236,7 +236,7 @@ class Minima(Look):
 
 def _on_the_ray(layers: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The weights times the c at which L = ε, by bisection in log c."""
-    margins = y * forward(layers, x)[0]
+    margins = y * run_forward(layers, x)[0]
     low, high = -3.0, 3.0
     for _ in range(80):
         middle = 0.5 * (low + high)

@@ -158,7 +158,7 @@ def cases(key, *, sets, sizes, channels, test, epochs, batch, seeds, together):
         rows: dict[str, list[np.ndarray]] = {"normal": [], "random": []}
         for piece in pieces:
             kinds = [(n, shuffled) for n in piece for shuffled in (0.0, 1.0) for _ in range(seeds)]
-            draws = [pictures.split(found, rng, n, test, shuffled) for n, shuffled in kinds]
+            draws = [pictures.drawn_split(found, rng, n, test, shuffled) for n, shuffled in kinds]
             starts = [pictures.he(network, rng) for _ in draws]
             lasts = [n // batch * epochs for n in piece]
             seen = pictures.trained(

@@ -187,8 +187,8 @@ def cases(key, *, sets, widths, depth, train, test, epochs, batch, seeds, random
     rng = generator(key)
     for name in sets:
         found = pictures.images(name)
-        draws = [pictures.split(found, rng, train, test) for _ in range(seeds)]
-        shuffled = [pictures.split(found, rng, train, test, 1.0) for _ in range(random_seeds)]
+        draws = [pictures.drawn_split(found, rng, train, test) for _ in range(seeds)]
+        shuffled = [pictures.drawn_split(found, rng, train, test, 1.0) for _ in range(random_seeds)]
         last = train // batch * epochs
         marks = np.unique(np.round(last * np.linspace(0.1, 1.0, 10)))
         found_at: dict[tuple[int, str], xr.Dataset] = {}

@@ -206,7 +206,7 @@ def cases(key, *, sets, channels, train, test, begin, kicks, seeds):
     for name in sets:
         found = pictures.images(name)
         network = Convolutional(found.shape, channels, 3, 2)
-        draws = [pictures.split(found, rng, train, test) for _ in range(seeds)]
+        draws = [pictures.drawn_split(found, rng, train, test) for _ in range(seeds)]
         starts = [pictures.he(network, rng) for _ in draws]
         # kicked and control of every seed side by side
         problems = [pictures.classifying(network, data, 0.0) for data in draws for _ in range(2)]

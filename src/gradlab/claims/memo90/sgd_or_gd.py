@@ -38,7 +38,7 @@ from gradlab.problem.networks import Convolutional
 SGD, GD, SIMPLE, DIFFICULT = 0, 1, 0, 1
 
 
-class Both(Trained):
+class SGDAndGD(Trained):
     """What was seen of both algorithms, (kind, arm, step, seed, record)."""
 
     @cached_property
@@ -126,7 +126,8 @@ def cases(key, *, sets, channels, train, test, batch, steps, iterations, records
         found = pictures.images(name)
         network = Convolutional(found.shape, channels, 3, 2)
         draws = [
-            [pictures.split(found, rng, train, test, share) for _ in range(seeds)] for share in (0.0, 1.0)
+            [pictures.drawn_split(found, rng, train, test, share) for _ in range(seeds)]
+            for share in (0.0, 1.0)
         ]
         starts = [pictures.he(network, rng) for _ in range(seeds)]
         marks = np.unique(np.round(np.geomspace(5.0, iterations, records)))
@@ -207,5 +208,5 @@ FIGURE = Figure(
     "labels and with random ones, each with its best step; and the paired differences of test errors at the end.",
 )
 STUDY = study(
-    "memo90.sgd-or-gd", Both, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings")
+    "memo90.sgd-or-gd", SGDAndGD, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings")
 )

@@ -13,7 +13,7 @@ import xarray as xr
 
 from gradlab import loaders
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.momentum import Momentum
+from gradlab.dynamics.momentum import HeavyBall
 from gradlab.laboratory import run
 from gradlab.problem.bundled import digits
 from gradlab.problem.data import Data
@@ -87,7 +87,9 @@ def images(name: str) -> Images:
     return Images(said, np.asarray(data.inputs), np.asarray(data.targets))
 
 
-def split(found: Images, rng: np.random.Generator, train: int, test: int, shuffled: float = 0.0) -> Data:
+def drawn_split(
+    found: Images, rng: np.random.Generator, train: int, test: int, shuffled: float = 0.0
+) -> Data:
     """A draw as Data; a share ``shuffled`` of all labels, of the test split too, drawn at random."""
     x, y, test_x, test_y = found.draw(rng, train, test)
     y, test_y = (
@@ -144,7 +146,7 @@ def descent(
     def made(problem: Problem, drawn: Any) -> Flow:
         count = len(drawn)
         steps, past = (np.broadcast_to(np.float64(one), (count,)).copy() for one in (step, momentum))
-        return Momentum(problem, steps, past, batch, drawn, sampling)
+        return HeavyBall(problem, steps, past, batch, drawn, sampling)
 
     return made
 
