@@ -190,9 +190,6 @@ WORLDS: dict[str, tuple[World, ...]] = {
         seen("a wide net trained on shuffled labels", errors=at_chance),
         seen("descent that misses a tenth of its sample", trained_errors=more),
         seen("a bad hypothesis that misses a tenth of its sample", bad=lambda b, look: (b[0] + 0.1, b[1])),
-        seen(
-            "a bad hypothesis that is the good one", bad=lambda b, look: (b[0], look.of("test_error")[-1, 0])
-        ),
         true("errors of every seed off by a fifth of a point", errors=shaken),
     ),
 }
