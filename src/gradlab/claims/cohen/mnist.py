@@ -47,7 +47,13 @@ from gradlab.problem.networks import Pooled
 
 STEP, FACTOR, MOMENTUM, DECAY, DROPOUT = 0.01, 0.95, 0.9, 5e-4, 0.5
 #: The tutorial's network, and the number of inputs of a unit of its layers: those of its variances.
-TUTORIAL = {"input_shape": (1, 28, 28), "channels": (32, 64), "kernel": 5, "hidden": 512, "outputs": 10}
+TUTORIAL: dict[str, Any] = {
+    "input_shape": (1, 28, 28),
+    "channels": (32, 64),
+    "kernel": 5,
+    "hidden": 512,
+    "outputs": 10,
+}
 DEVIATION = 0.1
 
 
@@ -107,14 +113,11 @@ class Redundant(Trained):
     @property
     def added(self) -> float:
         """Weights of the inserted layers over those of the tutorial's network."""
-        plain, deep = (
-            sum(
-                int(np.prod(one.shape))
-                for one in jax.tree.leaves(Pooled(**TUTORIAL, redundant=more).shapes())
-            )
-            for more in (False, True)
-        )
-        return deep / plain - 1.0
+        counts = []
+        for more in (False, True):
+            leaves = jax.tree.leaves(Pooled(**TUTORIAL, redundant=more).shapes())
+            counts.append(float(sum(np.prod(one.shape) for one in leaves)))
+        return counts[1] / counts[0] - 1.0
 
     @equals(0.15, within=0.01, sentence="parameters", exact=True)
     def parameters(self) -> float:
@@ -127,7 +130,7 @@ class Redundant(Trained):
     @cached_property
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Test outputs of the deeper net at its start, and of the plain one with the products of its layers."""
-        deep, x = self.problem.network, np.asarray(self.problem.data.test_inputs)
+        deep, x = self.problem.network, self.problem.data.test_inputs
         sizes = (deep.input_shape, deep.channels, deep.kernel, deep.hidden, deep.outputs)
         plain, weights = Pooled(*sizes), self.problem.unravel(self.of("start"))
         merged = [*weights[:-4]]
@@ -228,11 +231,11 @@ def cases(key, *, sets, channels, kernel, hidden, train, test, batch, steps, ite
             begun = [start if redundant else _plain(start) for start in starts] * len(steps)
 
             def flow(problem, keys, drawn=drawn):
-                count, which = len(keys), np.tile(np.arange(seeds), len(steps))
-                rates = Geometric(
-                    np.repeat(np.asarray(steps), seeds), np.full(count, FACTOR), max(1, train // batch)
-                )
-                return HeavyBall(problem, rates, np.full(count, MOMENTUM), batch, drawn[which], "replacement")
+                which = np.tile(np.arange(seeds), len(steps))
+                each: Any = np.repeat(np.asarray(steps), seeds)
+                same: Any = np.ones(len(keys))
+                rates = Geometric(each, FACTOR * same, max(1, train // batch))
+                return HeavyBall(problem, rates, MOMENTUM * same, batch, drawn[which], "replacement")
 
             seen = pictures.trained(problems, begun, flow, moments, rng, observables=("risk",))
             rows = pictures.seeds_of(seen, "risk").reshape(len(moments), len(steps), seeds)

@@ -44,7 +44,7 @@ from gradlab.problem.networks import Convolutional
 STEP, MOMENTUM = 0.02, 0.9
 CHANGED = "was asked from each n to the next, as of normal labels; few random labels are all fitted, and nothing falls"
 #: Kernels, stride and channels of the caption's network as read here, on images 3×32×32.
-CAPTION = {"input_shape": (3, 32, 32), "channels": (16,) * 5, "kernel": 3, "stride": 2}
+CAPTION: dict[str, Any] = {"input_shape": (3, 32, 32), "channels": (16,) * 5, "kernel": 3, "stride": 2}
 
 
 class Curves(Trained):

@@ -139,12 +139,14 @@ def keys(rng: np.random.Generator, count: int) -> jax.Array:
 
 
 def descent(
-    batch: int | None, step: Any, momentum: Any = 0.0, sampling: str = "epoch"
+    batch: int | None, step: Any, momentum: Any = 0.0, sampling: Any = "epoch"
 ) -> Callable[[Problem, Any], Flow]:
     """Descent with momentum of a stacked problem; numbers are given to every member, arrays have one for each."""
 
     def made(problem: Problem, drawn: Any) -> Flow:
         count = len(drawn)
+        steps: Any
+        past: Any
         steps, past = (np.broadcast_to(np.float64(one), (count,)).copy() for one in (step, momentum))
         return HeavyBall(problem, steps, past, batch, drawn, sampling)
 
@@ -155,7 +157,7 @@ def trained(
     problems: Sequence[Problem],
     starts: Sequence[Any],
     flow: Callable[[Problem, Any], Flow],
-    records: Sequence[float],
+    records: Any,
     rng: np.random.Generator,
     **options: Any,
 ) -> xr.Dataset:
