@@ -65,6 +65,10 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Schemes that draw initial weights.",
         {"gradlab.problem.initialisation": ("He", "Balanced", "Identity", "Factorised")},
     ),
+    "networks": (
+        "Networks used less often.",
+        {"gradlab.problem.pooled": ("Pooled",)},
+    ),
     "losses": (
         "Losses used less often, and one's own.",
         {
@@ -85,6 +89,7 @@ _TABLE: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "gradlab.dynamics.end_to_end": ("EndToEndFlow",),
             "gradlab.dynamics.homogeneous": ("HomogeneousFlow",),
             "gradlab.dynamics.kicks": ("Kicked",),
+            "gradlab.dynamics.momentum": ("HeavyBall",),
             "gradlab.analysis.certificates": ("enclose_flow", "arora_certificate"),
         },
     ),

@@ -23,9 +23,17 @@ from gradlab.claims.studies import Study
 _ROOM = Path(__file__).parent
 
 
+#: Figures that look at the runs of a claim.
+_RUNS_OF = {
+    "memo90.fig1": "memo90.generalises-in-n",
+    "memo90.fig2": "memo90.no-overfit-class-error",
+    "memo90.fig5": "memo90.perturb-ce",
+}
+
+
 def base(claim_id: str) -> str:
-    """The id by which a claim's random key is drawn: without ``-corrected``."""
-    return claim_id.removesuffix(CORRECTED)
+    """The id by which a claim's random key is drawn: without ``-corrected``, and that of the claim for its figure."""
+    return _RUNS_OF.get(claim_id, claim_id.removesuffix(CORRECTED))
 
 
 def files() -> dict[str, str]:

@@ -173,6 +173,18 @@ def draw(key: Any, k: Any, count: int, batch: int, sampling: str) -> Int[Array, 
     return jax.lax.dynamic_slice_in_dim(order, (k % batches) * batch, batch)
 
 
+def drawn_problem(problem: Problem, key: Any, k: Any, batch: int | None, sampling: str) -> Problem:
+    """The problem of iteration k: its minibatch, and what dropout leaves of the network."""
+    count = problem.data.inputs.shape[0]
+    if problem.network.random:
+        problem = problem.thinned(jax.random.fold_in(jax.random.fold_in(key, _DROPOUT), k))
+    return problem if batch is None else problem.minibatch(draw(key, k, count, batch, sampling))
+
+
+#: What parts the keys of dropout from those of minibatches, which are the numbers of iterations or epochs.
+_DROPOUT = 2**31 - 1
+
+
 class StochasticGradientDescent(Flow):
     """SGD iterates w ← w − η_k ∇L_B(w) on a minibatch B drawn by a pure function of (key, k).
 
@@ -223,7 +235,8 @@ class StochasticGradientDescent(Flow):
     def update(self, k: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         """(−η_k ∇L_B(w), log η_k)."""
         eta = self.step(k)
-        return tree.scale(-eta, self.problem.minibatch(self.indices(k)).gradient(y)), jnp.log(eta)
+        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling)
+        return tree.scale(-eta, problem.gradient(y)), jnp.log(eta)
 
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         increment, _ = self.update(t, y)

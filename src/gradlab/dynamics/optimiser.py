@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from gradlab.dynamics.descent import Constant, draw, refuse_batch
+from gradlab.dynamics.descent import Constant, drawn_problem, refuse_batch
 from gradlab.dynamics.flow import Flow
 from gradlab.problem.problem import Problem
 
@@ -62,12 +62,11 @@ class Optimiser(Flow):
             raise ValueError(
                 f"an optimiser is an optax.GradientTransformation, not {made!r}: write optax.adam(1e-3), say"
             )
-        if self.batch is None:
-            return
-        refuse_batch(self.batch, self.sampling)
-        if self.key is None:
+        if self.batch is not None:
+            refuse_batch(self.batch, self.sampling)
+        if self.key is None and (self.batch is not None or self.problem.network.random):
             raise ValueError(
-                "minibatches are drawn by a key: write Optimiser(..., batch=8, key=jax.random.key(0))"
+                "minibatches and dropout are drawn by a key: write Optimiser(..., batch=8, key=jax.random.key(0))"
             )
 
     @property
@@ -87,10 +86,7 @@ class Optimiser(Flow):
 
     def update(self, k: Any, y: Any, memory: Any) -> tuple[Any, Float[Array, ""], Any]:
         """(u, 0, s'): the increment of iteration k, the log of the time it takes, and the state after it."""
-        problem = self.problem
-        if self.batch is not None:
-            count = problem.data.inputs.shape[0]
-            problem = problem.minibatch(draw(self.key, k, count, self.batch, self.sampling))
+        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling)
         value, gradient = problem.value_and_gradient(y)
         update = optax.with_extra_args_support(self.transformation).update
         state = _opened(memory, self.transformation, y)

@@ -6,12 +6,37 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
 from gradlab.problem.network import Network, batch, count, drawn, structs, whole, wholes
+
+
+def convolved(
+    h: Float[Array, "N H W B"], kernel: Float[Array, "A B p p"], stride: int = 1
+) -> Float[Array, "N I J A"]:
+    """Cross-correlation with zero padding "SAME" of images whose channels come last, as one product of matrices.
+
+    Every patch is a row. On CPUs XLA runs this, and the gradient above all, four to nine times as fast as its own
+    convolution (docs/real-data.md), in either precision; the patches take kernel² times the memory of h.
+    """
+    count, height, width, before = h.shape
+    after, _, size, _ = kernel.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    pads = [(0, 0)]
+    for made, given in ((rows, height), (columns, width)):
+        missing = max((made - 1) * stride + size - given, 0)
+        pads.append((missing // 2, missing - missing // 2))
+    h = jnp.pad(h, (*pads, (0, 0)))
+    reach = (rows - 1) * stride + 1, (columns - 1) * stride + 1
+    shifted = [
+        h[:, i : i + reach[0] : stride, j : j + reach[1] : stride] for i in range(size) for j in range(size)
+    ]
+    patches = jnp.concatenate(shifted, axis=-1).reshape(count * rows * columns, size * size * before)
+    matrix = kernel.transpose(2, 3, 1, 0).reshape(size * size * before, after)
+    return (patches @ matrix).reshape(count, rows, columns, after)
 
 
 class Convolutional(Network):
@@ -73,15 +98,11 @@ class Convolutional(Network):
 
     def __call__(self, weights: Any, x: Float[Array, "N ..."]) -> Float[Array, "N C"]:
         self.check(weights)
-        h = batch(self, x)
+        h = batch(self, x).transpose(0, 2, 3, 1)
         *kernels, last = weights
         for kernel in kernels:
-            h = self.activation(
-                jax.lax.conv_general_dilated(
-                    h, kernel, (self.stride, self.stride), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
-                )
-            )
-        return h.reshape(h.shape[0], -1) @ last.T
+            h = self.activation(convolved(h, kernel, self.stride))
+        return h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1) @ last.T
 
     def layers(self, weights: Any) -> tuple[Any, ...]:
         return tuple(weights)

@@ -61,6 +61,15 @@ class Network(eqx.Module):
         """The same network, which knows the shapes of its weights: from these, where it did not."""
         return self
 
+    @property
+    def random(self) -> bool:
+        """Whether training thins the network at random (dropout)."""
+        return False
+
+    def thinned(self, key: Any) -> "Network":
+        """The network with the units that dropout leaves of it, drawn by a key; itself where there is none."""
+        return self
+
     def check(self, weights: Any) -> None:
         """Compare structure and shapes of ``weights`` with :meth:`shapes`; works on traced weights.
 

@@ -6,6 +6,7 @@ from gradlab.problem.convolutional import Convolutional
 from gradlab.problem.dense import Dense
 from gradlab.problem.function import Function
 from gradlab.problem.network import Network
+from gradlab.problem.pooled import Pooled
 from gradlab.problem.residual import Residual
 
-__all__ = ["Convolutional", "Dense", "Function", "Network", "Residual"]
+__all__ = ["Convolutional", "Dense", "Function", "Network", "Pooled", "Residual"]

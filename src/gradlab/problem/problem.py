@@ -422,6 +422,10 @@ class Problem(eqx.Module):
             factor *= self.data.inputs.shape[0] / rows.inputs.shape[0]
         return unchecked(Problem, self, data=rows, factor=factor)
 
+    def thinned(self, key: Any) -> "Problem":
+        """The problem of what dropout, drawn by this key, leaves of the network; itself where there is none."""
+        return unchecked(Problem, self, network=self.network.thinned(key))
+
 
 class HessianOperator(eqx.Module):
     """∇²L at given weights, matrix-free and symmetric: ``operator.mv(v)`` for v like the weights."""
