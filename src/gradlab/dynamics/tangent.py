@@ -35,6 +35,8 @@ IMPLICIT = 48
 #: Steps of BDF grow what grows like 1/(1 − z/POLE)^POLE, z = μh: more than e^z, and without bound at the pole, of which
 #: a step is taken to keep off by the rest to NEAR. (The poles of orders 1 to 5 are 1, 1.5, 1.8, 2.1 and 2.3.)
 POLE, NEAR = 1.5, 0.8
+#: Newton's iteration leaves no more than this part of the way since the last look.
+LEFT = 1e-3
 #: ‖δ‖/‖y‖ from which the orbit is kept, and from which rounding has decided where it goes.
 RAISED, DECIDED = 1e-6, 1e-2
 
@@ -80,15 +82,12 @@ def begun(y: Any, tau: Any) -> Tangent:
     )  # fmt: skip
 
 
-def _rounding(y: Any, steps: Any, number: Any, unit: Any = EPS) -> tuple[Any, Any]:
-    """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps.
-
-    unit : relative size of a rounding, or of what Newton's iteration leaves.
-    """
+def _rounding(y: Any, steps: Any, number: Any, more: Any = 0.0) -> tuple[Any, Any]:
+    """(a unit vector of signs, log of its length): a rounding of all variables, or more, in each of so many steps."""
     ones = tree.each(lambda a: a * 0.0 + 1.0, y)
     signs = tree.each(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
     count = sum(np.size(leaf) for leaf in jax.tree.leaves(y))
-    size = unit * tree.norm(y)
+    size = EPS * tree.norm(y) + more
     xp = tree.library(size)
     return tree.scale(count**-0.5, signs), xp.log(size * xp.sqrt(1.0 + steps))
 
@@ -178,8 +177,12 @@ def looked(
     y, tau = state.y, state.tau
     half = 0.5 * (tau - tangent.tau)
     ahead, log_ahead = size(tangent, y, tau - half)
-    unit = EPS if left is None else left + EPS
-    fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps, unit)
+    more: Any = 0.0
+    if left is not None:
+        # no more than a part of what was corrected: an orbit that comes to rest leaves nothing
+        moved = tree.norm(jax.tree.map(lambda a, b: a - b, y, tangent.last))
+        more = tree.library(moved).minimum(left * tree.norm(y), LEFT * moved)
+    fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps, more)
     xp = tree.library(log_ahead, log_fresh)
     top = xp.maximum(log_ahead, log_fresh)
     top = tree.where(xp.isfinite(top), top, 0.0)
