@@ -3,7 +3,7 @@ r"""What the flow makes of rounding: one tangent vector δ of an orbit, carried 
 δ̇ = J δ between looks, J the Jacobian of the field in the clock; at each look what J does to span(δ, Jδ) is taken from
 two products with J and held, as a matrix T of two rows, until half way to the next: δ → e^{TΔ} δ, by its logarithm.
 The eigenvalues of T lie among those of a symmetric J: nothing grows that J would not let grow. Added to δ at each look
-is one rounding, eps ‖y‖ √(steps), of every variable; of an implicit method what Newton's iteration may leave instead.
+is one rounding, eps ‖y‖ √(steps), of every variable; of an implicit method, where T grows, what Newton may leave too.
 So ‖δ‖ is what rounding has made of the orbit by now, as long as that is small.
 
 Where δ passes RAISED ‖y‖ the orbit is kept as it was at the look before: from there on it is rounding that moves it, if
@@ -35,8 +35,6 @@ IMPLICIT = 48
 #: Steps of BDF grow what grows like 1/(1 − z/POLE)^POLE, z = μh: more than e^z, and without bound at the pole, of which
 #: a step is taken to keep off by the rest to NEAR. (The poles of orders 1 to 5 are 1, 1.5, 1.8, 2.1 and 2.3.)
 POLE, NEAR = 1.5, 0.8
-#: Newton's iteration leaves no more than this part of the way since the last look.
-LEFT = 1e-3
 #: ‖δ‖/‖y‖ from which the orbit is kept, and from which rounding has decided where it goes.
 RAISED, DECIDED = 1e-6, 1e-2
 
@@ -82,12 +80,12 @@ def begun(y: Any, tau: Any) -> Tangent:
     )  # fmt: skip
 
 
-def _rounding(y: Any, steps: Any, number: Any, more: Any = 0.0) -> tuple[Any, Any]:
-    """(a unit vector of signs, log of its length): a rounding of all variables, or more, in each of so many steps."""
+def _rounding(y: Any, steps: Any, number: Any) -> tuple[Any, Any]:
+    """(a unit vector of signs, log of its length): one rounding of all variables in each of so many steps."""
     ones = tree.each(lambda a: a * 0.0 + 1.0, y)
     signs = tree.each(lambda a: a - 1.0, tree.shaken(ones, 1.0, number))
     count = sum(np.size(leaf) for leaf in jax.tree.leaves(y))
-    size = EPS * tree.norm(y) + more
+    size = EPS * tree.norm(y)
     xp = tree.library(size)
     return tree.scale(count**-0.5, signs), xp.log(size * xp.sqrt(1.0 + steps))
 
@@ -139,6 +137,13 @@ def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]
     return jax.lax.fori_loop(0, 2, one, (none, none, none))
 
 
+def top_rate(matrix: Float[Anywhere, "2 2"]) -> Any:
+    """μ, the larger eigenvalue of T (of a pair of complex ones the real part)."""
+    middle, half = 0.5 * (matrix[0, 0] + matrix[1, 1]), 0.5 * (matrix[0, 0] - matrix[1, 1])
+    xp = tree.library(matrix)
+    return middle + xp.sqrt(xp.maximum(half**2 + matrix[0, 1] * matrix[1, 0], 0.0))
+
+
 def beyond_exact(matrix: Float[Anywhere, "2 2"], span: Any, steps: Any) -> Any:
     """log of how much more than the flow so many steps of BDF over a span grow what grows at J's rate on the matrix.
 
@@ -150,15 +155,13 @@ def beyond_exact(matrix: Float[Anywhere, "2 2"], span: Any, steps: Any) -> Any:
     >>> from gradlab.dynamics.tangent import beyond_exact
     >>> grows, decays = np.diag([1.0, -1.0]), np.diag([-1.0, -2.0])
     >>> [round(float(beyond_exact(grows, span, 10)), 3) for span in (0.1, 1.0, 5.0, 10.0, 100.0)]
-    [0.0, 0.035, 1.082, 6.479, 12.141]
+    [0.0, 0.035, 1.082, 6.479, 12.142]
     >>> float(beyond_exact(decays, 10.0, 10))
-    0.0
+    -0.0
     """
     xp = tree.library(matrix, span)
-    middle, half = 0.5 * (matrix[0, 0] + matrix[1, 1]), 0.5 * (matrix[0, 0] - matrix[1, 1])
-    rate = middle + xp.sqrt(xp.maximum(half**2 + matrix[0, 1] * matrix[1, 0], 0.0))
     count = xp.maximum(1.0 * steps, 1.0)
-    share = xp.clip(rate * span / (count * POLE), 0.0, NEAR)
+    share = xp.clip(top_rate(matrix) * span / (count * POLE), 0.0, NEAR)
     return -count * POLE * (xp.log1p(-share) + share)
 
 
@@ -171,18 +174,14 @@ def looked(
 ) -> Any:
     """The tangent after a look at a state, which has cost so much until then; ``pair`` : v ↦ :func:`products`.
 
-    left : of an implicit method, what Newton's iteration may leave in a step, relative to y. It stops when the whole
+    left : of an implicit method, the length of what Newton's iteration may leave in a step. It stops when the whole
     correction is small, and with an old Jacobian may by then have spread rounding to directions that are not excited.
     """
     y, tau = state.y, state.tau
     half = 0.5 * (tau - tangent.tau)
     ahead, log_ahead = size(tangent, y, tau - half)
-    more: Any = 0.0
-    if left is not None:
-        # no more than a part of what was corrected: an orbit that comes to rest leaves nothing
-        moved = tree.norm(jax.tree.map(lambda a, b: a - b, y, tangent.last))
-        more = tree.library(moved).minimum(left * tree.norm(y), LEFT * moved)
-    fresh, log_fresh = _rounding(y, state.steps - tangent.steps, state.steps, more)
+    made = state.steps - tangent.steps
+    fresh, log_fresh = _rounding(y, made, state.steps)
     xp = tree.library(log_ahead, log_fresh)
     top = xp.maximum(log_ahead, log_fresh)
     top = tree.where(xp.isfinite(top), top, 0.0)
@@ -198,7 +197,10 @@ def looked(
     matrix = tree.where(xp.all(xp.isfinite(matrix)), matrix, xp.zeros((2, 2)))
     log_size = tree.where(good, top + xp.log(tree.where(good, length, 1.0)), -xp.inf)
     if left is not None:
-        log_size = log_size + beyond_exact(matrix, tau - tangent.tau, state.steps - tangent.steps)
+        # where nothing grows, steps forget what Newton leaves
+        log_left = xp.log((left + 1e-300) * xp.sqrt(1.0 + made))
+        log_size = tree.where(top_rate(matrix) > 0.0, xp.logaddexp(log_size, log_left), log_size)
+        log_size = log_size + beyond_exact(matrix, tau - tangent.tau, made)
     whole = tree.norm(y)
     _, rest_of_way = _moved(matrix, half)
     relative = log_size + rest_of_way - xp.log(tree.where(whole > 0.0, whole, 1.0))

@@ -22,6 +22,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.solvers import newton
 from gradlab.dynamics.solvers.differences import ALPHA, ERROR, HIGHEST, ROWS, predicted, respaced, shifted
 from gradlab.dynamics.solvers.newton import Scratch, blank
@@ -42,6 +43,8 @@ SHORT = 0.95
 #: Learnt from (pairs are scaled up, and again where they are made orthogonal), it took orbits of equal neurons off
 #: their invariant subspace 30 000 times as far as rounding does; left alone, as far.
 CLEAN = 1e-8
+#: Newton's iteration leaves no more than this part of a step: an orbit that comes to rest leaves nothing.
+LEFT = 0.1
 #: Steps shorter than this part of the spacing say too little about a full one to choose orders and steps by.
 INFORMATIVE = 0.49
 
@@ -120,6 +123,12 @@ def refit(
     """Memory after y was changed from outside: order one again, no step longer than before; two evaluations."""
     h, slope = first_step(rhs, tau, y, end, tolerance, ratio)
     return start(y, jnp.minimum(memory.step, h), slope)
+
+
+def left(y: Any, moved: Any, tolerance: Any) -> Any:
+    """How long what Newton's iteration leaves may be: a part of what a step may err by, and of the last step itself."""
+    xp = tree.library(y)
+    return xp.minimum(newton.FRACTION * tolerance * xp.linalg.norm(y), LEFT * xp.linalg.norm(moved))
 
 
 def narrowed(memory: Memory, widest: Any) -> Memory:

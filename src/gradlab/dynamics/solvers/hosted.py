@@ -24,7 +24,7 @@ from gradlab.dynamics import local_errors, stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.energy import Energy
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers import newton
+from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
@@ -307,7 +307,8 @@ class Walk:
             self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
             self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
             self._counted(state)
-            self._look(IMPLICIT, newton.FRACTION * solver.tolerance)
+            last = np.asarray(state.memory.differences)[:2, : self.layout.size]
+            self._look(IMPLICIT, bdf.left(*last, solver.tolerance))
         self.slope, self.begun, self.scratch = None, False, state.scratch
         self.memory = tree.changed(self.memory, implicit=state.memory)
 

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers import bdf, newton
+from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.state import State, along, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import IMPLICIT, spent, with_look
@@ -162,7 +162,8 @@ def resumed(
             memory=memory,
             scratch=outcome.scratch,
         )
-        left = newton.FRACTION * solver.tolerance
+        weights = unknowns.size - 1
+        left = bdf.left(*memory.differences[:2, :weights], solver.tolerance)
         state = with_look(state, along(flow, clock, state), IMPLICIT, left)
         return state, vector, attempts + 1, event
 
