@@ -141,3 +141,9 @@ def test_segments_join_along_record_and_the_last_word_holds_for_the_rest() -> No
     )
     xr.testing.assert_identical(concatenate([first, last]), expected)
     assert concatenate([]).sizes == {}
+
+
+def test_thousands_of_variables_refer_to_one_dim() -> None:
+    """A list of what refers to a dim longer than 64 KiB; HDF5 keeps it in files of version 1.8 and later alone."""
+    many = xr.Dataset({f"v{i}": ("record", np.array([float(i)])) for i in range(4200)})
+    xr.testing.assert_identical(decode(encode(many, {}))[0], many)

@@ -50,7 +50,9 @@ def to_bytes(dataset: xr.Dataset, beside: Mapping[str, np.ndarray] | None = None
         ],
         "beside": [[name, array.dtype.str, list(array.shape)] for name, array in others.items()],
     }
-    with h5py.File("memory", "w", driver="core", backing_store=False, track_order=True) as file:
+    # of version 1.8: attributes may be long, and the list of what refers to a dim is one
+    options = {"driver": "core", "backing_store": False, "track_order": True, "libver": ("v108", "v108")}
+    with h5py.File("memory", "w", **options) as file:
         _write(file, dataset, arrays)
         _write_bytes(file, CONTENTS, json.dumps(contents).encode())
         if others:
