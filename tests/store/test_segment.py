@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gradlab.store.segment import concatenate, decode, encode, numbers
+from gradlab.store.segment import concatenate, decode, encode
 
 SCRIPT = """
 import hashlib, numpy as np, xarray as xr
@@ -65,17 +65,6 @@ def test_a_segment_gives_back_every_value_type_and_attribute() -> None:
         assert state[name].dtype == np.asarray(value).dtype
         assert state[name].shape == np.shape(value)
         assert state[name].tobytes() == np.asarray(value).tobytes()
-
-
-def test_what_is_a_number_is_read_without_xarray_as_with_it() -> None:
-    found, attributes = numbers(encode(recorded(), STATE))
-    expected = {name: one for name, one in recorded().variables.items() if one.dtype.kind in "biuf"}
-    assert found.keys() == expected.keys()
-    for name, variable in expected.items():
-        dims, values = found[str(name)]
-        assert dims == variable.dims
-        assert np.array_equal(values, variable.values, equal_nan=variable.dtype.kind == "f")
-    assert attributes["result"] == "reached t"
 
 
 def test_the_state_does_not_appear_among_what_was_recorded() -> None:
