@@ -96,8 +96,8 @@ def test_every_statement_is_cut_into_sentences() -> None:
             assert sentence.text[-1] in ".)", f"{one.id}: {sentence.id}"
 
 
-def test_there_are_open_claims_and_figures() -> None:
-    assert {entries.status(one) for one in ALL} == {"built", "open"}
+def test_there_are_claims_and_figures_and_none_is_open() -> None:
+    assert {entries.status(one) for one in ALL} == {"built"}
     assert {one.kind for one in ALL} == {"claim", "figure"}
     assert all(entries.built(one) for one in ALL if one.corrects is not None)
 

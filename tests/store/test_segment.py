@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_segments_join_along_record_and_the_last_word_holds_for_the_rest() -> No
     )
     xr.testing.assert_identical(concatenate([first, last]), expected)
     assert concatenate([]).sizes == {}
+
+
+def test_a_variable_may_be_called_like_one_of_its_dims(tmp_path: Path) -> None:
+    given = xr.Dataset(
+        {"moment": (("record", "moment"), np.arange(6.0).reshape(2, 3)), "x": ("moment", np.ones(3))}
+    )
+    xr.testing.assert_identical(decode(encode(given, {}))[0], given)
+    (tmp_path / "x.nc").write_bytes(encode(given, {}))
+    with xr.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as read:
+        xr.testing.assert_identical(read[["moment", "x"]].drop_attrs(), given)
 
 
 def test_thousands_of_variables_refer_to_one_dim() -> None:

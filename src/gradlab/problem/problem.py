@@ -460,9 +460,7 @@ def _with_signs_as_floats(loss: Loss, data: Data) -> Data:
 
 def _known_shapes(network: Network) -> Any:
     """Shapes of the weights, or None for a Function without initial weights."""
-    if isinstance(network, Function) and network.initial is None:
-        return None
-    return network.shapes()
+    return None if isinstance(network, Function) and network.initial is None else network.shapes()
 
 
 def _checked_decay(network: Network, decay: Any) -> Float[Array, "..."]:

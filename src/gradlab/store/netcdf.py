@@ -67,8 +67,9 @@ def from_bytes(data: bytes) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
         if CONTENTS in file:
             contents = json.loads(file[CONTENTS][()].tobytes())
             variables = {
-                name: xr.Variable(dims, _read(file[name], np.dtype(kind)), dict(_attributes(file[name])))
+                name: xr.Variable(dims, _read(file[place], np.dtype(kind)), dict(_attributes(file[place])))
                 for name, dims, kind, _ in contents["variables"]
+                for place in (_place(name, dims),)
             }
             dataset = xr.Dataset(variables, attrs=dict(_attributes(file)))
             dataset = dataset.set_coords([name for name, _, _, placed in contents["variables"] if placed])
@@ -84,7 +85,8 @@ def _write(file: h5py.File, dataset: xr.Dataset, arrays: Mapping[str, np.ndarray
     for name, array in arrays.items():
         stored = array.view(np.int8) if array.dtype.kind == "b" else array
         written[name] = file.create_dataset(
-            name, data=stored.astype(object) if array.dtype.kind in "UO" else stored,
+            _place(name, dataset.variables[name].dims),
+            data=stored.astype(object) if array.dtype.kind in "UO" else stored,
             dtype=_TEXT if array.dtype.kind in "UO" else None,
         )  # fmt: skip
         if array.dtype.kind == "b":
@@ -93,7 +95,7 @@ def _write(file: h5py.File, dataset: xr.Dataset, arrays: Mapping[str, np.ndarray
     scales = {}
     for place, (dim, size) in enumerate(dataset.sizes.items()):
         scale = written.get(str(dim))
-        if scale is None:
+        if scale is None or dataset.variables[dim].dims != (dim,):
             scale = file.create_dataset(str(dim), shape=(size,), dtype=">f4")
             scale.make_scale(f"This is a netCDF dimension but not a netCDF variable. {size:10d}")
         else:
@@ -109,6 +111,11 @@ def _write(file: h5py.File, dataset: xr.Dataset, arrays: Mapping[str, np.ndarray
     beside = [str(name) for name in dataset.coords if name not in dataset.sizes]
     if beside:
         file.attrs["coordinates"] = " ".join(beside)
+
+
+def _place(name: str, dims: Any) -> str:
+    """The name in the file: netCDF's own for a variable called like one of several dims that it has."""
+    return f"_nc4_non_coord_{name}" if name in dims and tuple(dims) != (name,) else name
 
 
 def _write_bytes(file: h5py.File, name: str, data: bytes) -> None:

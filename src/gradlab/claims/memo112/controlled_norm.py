@@ -128,7 +128,7 @@ def cases(key, *, images, most, count, examples, validation, norms, driven, unti
     plans += [("driven", norms[0], target, rate) for target, rate in driven]
     found, lengths, wanted, names = [], [], [], []
     for kind, size, target, rate in plans:
-        starts = paired.drawn(pool, split, TASK, net, Square("mean"), size)
+        starts = paired.drawn_starts(pool, split, TASK, net, Square("mean"), size)
         flow: Any = GradientFlow
         if kind != "plain":
             aims: Any = {"target": np.full(count, target), "rate": np.full(count, rate)}

@@ -112,10 +112,10 @@ def cases(key, *, images, most, count, examples, validation, flipped, others, la
         found = {}
         for name in ("square", *others):
             loss, step = LOSSES[name]
-            starts = paired.drawn(pool, split, TASK, net, loss, 1.0, flips)
+            starts = paired.drawn_starts(pool, split, TASK, net, loss, 1.0, flips)
             descent = lambda problem, step=step: GradientDescent(problem, np.full(count, step))  # noqa: E731
             found[name] = paired.answers(descent, starts, pool, records)[0]
-        problem = paired.drawn(pool, split, TASK, net, LOSSES["square"][0], 1.0, flips)[0][0]
+        problem = paired.drawn_starts(pool, split, TASK, net, LOSSES["square"][0], 1.0, flips)[0][0]
         given = np.where(flips, 1 - pool.truth(TASK)[split.train], pool.truth(TASK)[split.train])
         for name in others:
             seen = paired.dataset(pool, split, TASK, [found["square"], found[name]], records)

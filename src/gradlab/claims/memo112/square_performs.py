@@ -115,11 +115,11 @@ def cases(key, *, images, most, count, examples, validation, layers, tasks, long
         records = np.unique(np.geomspace(25, longer * last, 14).round().astype(int))
         found = []
         for loss, step in zip((Square("mean"), other), steps, strict=True):
-            starts = paired.drawn(pool, split, task, net, loss, 2.0)
+            starts = paired.drawn_starts(pool, split, task, net, loss, 2.0)
             descent = lambda problem, step=step: GradientDescent(problem, np.full(count, step))  # noqa: E731
             found.append(paired.answers(descent, starts, pool, records)[0])
         seen = paired.dataset(pool, split, task, found, records)
-        problem = paired.drawn(pool, split, task, net, Square("mean"), 2.0)[0][0]
+        problem = paired.drawn_starts(pool, split, task, net, Square("mean"), 2.0)[0][0]
         yield case(problem, seen, task=task, arms="square | cross-entropy", kind="comparison")
     rows = rng.permutation(len(pool.inputs))[:examples]
     labels = 2.0 * pool.truth("odd or even")[rows] - 1.0

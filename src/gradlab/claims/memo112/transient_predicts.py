@@ -127,7 +127,7 @@ def cases(key, *, images, most, count, examples, validation, sizes, last):
     split = paired.pairs(rng, len(pool.inputs), count, examples, validation)
     found, lasting = [], []
     for size in sizes:
-        starts = paired.drawn(pool, split, TASK, net, Square("mean"), size)
+        starts = paired.drawn_starts(pool, split, TASK, net, Square("mean"), size)
         step = 0.1 if size < 2.5 else 0.05
         descent = lambda problem, step=step: GradientDescent(problem, np.full(count, step))  # noqa: E731
         said, times, weights = paired.answers(descent, starts, pool, records)

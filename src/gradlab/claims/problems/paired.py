@@ -86,7 +86,7 @@ def targets(task: str, classes: np.ndarray, loss: Loss) -> np.ndarray:
     return np.eye(TASKS[task])[classes] if loss.labels == "real" else classes
 
 
-def drawn(
+def drawn_starts(
     images: Pool,
     split: Pairs,
     task: str,
