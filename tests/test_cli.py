@@ -144,10 +144,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
 # --- claims ------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_an_array_of_claims_and_figures_built_and_open() -> None:
+def test_the_list_is_an_array_of_claims_and_figures_and_none_is_open() -> None:
     listed = json.loads(invoke("list", "--json").stdout)
     assert [one["id"] for one in listed] == [one.id for one in entries.entries()]
-    assert {one["status"] for one in listed} == {"built", "open"}
+    assert {one["status"] for one in listed} == {"built"}
     assert {one["kind"] for one in listed} == {"claim", "figure"}
     assert all(one["statement"] and one["passage"] and one["sentences"] for one in listed)
     repaired = next(one for one in listed if one["id"] == "notes.min-norm")

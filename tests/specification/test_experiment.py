@@ -28,7 +28,9 @@ def test_a_written_default_is_the_same_run() -> None:
 
 def test_a_canonical_specification_reads_back_as_itself() -> None:
     for text in (BASE, *(path.read_text() for path in EXAMPLES.glob("*.toml"))):
-        spec = specification.parse(tomllib.loads(text))
+        given = tomllib.loads(text)
+        given.pop("sweep", None)  # a design beside the specification that it varies
+        spec = specification.parse(given)
         assert specification.parse(spec.canonical()).canonical() == spec.canonical()
 
 

@@ -143,7 +143,8 @@ def _module(code: Path | None) -> ModuleType | None:
 def _identity(experiment: Experiment) -> Identity:
     """What decides the bits: specification, data, one's own code, and where it is computed."""
     import gradlab
-    from gradlab.store.identity import COMPUTING, Identity, code_digest, environment
+    from gradlab.store.identity import COMPUTING
+    from gradlab.store.run import Identity, code_digest, environment
 
     content = {
         "specification": experiment.specification.canonical(),
