@@ -22,6 +22,10 @@ RECORDS: list[dict[str, Any]] = json.loads((DOCS / "verdicts.json").read_text(en
 REPRESENTATIVE = ["cohen.preconditioner", "notes.span", "chitour.gradient", "chitour.gradient-corrected"]
 
 
+#: What an experiment on images answered otherwise than its source: another experiment may mend that, no formula.
+EXPERIMENTS = {"memo90.fig2", "memo112.transient-predicts"}
+
+
 @pytest.fixture(scope="module")
 def results() -> list[Result]:
     return verify(catalogue.load(REPRESENTATIVE), budget="quick", seed=0)
@@ -54,7 +58,7 @@ def test_every_study_has_at_least_twenty_cases(results: list[Result]) -> None:
 def test_a_repair_is_named_wherever_something_fails() -> None:
     failing = [record for record in RECORDS if record["verdict"] == REFUTED or record["print"] == MISPRINT]
     assert failing
-    assert [record["id"] for record in failing if record["repair"] is None] == []
+    assert {record["id"] for record in failing if record["repair"] is None} == EXPERIMENTS
 
 
 def test_every_claim_that_is_corrected_has_its_derivation() -> None:
