@@ -181,7 +181,7 @@ def test_what_is_no_optimiser_is_refused_in_a_sentence() -> None:
     problem, start = deep()
     with pytest.raises(ValueError, match=r"an optax.GradientTransformation, not 0.1: write optax.adam"):
         gradlab.Optimiser(problem, 0.1)
-    with pytest.raises(ValueError, match="minibatches are drawn by a key"):
+    with pytest.raises(ValueError, match="are drawn by a key"):
         gradlab.Optimiser(problem, optax.adam(0.1), batch=3)
     with pytest.raises(ValueError, match="at least one example"):
         gradlab.Optimiser(problem, optax.adam(0.1), batch=0, key=jax.random.key(0))
