@@ -191,11 +191,12 @@ POINTS = "a,b,y\n1,0,1\n0,1,-1\n1,1,0.5\n-1,2,0.25\n"
 
 
 def command(*arguments: str | Path) -> tuple[int, str]:
-    """A command's exit code and what it said on standard error; a bug's exception is raised."""
+    """A command's exit code and what it said on standard error but for its data; a bug's exception is raised."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return result.exit_code, result.stderr
+    said = (line for line in result.stderr.splitlines(keepends=True) if not line.startswith("Data: "))
+    return result.exit_code, "".join(said)
 
 
 @pytest.fixture
@@ -341,7 +342,15 @@ def test_each_of_200_flipped_bits_in_a_finished_run_is_noticed_and_its_file_name
     files = sorted(file for file in finished.iterdir() if file.name != "lock")
     assert {file.name for file in files} == {
         *(f"segment-0000{index}.nc" for index in range(3)),
-        *("specification.json", "specification.toml", "data.npz", "provenance.json", "loss.svg", "page.html"),
+        *(
+            "specification.json",
+            "specification.toml",
+            "data.npz",
+            "data.txt",
+            "provenance.json",
+            "subject.json",
+        ),
+        *("loss.svg", "page.html"),
         *("manifest.jsonl", "head"),
     }
     generator = np.random.default_rng(20)
