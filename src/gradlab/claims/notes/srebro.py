@@ -18,6 +18,7 @@ Orbits that stay finite. For convex L and every u a gradient flow has L(w(t)) â‰
 the risk falls like logÂ²t/t at least, on all separable data, at all times: ``diverges`` asks for that and nothing else.
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -181,7 +182,7 @@ class Srebro(Look):
         """
         if self.constants_of_dual is not None:
             return NOT_ASKED
-        logs = np.maximum(self.log_t[self.late], np.e)
+        logs = np.maximum(self.log_t[self.late], math.e)
         share = np.log(logs[0] / logs[1]) / np.log(logs[1] / logs[2])
         off = np.asarray([1.0, 1.0 + share, share]) @ (np.log(logs) / logs)
         growth = self.grown(drift=True)

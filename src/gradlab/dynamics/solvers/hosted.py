@@ -307,8 +307,8 @@ class Walk:
             self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
             self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
             self._counted(state)
-            last = np.asarray(state.memory.differences)[:2, : self.layout.size]
-            self._look(IMPLICIT, bdf.left(*last, solver.tolerance))
+            y, moved = np.asarray(state.memory.differences)[:2, : self.layout.size]
+            self._look(IMPLICIT, bdf.left(y, moved, solver.tolerance))
         self.slope, self.begun, self.scratch = None, False, state.scratch
         self.memory = tree.changed(self.memory, implicit=state.memory)
 

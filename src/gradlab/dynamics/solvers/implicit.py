@@ -163,7 +163,8 @@ def resumed(
             scratch=outcome.scratch,
         )
         weights = unknowns.size - 1
-        left = bdf.left(*memory.differences[:2, :weights], solver.tolerance)
+        y, moved = (memory.differences[row, :weights] for row in (0, 1))
+        left = bdf.left(y, moved, solver.tolerance)
         state = with_look(state, along(flow, clock, state), IMPLICIT, left)
         return state, vector, attempts + 1, event
 
