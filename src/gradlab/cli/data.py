@@ -54,7 +54,8 @@ def show(path: Path, targets: list[str], options: dict[str, Any]) -> None:
     if path.suffix.lower() == ".toml":
         read = specification.read(path)
         own = read.loss.kind == "function"
-        labels = read.loss.labels if own else networks.loss(read.loss, None).labels  # type: ignore[union-attr]
+        # of the losses of a specification only a function says its labels
+        labels = read.loss.labels if own else networks.loss(read.loss, None).labels  # type: ignore[union-attr]  # own
         print(plain(_told(sources.data(read.data, labels, path.resolve().parent))))
         return
     data, table, loss = sources.as_taken(path, targets, options)

@@ -56,7 +56,7 @@ def of_module(
         return one(x) if batched else jax.vmap(one, axis_name=axis)(x)
 
     # a wrapper: the guard at the door asks whose code it is
-    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]
+    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]  # a function takes any attribute
     beside = tuple(
         name for name, leaf in named_arrays(rest) if np.ndim(leaf) or np.asarray(leaf).dtype.kind != "f"
     )

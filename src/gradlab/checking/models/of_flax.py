@@ -48,7 +48,7 @@ def of_nnx(model: Any, inputs: Any, call: dict[str, Any]) -> OwnModel:
         given = jax.tree.unflatten(structure, [weights[name] for name in names])
         return nnx.merge(graph, given, rest, copy=True)(x, **call)
 
-    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]
+    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]  # whose code the guard asks for
     return OwnModel(apply, arrays, ModelFacts(beside, tuple(random)), inputs)
 
 
@@ -98,7 +98,7 @@ def of_linen(model: Any, inputs: Any, call: dict[str, Any], variables: Any = Non
             found = model.apply({"params": given, **others}, x, mutable=list(others), **call)
         return found[0]
 
-    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]
+    apply.__wrapped__ = type(model)  # type: ignore[attr-defined]  # whose code the guard asks for
     called(
         "the model", jax.eval_shape, apply, arrays, np.asarray(inputs[:1], np.float64)
     )  # finds the dropout

@@ -57,7 +57,7 @@ class Controlled(Paired):
         return min(among, key=lambda k: float(self.on(self.choosing, k).mean()))
 
     @property
-    def first(self) -> int:  # type: ignore[override]
+    def first(self) -> int:  # type: ignore[override]  # chosen by validation, not fixed
         return self.picked(self.plain)
 
     @cached_property
