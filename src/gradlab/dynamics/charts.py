@@ -36,7 +36,27 @@ def _layer_direction(problem: Problem, weights: Any) -> tuple[tuple[Any, ...], F
     return problem.network.layers(direction), log_scale
 
 
-class NormalisedFlow(Flow):
+class _InPolarChart(Flow):
+    """A flow of norms and directions of the layers, W_k = ρ_k V_k unless ``decode`` says otherwise."""
+
+    problem: Problem
+    chart_is_identity: ClassVar[bool] = False
+
+    @property
+    def observed(self) -> Problem:
+        return self.problem
+
+    def encode(self, weights: Any) -> Polar:
+        return _polar(self.problem, weights)
+
+    def decode(self, y: Polar) -> Any:
+        return _weights(self.problem, y.rho, y.directions)
+
+    def chart(self, y: Polar) -> dict[str, Array]:
+        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
+
+
+class NormalisedFlow(_InPolarChart):
     """This is the gradient flow in the chart W_k = ρ_k V_k, ‖V_k‖ = 1 (memo90 eqs. 39–40, memo112 eqs. 3–4).
 
     ρ̇_k = ⟨V_k, Ẇ_k⟩ and V̇_k = S_k Ẇ_k with S_k = (I − V_k V_kᵀ)/ρ_k: another chart of the same orbit. No
@@ -53,19 +73,7 @@ class NormalisedFlow(Flow):
     [1.0, 2.264241]
     """
 
-    problem: Problem
-    chart_is_identity: ClassVar[bool] = False
     dissipates: ClassVar[bool] = True
-
-    @property
-    def observed(self) -> Problem:
-        return self.problem
-
-    def encode(self, weights: Any) -> Polar:
-        return _polar(self.problem, weights)
-
-    def decode(self, y: Polar) -> Any:
-        return _weights(self.problem, y.rho, y.directions)
 
     def dissipation(self, y: Polar, direction: Polar, log_scale: Any) -> tuple[Any, Any]:
         """‖dW/dt‖², W_k moving by ρ̇_k V_k + ρ_k V̇_k."""
@@ -85,11 +93,8 @@ class NormalisedFlow(Flow):
             tangent.append(tree.scale(1.0 / y.rho[k], tree.add(w, tree.scale(-along / tree.inner(v, v), v))))
         return Polar(jnp.stack(radial), tuple(tangent)), log_scale
 
-    def chart(self, y: Polar) -> dict[str, Array]:
-        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
 
-
-class WeightNormalisation(Flow):
+class WeightNormalisation(_InPolarChart):
     """This is the gradient flow of L over (g, v) with W_k = g_k v_k/‖v_k‖ (Salimans and Kingma 2016).
 
     ġ_k = ⟨v_k/‖v_k‖, Ẇ_k⟩, v̇_k = (g_k/‖v_k‖)(I − v_k v_kᵀ/‖v_k‖²) Ẇ_k; ‖v_k‖ is conserved. The start is
@@ -106,16 +111,7 @@ class WeightNormalisation(Flow):
     2.264241
     """
 
-    problem: Problem
-    chart_is_identity: ClassVar[bool] = False
     dissipates: ClassVar[bool] = True
-
-    @property
-    def observed(self) -> Problem:
-        return self.problem
-
-    def encode(self, weights: Any) -> Polar:
-        return _polar(self.problem, weights)
 
     def decode(self, y: Polar) -> Any:
         lengths = jnp.stack([tree.norm(v) for v in y.directions])
@@ -132,11 +128,8 @@ class WeightNormalisation(Flow):
             tangent.append(tree.scale(y.rho[k] / length, free))
         return Polar(jnp.stack(radial), tuple(tangent)), log_scale
 
-    def chart(self, y: Polar) -> dict[str, Array]:
-        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
 
-
-class UnitNormPenalty(Flow):
+class UnitNormPenalty(_InPolarChart):
     """This is the gradient flow of risk(ρ_k V_k) + Σ λ_k (‖V_k‖² − 1) over (ρ, V): memo90 eqs. 48–49.
 
     ρ̇_k = −⟨V_k, ∂risk/∂W_k⟩ and V̇_k = −ρ_k ∂risk/∂W_k − 2 λ_k V_k. For a network of degree one in every
@@ -155,20 +148,8 @@ class UnitNormPenalty(Flow):
     True
     """
 
-    problem: Problem
     penalties: Float[Array, "..."] | float = eqx.field(converter=number)
-    chart_is_identity: ClassVar[bool] = False
     dissipates: ClassVar[bool] = True
-
-    @property
-    def observed(self) -> Problem:
-        return self.problem
-
-    def encode(self, weights: Any) -> Polar:
-        return _polar(self.problem, weights)
-
-    def decode(self, y: Polar) -> Any:
-        return _weights(self.problem, y.rho, y.directions)
 
     def potential(self, y: Polar) -> Float[Array, ""]:
         """The risk with its penalty."""
@@ -186,11 +167,8 @@ class UnitNormPenalty(Flow):
             tangent.append(tree.add(tree.scale(y.rho[k], w), tree.scale(-2.0 * penalties[k], v)))
         return Polar(jnp.stack(radial), tuple(tangent)), jnp.zeros(())
 
-    def chart(self, y: Polar) -> dict[str, Array]:
-        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
 
-
-class ControlledNorm(Flow):
+class ControlledNorm(_InPolarChart):
     """This is the flow of the directions with norms of their own: ρ̇_k = rate (target_k − ρ_k), V̇_k = S_k Ẇ_k.
 
     S_k = (I − V_k V_kᵀ)/ρ_k and Ẇ_k = −∂L/∂W_k as in eq. 4 of memo112, whose last question controls ρ_k
@@ -210,17 +188,8 @@ class ControlledNorm(Flow):
     [1.0, 2.264241]
     """
 
-    problem: Problem
     target: Float[Array, "..."] | float = eqx.field(converter=number)
     rate: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
-    chart_is_identity: ClassVar[bool] = False
-
-    @property
-    def observed(self) -> Problem:
-        return self.problem
-
-    def encode(self, weights: Any) -> Polar:
-        return _polar(self.problem, weights)
 
     def decode(self, y: Polar) -> Any:
         # ‖V_k‖ drifts with the steps (a Euler step adds its square); ρ_k is the norm all the same
@@ -233,6 +202,3 @@ class ControlledNorm(Flow):
             along = tree.inner(v, w) / tree.inner(v, v)
             tangent.append(tree.scale(tree.norm(v) / y.rho[k], tree.add(w, tree.scale(-along, v))))
         return Polar(self.rate * (self.target - y.rho), tuple(tangent)), jnp.zeros(())
-
-    def chart(self, y: Polar) -> dict[str, Array]:
-        return {"rho": y.rho, "direction_norms": jnp.stack([tree.norm(v) for v in y.directions])}
