@@ -170,7 +170,7 @@ def test_energy_falls_by_the_square_of_the_speed_along_sliding() -> None:
 @pytest.mark.parametrize("activation", ["relu", LeakyReLU(0.2)])
 def test_each_neuron_keeps_its_balance_through_crossings_and_sliding(activation: Any) -> None:
     problem, weights = small(1, activation=activation)
-    done = advance(problem, weights, 0.0, 3.0, None, 1e-10)
+    done = advance(problem, weights, 0.0, 3.0, None, 1e-8)
     assert done.status == stops.RUNNING
     assert len(done.events) > 5
     assert done.sliding_time > 0.0
@@ -179,8 +179,8 @@ def test_each_neuron_keeps_its_balance_through_crossings_and_sliding(activation:
         return np.sum(np.asarray(weights[0]) ** 2, axis=1) - np.asarray(weights[1])[0] ** 2
 
     size = float(np.linalg.norm(flat(problem, done.weights))) ** 2
-    # one local error of 1e-10 a step, times a few hundred steps, relative to ‖W‖²
-    np.testing.assert_allclose(balance(done.weights), balance(weights), atol=1e-10 * done.steps * size)
+    # one local error of 1e-8 a step, times some hundred steps, relative to ‖W‖²
+    np.testing.assert_allclose(balance(done.weights), balance(weights), atol=1e-8 * done.steps * size)
 
 
 def test_slope_one_is_the_linear_net() -> None:
@@ -202,9 +202,9 @@ def test_slope_one_is_the_linear_net() -> None:
 
 
 CASES = [
-    ("relu", Exponential(), {}, 3.0),
+    ("relu", Exponential(), {}, 2.0),
     (LeakyReLU(0.1), Logistic("mean"), {}, 3.0),
-    ("relu", Square("mean"), {"decay": 1e-2}, 3.0),
+    ("relu", Square("mean"), {"decay": 1e-2}, 2.0),
 ]
 
 
@@ -245,14 +245,14 @@ def test_smoothing_is_homogeneous_smooth_and_within_its_bound() -> None:
 
 def test_a_restart_continues_the_same_orbit_and_repeats_its_bits() -> None:
     problem, weights = small(5)
-    whole = advance(problem, weights, 0.0, 3.0, None, 1e-10)
+    whole = advance(problem, weights, 0.0, 3.0, None, 1e-8)
 
     def halves() -> Any:
-        first = advance(problem, weights, 0.0, 1.5, None, 1e-10)
-        return advance(problem, first.weights, first.u, 3.0, first.memory, 1e-10)
+        first = advance(problem, weights, 0.0, 1.5, None, 1e-8)
+        return advance(problem, first.weights, first.u, 3.0, first.memory, 1e-8)
 
     one, other = halves(), halves()
-    assert gap(problem, whole.weights, one.weights) < 1e-7
+    assert gap(problem, whole.weights, one.weights) < 1e-5
     np.testing.assert_array_equal(flat(problem, one.weights), flat(problem, other.weights))
     np.testing.assert_array_equal(one.memory.signs, whole.memory.signs)
     assert one.memory.h == other.memory.h
@@ -273,10 +273,10 @@ def test_two_copies_of_an_example_are_one_of_twice_the_weight() -> None:
     doubled = Problem(problem.network, Exponential(), Data(np.vstack([X, X]), np.concatenate([y, y])))
     # twice the loss is twice the time
     end = math.log1p(50.0)
-    one = advance(problem, weights, 0.0, math.log1p(100.0), None, 1e-10)
-    two = advance(doubled, weights, 0.0, end, None, 1e-10)
+    one = advance(problem, weights, 0.0, math.log1p(100.0), None, 1e-8)
+    two = advance(doubled, weights, 0.0, end, None, 1e-8)
     assert one.events
-    assert gap(problem, one.weights, two.weights) < 1e-7
+    assert gap(problem, one.weights, two.weights) < 1e-5
 
 
 def test_the_zero_start_stays() -> None:
@@ -367,21 +367,23 @@ def test_events_that_crowd_end_the_solve_as_a_value(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_a_stop_is_met_at_the_step_where_it_holds_and_not_at_the_record(stop: Stop, result: str) -> None:
-    problem, weights = small()
+    problem, weights = small(m=3, N=6)
     flow, clock = gradlab.GradientFlow(problem), gradlab.LogTime()
-    given: dict[str, Any] = {"clock": clock, "solver": "filippov", "refine": False, "observables": ["loss"]}
-    whole = gradlab.run(flow, weights, [8.0], **given)
+    solver = gradlab.solvers.Filippov(1e-7)
+    given: dict[str, Any] = {"clock": clock, "solver": solver, "refine": False, "observables": ["loss"]}
     ended = gradlab.run(flow, weights, [8.0], stop=stop, **given)
     assert ended.attrs["result"] == result
     assert 0.05 < float(ended["tau"][-1]) < 7.0
-    assert int(ended["step"][-1]) < int(whole["step"][-1])
     # One step earlier it did not hold yet.
     before = gradlab.run(flow, weights, [8.0], stop=Stop(steps=int(ended["step"][-1]) - 1), **given)
     if stop.loss is not None:
         assert float(ended["loss"][-1]) <= 0.05 < float(before["loss"][-1])
-    # The orbit up to there is the same.
-    there = gradlab.run(flow, weights, [float(ended["tau"][-1])], **given)
-    assert gap(problem, *(problem.unravel(seen["final_weights"].values) for seen in (ended, there))) < 1e-7
+    # The orbit up to there is the same, and goes on.
+    reached = float(ended["tau"][-1])
+    there = gradlab.run(flow, weights, [reached, reached + 0.1], keep="all", **given)
+    assert int(ended["step"][-1]) < int(there["step"][-1])
+    same = (problem.unravel(seen) for seen in (ended["final_weights"].values, there["weights"].values[-2]))
+    assert gap(problem, *same) < 1e-5
 
 
 def test_progress_is_told_between_records() -> None:
@@ -391,7 +393,7 @@ def test_progress_is_told_between_records() -> None:
         def update(self, description: str, completed: float, total: float) -> None:
             heard.append(completed / total)
 
-    problem, weights = small()
+    problem, weights = small(m=3, N=6)
     token = PROGRESS.set(Listener())
     try:
         gradlab.run(

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.filippov.events import OUTSIDE, Event, Watch
-from gradlab.dynamics.filippov.modes import Mode, Surfaces, jumps, mode, multipliers, program, surfaces
+from gradlab.dynamics.filippov.modes import Mode, Surfaces, jumps, mode, program, surfaces
 from gradlab.dynamics.filippov.sliding import interior, resolve
 from gradlab.dynamics.filippov.stepping import Counts, Stepper
 from gradlab.problem.activations import LeakyReLU
@@ -309,9 +309,9 @@ class _Solve:
 
     def _drift(self, here: Mode, before: np.ndarray) -> np.ndarray:
         """How θ changed over the last step, for pairs whose R changed its sign."""
-        values = []
+        values, held = [], program("multipliers", here)
         for y in (before, self.y):
-            phi, jump = (np.asarray(part) for part in multipliers(here, jnp.asarray(y)))
+            phi, jump = held(y)
             values.append(np.where(jump != 0.0, phi / np.where(jump != 0.0, jump, 1.0), 0.0))
         return values[1] - values[0]
 

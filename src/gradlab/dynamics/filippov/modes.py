@@ -231,7 +231,16 @@ def _program(structure: Any, name: str) -> Callable[..., Any]:
     def forces(leaves: Any, y: Any) -> Any:
         return pulls(jax.tree.unflatten(structure, leaves), y)
 
-    functions: dict[str, Any] = {"velocity": velocity, "jacobian": jacobian, "slack": slack, "forces": forces}
+    def held(leaves: Any, y: Any) -> Any:
+        return jnp.stack(multipliers(jax.tree.unflatten(structure, leaves), y))
+
+    functions = {
+        "velocity": velocity,
+        "jacobian": jacobian,
+        "slack": slack,
+        "forces": forces,
+        "multipliers": held,
+    }
     return jax.jit(functions[name])
 
 
@@ -239,7 +248,7 @@ def program(name: str, *tree: Any) -> Callable[..., np.ndarray]:
     """A compiled function of numpy arrays, with this tree of arrays bound to it.
 
     ``velocity`` and ``jacobian`` of (u, y): dy/du, u = log(1 + t), for (problem, projectors or None); ``slack``
-    of ys (k, P) for a mode; ``forces`` of y for a problem: :func:`pulls`.
+    of ys (k, P) for a mode; ``forces`` of y for a problem: :func:`pulls`; ``multipliers`` of y for a mode.
     """
     bound = tree if len(tree) > 1 else tree[0]
     leaves, structure = jax.tree.flatten(bound)
