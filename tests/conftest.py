@@ -35,6 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 #: Tests that have ended in this process.
 _ENDED = itertools.count(1)
 
+#: What the tests' command leaves out: a line is how the names of some tests begin.
+THOROUGH = tuple(
+    line
+    for line in (Path(__file__).parent / "thorough.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+)
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if SHARED_DATA.is_dir():
     os.environ.setdefault("GRADLAB_DATA", str(SHARED_DATA))
@@ -51,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         claim = values.params.get("claim") if values and item.path.stem == "test_worlds" else None
         group = item.path.stem if claim is None else f"worlds of {claim.removesuffix('-corrected')}"
         item.add_marker(pytest.mark.xdist_group(group))
+        if item.nodeid.removeprefix("tests/").startswith(THOROUGH):
+            item.add_marker(pytest.mark.thorough)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

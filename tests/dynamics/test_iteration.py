@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -15,14 +16,15 @@ from gradlab.dynamics import stops
 from gradlab.dynamics.clocks import Time
 from gradlab.dynamics.solvers.iteration import CHUNK, Descent
 from gradlab.dynamics.state import start
-from gradlab.problem.compiling import FULLY
+from gradlab.laboratory import programs
+from gradlab.problem.compiling import QUICKLY
 from gradlab.problem.data import Data, linear_regression
 from gradlab.problem.fused import fused
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
-#: As iterations are compiled, and as jax compiles by default; tests do not.
-fully = partial(jax.jit, compiler_options=FULLY)
+#: As the first iterations of what is small are compiled.
+quickly = partial(jax.jit, compiler_options=QUICKLY)
 
 
 def deep(activation: str = "identity") -> tuple[Problem, Any]:
@@ -43,7 +45,7 @@ def test_a_deep_linear_net_descends_its_written_gradient_bit_for_bit() -> None:
     ours = fused(problem)
     assert ours is not problem
 
-    @fully
+    @quickly
     def step(weights: Any) -> Any:
         return jax.tree.map(lambda w, g: w - 0.05 * g, weights, ours.gradient(weights))
 
@@ -91,7 +93,7 @@ def test_however_calls_are_cut_no_iteration_is_lost() -> None:
     problem, weights = deep()
     flow, solver = gradlab.GradientDescent(problem, 0.05), Descent()
 
-    @fully
+    @quickly
     def call(state: Any, limit: Any) -> Any:
         return solver.advance(flow, Time(), gradlab.Stop(), state, jnp.asarray(40.0), limit)
 
@@ -101,3 +103,33 @@ def test_however_calls_are_cut_no_iteration_is_lost() -> None:
         state = call(state, 7.3)  # a limit that follows the clock is no whole number
     assert int(state.steps) == int(whole.steps) == int(whole.evaluations) == 40
     assert all(np.array_equal(mine, yours) for mine, yours in zip(state.y, whole.y, strict=True))
+
+
+def test_where_iterations_are_compiled_anew_depends_on_their_number_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem, weights = deep("tanh")
+    # Weights × examples × 40 iterations have paid for a full compilation: 300 records are made in blocks, 2 are not.
+    work = problem.size * len(problem.data.inputs)
+    monkeypatch.setattr(programs, "WORTH", 40.0 * work)
+    monkeypatch.setattr(programs, "LARGE", 1.0)
+    flow, ends = gradlab.GradientDescent(problem, 0.05), []
+    for records in ([300], [39, 41, 300], [40, 300], range(1, 301)):
+        run = gradlab.run(flow, weights, [float(record) for record in records], observables=[])
+        assert int(run["step"][-1]) == 300
+        assert json.loads(run.attrs["provenance"])["compiled"] == "quickly, then fully"
+        ends.append(run["final_weights"].values)
+    assert all(np.array_equal(ends[0], end) for end in ends[1:])
+
+    calls = []
+    monkeypatch.setattr(programs.Program, "__call__", _noted(programs.Program.__call__, calls))
+    gradlab.run(flow, weights, [300.0], observables=[], refine=False)
+    assert set(calls) == {True, False}
+
+
+def _noted(call: Any, calls: list[bool]) -> Any:
+    def noted(self: Any, quickly: bool, *arguments: Any) -> Any:
+        calls.append(quickly)
+        return call(self, quickly, *arguments)
+
+    return noted

@@ -14,14 +14,14 @@ import pytest
 import gradlab
 from gradlab.dynamics.descent import draw
 from gradlab.dynamics.solvers.iteration import CHUNK
-from gradlab.problem.compiling import FULLY
+from gradlab.problem.compiling import QUICKLY
 from gradlab.problem.data import Data, linear_regression
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 from gradlab.store.run import Identity, Run, environment
 
 #: As iterations are compiled; jax's own default compiles otherwise, and rounds so.
-fully = partial(jax.jit, compiler_options=FULLY)
+quickly = partial(jax.jit, compiler_options=QUICKLY)
 
 KNOWN = {
     "momentum": optax.sgd(0.02, momentum=0.9),
@@ -52,7 +52,7 @@ def scalar(target: float = 3.0) -> tuple[Problem, Any]:
 def looped(problem: Problem, transformation: Any, weights: Any, count: int) -> np.ndarray:
     """The weights after a loop as one writes it with optax."""
 
-    @fully
+    @quickly
     def step(weights: Any, state: Any) -> Any:
         updates, state = transformation.update(problem.gradient(weights), state, weights)
         return optax.apply_updates(weights, updates), state

@@ -38,18 +38,21 @@ def _block(
     ends: Any,
     count: Any,
     limit: Any,
+    left: Any,
     noises: Any,
     number: Any,
 ) -> tuple[State, dict[str, Any], Any]:
     """As ``advance``, to the first ``count`` of the ends one after the other; with how many were reached.
 
     It ends before the last where the status is no longer RUNNING (that record counts), where the next call is another
-    method's, and after ATTEMPTS steps. Where it ends makes no difference to what follows.
+    method's or, after the iterations that are ``left``, compiled otherwise, and after ATTEMPTS steps. Where it ends
+    makes no difference to what follows.
     """
 
     def record(i: Any, state: State) -> tuple[State, dict[str, Any]]:
+        most = jnp.minimum(limit, left - (state.steps - started))
         state, seen = advance(
-            flow, clock, solver, stop, observables, state, ends[i], limit, noises[i], number + i
+            flow, clock, solver, stop, observables, state, ends[i], most, noises[i], number + i
         )
         return state, seen | {"status": state.status}
 
@@ -62,11 +65,11 @@ def _block(
         arrived = (state.tau >= ends[i]) | (state.status != stops.RUNNING)
         kept = jax.tree.map(lambda rows, row: rows.at[i].set(row), kept, seen)
         state = replace(state, erred=tree.where(arrived, local_errors.older(state.erred), state.erred))
-        few = state.steps + state.rejected - begun < ATTEMPTS
+        few = (state.steps + state.rejected - begun < ATTEMPTS) & (state.steps - started < left)
         on = arrived & (state.status == stops.RUNNING) & few & solver.ready(state.memory)
         return i + arrived, state, kept, on
 
-    begun = state.steps + state.rejected
+    begun, started = state.steps + state.rejected, state.steps
     shapes = jax.eval_shape(record, jnp.zeros((), int), state)[1]
     kept = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), shapes)
     done, state, kept, _ = jax.lax.while_loop(
@@ -89,17 +92,18 @@ def through(
     pace = None
     while len(rows) < len(ends):
         at = len(rows)
-        left = BLOCK - (len(ends) - at)
+        blank = BLOCK - (len(ends) - at)
         pace = pace or Pace(drive.flow, drive.clock, drive.solver, drive.stop, state, np.float64(ends[at]))
         constants: Constants = drive.calls(drive.solver.following(state.memory))
         state, kept, done = _run(
             drive.quickly(state),
             constants,
             state,
-            np.pad(ends[at:], (0, left), mode="edge"),
+            np.pad(ends[at:], (0, blank), mode="edge"),
             np.int64(len(ends) - at),
             np.float64(ATTEMPTS / (BLOCK if drive.flow.discrete else 1)),
-            np.pad(noises[at:], (0, left)),
+            np.float64(drive.left(state)),
+            np.pad(noises[at:], (0, blank)),
             np.int64(number + at),
         )
         made = {name: np.asarray(values) for name, values in kept.items()}

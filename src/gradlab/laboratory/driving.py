@@ -29,12 +29,12 @@ from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, with_rounding
-from gradlab.laboratory.ending import LOST, Pace
+from gradlab.laboratory.ending import LOST, Pace, still
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
-from gradlab.laboratory.programs import Constants, Program, quick
+from gradlab.laboratory.programs import Constants, Program, quick, worth
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
@@ -168,13 +168,25 @@ class Drive:
         ]
 
     def quickly(self, state: State) -> bool:
-        """Whether programs are compiled quickly from this state on; iterations never, whose only error is rounding."""
+        """Whether programs are compiled quickly from this state on."""
         if self.flow.discrete:
-            return False
+            return self.left(state) < np.inf
+        return quick(self._work(state), float(np.max(np.asarray(state.evaluations))))
+
+    def left(self, state: State) -> float:
+        """The iterations that are still compiled quickly; infinitely many where none is, and for what is no iteration.
+
+        A call ends with the last of them, wherever records are: an iteration's only error is rounding, which differs.
+        """
+        if not self.flow.discrete:
+            return np.inf
+        made, work = float(np.max(np.asarray(state.steps))), self._work(state)
+        return worth(work) - made if quick(work, made) and made < worth(work) else np.inf
+
+    def _work(self, state: State) -> float:
+        """Weights × examples (× members)."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
-        examples = np.shape(self.flow.observed.data.inputs)[0 if self.members is None else 1]
-        evaluations = float(np.max(np.asarray(state.evaluations)))
-        return quick(float(weights) * float(examples), evaluations)
+        return float(weights) * float(np.shape(self.flow.observed.data.inputs)[self.members is not None])
 
     @functools.cached_property
     def blocked(self) -> bool:
@@ -238,7 +250,7 @@ class Drive:
             if self._host is not None and self.hosts(state):
                 state, seen = self._host.to(state, end, noise)
             else:
-                solver = solver.following(state.memory)
+                solver, limit = solver.following(state.memory), min(limit, self.left(state))
                 state, seen = step(
                     self.quickly(state),
                     self.calls(solver),
@@ -371,7 +383,7 @@ def _record(
     shows = "iteration" if drive.flow.discrete else "t" if isinstance(drive.clock, Time) else "clock"
     share = Share(name, float(index), middle, total, shows)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
-    fine = _still(drive, states[0], fine)
+    fine = still(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
         return [fine], [with_bar(row)]
@@ -438,23 +450,6 @@ def _flat(flow: Flow, y: Any) -> Any:
 
 _flat_one = Program(_flat)
 _flat_members = Program(eqx.filter_vmap(_flat))
-
-
-def _still(drive: Drive, before: State, after: State) -> State:
-    """The state with status STILL where nothing moved since the last record."""
-    if drive.stop.still is None or np.all(np.asarray(after.tau) == np.asarray(before.tau)):
-        return after
-    lead = () if drive.members is None else (drive.members,)
-
-    def squares(leaves: Any) -> np.ndarray:
-        return sum(np.sum(np.square(leaf).reshape(*lead, -1), axis=-1) for leaf in leaves)
-
-    new = [np.asarray(leaf) for leaf in jax.tree.leaves(after.y)]
-    gap = [leaf - np.asarray(old) for leaf, old in zip(new, jax.tree.leaves(before.y), strict=True)]
-    still = squares(gap) <= float(drive.stop.still) ** 2 * squares(new)
-    status = np.asarray(after.status)
-    status = np.where(still & (status == stops.RUNNING), stops.STILL, status)
-    return replace(after, status=put(status))
 
 
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +21,7 @@ from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
+from gradlab.problem.precision import put
 
 #: Attempted steps over which the pace of the clock is taken.
 WINDOW = 2000
@@ -83,3 +86,20 @@ class Pace:
 
 def _attempts(state: State) -> Any:
     return np.asarray(state.steps) + np.asarray(state.rejected)
+
+
+def still(drive: Any, before: State, after: State) -> State:
+    """The state with status STILL where nothing moved since the last record."""
+    if drive.stop.still is None or np.all(np.asarray(after.tau) == np.asarray(before.tau)):
+        return after
+    lead = () if drive.members is None else (drive.members,)
+
+    def squares(leaves: Any) -> np.ndarray:
+        return sum(np.sum(np.square(leaf).reshape(*lead, -1), axis=-1) for leaf in leaves)
+
+    new = [np.asarray(leaf) for leaf in jax.tree.leaves(after.y)]
+    gap = [leaf - np.asarray(old) for leaf, old in zip(new, jax.tree.leaves(before.y), strict=True)]
+    rests = squares(gap) <= float(drive.stop.still) ** 2 * squares(new)
+    status = np.asarray(after.status)
+    status = np.where(rests & (status == stops.RUNNING), stops.STILL, status)
+    return replace(after, status=put(status))

@@ -36,6 +36,11 @@ def quick(work: float, evaluations: float) -> bool:
     return on_cpu() and work <= LARGE * WORTH and work * evaluations <= WORTH
 
 
+def worth(work: float) -> float:
+    """The number of evaluations of that work that are compiled quickly, a whole number."""
+    return float(WORTH // max(work, 1.0))
+
+
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
 

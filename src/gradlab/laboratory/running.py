@@ -284,7 +284,7 @@ def _finish(
         "reduction": _moving(drive.flow).reduction,
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
-        "compiled": _compiled(drive, begun, dataset["evaluations"].values),
+        "compiled": _compiled(drive, begun, dataset),
         "stepped": _stepped(drive, begun, dataset),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
@@ -303,17 +303,18 @@ def _moving(flow: Flow) -> Flow:
     return flow.flow if isinstance(flow, Kicked) else flow
 
 
-def _compiled(drive: Drive, begun: State, evaluations: np.ndarray) -> str:
+def _compiled(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
     """How the run's programs were compiled, in words; they are changed for others between two records."""
     if drive.solver.hosted:
         return "on the host"
-    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, _ended(begun, evaluations))]
+    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, _ended(begun, dataset))]
     return words[0] if words[0] == words[1] else "quickly, then fully"
 
 
-def _ended(begun: State, evaluations: np.ndarray) -> State:
-    """The state at the start with the evaluations of the end, by which programs are chosen."""
-    return replace(begun, evaluations=put(evaluations[-1]))
+def _ended(begun: State, dataset: xr.Dataset) -> State:
+    """The state at the start with the counts of the end, by which programs are chosen."""
+    made = {name: put(dataset[kept].values[-1]) for name, kept in (("steps", "step"), ("evaluations",) * 2)}
+    return replace(begun, **made)
 
 
 def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
@@ -323,7 +324,7 @@ def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
     if not drive.hosts(begun):
         return "in a compiled loop"
     changed = bool(np.any(dataset["changes"].values)) if "changes" in dataset else False
-    if not changed and drive.quickly(_ended(begun, dataset["evaluations"].values)):
+    if not changed and drive.quickly(_ended(begun, dataset)):
         return "from the host"
     return "from the host, then in a compiled loop"
 
