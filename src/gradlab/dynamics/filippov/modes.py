@@ -234,7 +234,7 @@ def _program(structure: Any, name: str) -> Callable[..., Any]:
     def held(leaves: Any, y: Any) -> Any:
         return jnp.stack(multipliers(jax.tree.unflatten(structure, leaves), y))
 
-    functions = {
+    functions: dict[str, Any] = {
         "velocity": velocity,
         "jacobian": jacobian,
         "slack": slack,
