@@ -29,7 +29,7 @@ from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, with_rounding
-from gradlab.laboratory.ending import LOST, Pace, still
+from gradlab.laboratory.ending import LOST, Pace, at_rest
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.located import timed
@@ -383,7 +383,7 @@ def _record(
     shows = "iteration" if drive.flow.discrete else "t" if isinstance(drive.clock, Time) else "clock"
     share = Share(name, float(index), middle, total, shows)
     fine, seen = drive.across(states[0], end, share, Noise(np.zeros(end.shape), index))
-    fine = still(drive, states[0], fine)
+    fine = at_rest(drive, states[0], fine)
     row = {key: np.asarray(value) for key, value in seen.items()} | {"status": np.asarray(fine.status)}
     if len(states) == 1:
         return [fine], [with_bar(row)]

@@ -88,7 +88,7 @@ def _attempts(state: State) -> Any:
     return np.asarray(state.steps) + np.asarray(state.rejected)
 
 
-def still(drive: Any, before: State, after: State) -> State:
+def at_rest(drive: Any, before: State, after: State) -> State:
     """The state with status STILL where nothing moved since the last record."""
     if drive.stop.still is None or np.all(np.asarray(after.tau) == np.asarray(before.tau)):
         return after
