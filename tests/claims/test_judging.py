@@ -276,6 +276,11 @@ class TestSentences:
         assert judge(parts, table(a=[0.0], b=[0.0]), claim(*TWO)).headline == "all 2 sentences hold"
         assert judge([measure()], table(a=[0.0])).headline == "it holds"
 
+    def test_the_headline_says_that_a_control_failed(self) -> None:
+        parts = [measure(), measure("b", role="control")]
+        said = judge(parts, table(a=[0.0], b=[9.0])).headline
+        assert said == f"it holds; undecided, since a control does not hold: “{parts[1].statement}”"
+
     def test_what_no_case_asks_supports_nothing(self) -> None:
         data = table(a=[0.0], b=[np.nan], b_asked=[0.0])
         parts = [measure("a", sentence="one"), measure("b", sentence="two")]

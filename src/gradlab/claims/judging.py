@@ -149,6 +149,8 @@ class Verdict:
             ("outside its hypotheses", NOT_MET),
         ):
             words += "".join(f"; {said}: “{one.text.rstrip('.')}”" for one in tested if one.verdict == word)
+        if held == len(tested) and self.verdict == INCONCLUSIVE:
+            words += f"; undecided, since a control does not hold: “{self.deciding.statement}”"
         return words + ("; a misprint beside" if self.print == MISPRINT else "")
 
 

@@ -195,7 +195,7 @@ class Corrected(_Route):
         for vector in self.orbits.reshape(-1, self.size):
             first, second = linear_nets.layers(self.problem.network, vector)
             sizes = [np.linalg.norm(one, 2) for one in (first, second, target - second @ first)]
-            worst = max(worst, float(sizes[0] ** 2 + sizes[1] ** 2 + sizes[2]))
+            worst = float(np.maximum(worst, sizes[0] ** 2 + sizes[1] ** 2 + sizes[2]))
         return Number(float(self.facts["eta"]) * worst, 1e-12)
 
     @at_most(10.0, role="hypothesis")

@@ -45,16 +45,20 @@ class LateNet(Look):
         """log t at every record."""
         return np.asarray(self.trajectory["log_t"].values)
 
+    def margins_at(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y_n f(x_n) (N,) and its gradients (N, P) at weights."""
+        return late.margins(self.problem, row)
+
     @cached_property
     def all_margins(self) -> np.ndarray:
         """y_n f(x_n) at every record, (records, N)."""
-        return np.stack([late.margins(self.problem, row)[0] for row in self.weights])
+        return np.stack([self.margins_at(row)[0] for row in self.weights])
 
     @cached_property
     def here(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """V = W/‖W‖ at the end, its margins and their gradients."""
         V = self.weights[-1] / np.linalg.norm(self.weights[-1])
-        return V, *late.margins(self.problem, V)
+        return V, *self.margins_at(V)
 
     @cached_property
     def beside(self) -> np.ndarray:

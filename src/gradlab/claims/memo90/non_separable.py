@@ -88,8 +88,8 @@ class _Shared(ExponentialNet):
 
     @cached_property
     def top(self) -> float:
-        """The largest eigenvalue of the Hessian."""
-        return float(np.linalg.eigvalsh(self.second_derivatives)[-1])
+        """The largest eigenvalue of the Hessian, in size."""
+        return float(np.linalg.norm(self.second_derivatives, 2))
 
     @property
     def away(self) -> Number:

@@ -111,8 +111,8 @@ class _Shared(Look):
 
     @property
     def share(self) -> float:
-        """The least eigenvalue over the largest."""
-        return float(self.eigen.values[0] / self.eigen.values[-1])
+        """The least eigenvalue over the largest in size."""
+        return float(self.eigen.values[0] / np.abs(self.eigen.values).max())
 
     @at_most(1e-9, sentence="span")
     def instant(self) -> Number:
@@ -140,7 +140,7 @@ class _Shared(Look):
                 whole = np.zeros(self.size)
                 whole[own] = turned + grown * unit
                 beside = self.split(w, whole)[k][1]
-                worst = max(worst, float(np.linalg.norm(beside)) * size)
+                worst = float(np.maximum(worst, np.linalg.norm(beside) * size))
         return Number(worst, 1e-11)
 
     @at_least(1.5, sentence="hessian")

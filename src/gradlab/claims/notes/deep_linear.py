@@ -99,6 +99,11 @@ class DeepLinearCorrected(Kicked):
             found += 0.5 * (h * (h - 1) - idle * (idle - 1))
         return found
 
+    @cached_property
+    def at_zero(self) -> np.ndarray:
+        """Eigenvalues of ∇²L at W = 0."""
+        return np.linalg.eigvalsh(np.asarray(self.problem.hessian(self.tree(np.zeros(self.size)))))
+
     @at_most(1e-6, role="hypothesis")
     def fitted(self) -> float | None:
         """‖WX − Y‖/‖Y‖ at the end, from a small start: the flow has arrived.
@@ -206,8 +211,7 @@ class DeepLinear(DeepLinearCorrected):
         """
         if self.run != TWO or self.depth < 3:
             return NOT_ASKED
-        values = np.linalg.eigvalsh(np.asarray(self.problem.hessian(self.tree(np.zeros(self.size)))))
-        return Number(float(values[0]) / self.regular, self.size * EPS)
+        return Number(float(self.at_zero[0]) / self.regular, self.size * EPS)
 
 
 WIDTHS = {2: (6, 3, 2), 3: (6, 3, 3, 2), 4: (6, 3, 3, 3, 2)}

@@ -108,6 +108,10 @@ class _Shared(LayerRecords):
                 ]
         return rows
 
+    def along(self, w: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of ‖w‖ and w̃ along each row of ``motion``."""
+        return complex_step(w, motion)
+
     def _row(self, k: int, vector: np.ndarray, margins: np.ndarray, seen: Differentials) -> dict[str, float]:
         labels, mask, count = np.asarray(self.problem.data.targets), self.layer == k, self.columns.size
         df, velocity = (labels[:, None] * seen.gradients[0, :-1])[:, mask], -seen.gradients[0, -1][mask]
@@ -119,8 +123,8 @@ class _Shared(LayerRecords):
         sizes = np.linalg.norm(df, axis=1)
         unit = float(weights @ sizes) or 1.0
         identity = np.eye(w.size)
-        d_norm, d_tilde = complex_step(w, identity)
-        ((rho_dot,), (tilde_dot,)) = complex_step(w, velocity[None])
+        d_norm, d_tilde = self.along(w, identity)
+        ((rho_dot,), (tilde_dot,)) = self.along(w, velocity[None])
         project = identity - np.outer(tilde, tilde)
         s, b, literal = project / rho, weights_tilde @ df_tilde, (identity - np.outer(w, w)) / rho
         split = np.outer(f_tilde, tilde) + rho * df_tilde @ s.T
