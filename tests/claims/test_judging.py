@@ -324,6 +324,12 @@ class TestPrint:
         assert judge(self.PARTS, table(repaired=[0.0], printed=[9.0]), doubtful).print == UNCERTAIN
         assert judge(self.PARTS, table(repaired=[0.0], printed=[0.0]), doubtful).print == PRINT_EXACT
 
+    def test_a_misprint_of_another_document_is_said_to_be_there(self) -> None:
+        for sentence, said in (("one", "a misprint beside"), ("two", "a misprint beside, in eq. 2")):
+            printed = measure("printed", role="print", repaired="repaired", sentence=sentence)
+            found = judge([self.PARTS[0], printed], table(repaired=[0.0], printed=[9.0]), claim(*TWO))
+            assert found.headline == f"it holds; {said}"
+
     def test_without_a_printed_form_nothing_is_said_of_it(self) -> None:
         assert judge([measure()], table(a=[0.0])).print == ""
 

@@ -159,7 +159,7 @@ class LateNet(Look):
             - self.weights[first][layer == k] / self.lengths[first, k]
             for k in range(self.depth)
         ]
-        return float(max(np.linalg.norm(one) for one in moved))
+        return float(np.max([np.linalg.norm(one) for one in moved]))
 
     @cached_property
     def compared(self) -> bool:
@@ -174,7 +174,7 @@ class LateNet(Look):
             a, b = V[layer == k], other[layer == k]
             a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
             found.append(min(np.linalg.norm(a - b), np.linalg.norm(a + b)))
-        return float(max(found))
+        return float(np.max(found))
 
     def apart_by_function(self) -> float:
         """Distance of what the two starts compute, as unit vectors."""

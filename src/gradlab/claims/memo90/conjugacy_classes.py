@@ -226,7 +226,7 @@ class ConjugacyClasses(Look):
                 np.linalg.norm(scipy.linalg.expm(time * self.problem.B) @ self.H - right)
                 / np.linalg.norm(right)
             )
-        return Number(float(max(gaps)), 100 * EPS)
+        return Number(float(np.max(gaps)), 100 * EPS)
 
     @at_most(1e-6, sentence="linear")
     def dissimilar(self) -> Number | None:

@@ -96,13 +96,13 @@ class _Shared(Look):
                 size = float(np.linalg.norm(part))
                 if size > 1e-6:
                     shares.append(float(np.linalg.norm(beside)) / size)
-        return max(shares)
+        return float(np.max(shares))
 
     @cached_property
     def moved(self) -> float:
         """Largest share of a layer's motion beside the span of the start."""
         pairs = self.split(self.weights[0], self.end - self.weights[0])
-        return max(float(np.linalg.norm(beside) / np.linalg.norm(part)) for part, beside in pairs)
+        return float(np.max([np.linalg.norm(beside) / np.linalg.norm(part) for part, beside in pairs]))
 
     @cached_property
     def eigen(self) -> counting.Eigenvalues:

@@ -135,8 +135,8 @@ class _Shared(LateNet):
             product = np.prod(rho)
             speeds.append(float(np.max(product / rho * (shares @ f))))
             B = product * (shares @ rows)
-            pulls.append(max(float(np.linalg.norm(B[layer == k])) for k in range(len(rho))))
-        return max(speeds[-1] / max(speeds), pulls[-1] / max(pulls))
+            pulls.append(float(np.max([np.linalg.norm(B[layer == k]) for k in range(len(rho))])))
+        return float(np.maximum(speeds[-1] / np.max(speeds), pulls[-1] / np.max(pulls)))
 
     def change(self, factor: float) -> Number:
         """2 V_k·V̇_k against a factor times C − 2λ z, relative to the terms, at the worst of six records."""

@@ -84,7 +84,7 @@ class DegenerateDuring(PlainPoint, SquarePoint):
         for weights in self.weights[:-1]:
             H = automatic_hessian(self.problem, weights)
             found.append(np.linalg.norm(self.kernel.T @ H @ self.kernel) / np.linalg.norm(H))
-        return Number(float(max(found)), self.size * EPS)
+        return Number(float(np.max(found)), self.size * EPS)
 
     @cached_property
     def kept(self) -> Number:

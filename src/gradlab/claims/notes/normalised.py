@@ -135,7 +135,7 @@ class _Shared(LayerRecords):
             "norm": rho,
             "rounding": EPS * (w.size + len(df) + 4.0 * float(np.max(np.abs(margins)))),
             "degree": float(np.max(np.abs(df @ w - margins) / np.where(sizes > 0.0, rho * sizes, 1.0))),
-            "chart": rho * max(_norm(piece) for piece in pieces),
+            "chart": rho * float(np.max([_norm(piece) for piece in pieces])),
             "memo_s": _norm(literal - d_tilde) / (_norm(literal) + _norm(d_tilde)),
             "velocity": _norm(weights @ df - velocity) / unit,
             "hessian": self._hessian(mask, labels, weights, seen),
@@ -163,7 +163,9 @@ class _Shared(LayerRecords):
         """The largest defect of an equation, with the largest rounding."""
         if not self.rows:
             return NOT_ASKED
-        return Number(max(row[name] for row in self.rows), max(row["rounding"] for row in self.rows))
+        worst, rounding = (float(np.max([row[one] for row in self.rows])) for one in (name, "rounding"))
+        # a record that is no number has no row
+        return Number(worst if np.isfinite(self.weights).all() else np.nan, rounding)
 
     @cached_property
     def other(self) -> Beside | None:
