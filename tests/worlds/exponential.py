@@ -115,6 +115,15 @@ def leaked(size: float = 1e-6) -> World:
     return orbit(f"a leak of {size:g} beside the data", change)
 
 
+def bent_down_beside() -> World:
+    """A Hessian that is bent down beside the span of the core."""
+
+    def change(H: np.ndarray, look: Any) -> np.ndarray:
+        return H - 0.5 * np.linalg.norm(H, 2) * (np.eye(len(H)) - look.S @ look.S.T)
+
+    return seen("bent down beside the core", second_derivatives=change)
+
+
 def no_core_beside() -> World:
     """Separated points that have not moved away: the end has no part beside the span of the core."""
 
@@ -196,6 +205,7 @@ WORLDS = {
         leaked(),
         no_core_beside(),
         UPSIDE_DOWN,
+        bent_down_beside(),
         shifted_hessian(2e-2, "second_derivatives"),
         noisy(1e-12),
     ),

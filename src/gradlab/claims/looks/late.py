@@ -169,6 +169,8 @@ class LateNet(Look):
     def apart_by_layer(self) -> float:
         """‖V_k − V_k'‖ of the two starts, the largest of the layers, V_k up to its sign and norm one."""
         V, other, layer = self.here[0], self.beside, layer_of(self.problem.network)
+        if np.array_equal(V, other):
+            return np.nan  # one run twice, and no two starts
         found = []
         for k in range(self.depth):
             a, b = V[layer == k], other[layer == k]
@@ -178,4 +180,6 @@ class LateNet(Look):
 
     def apart_by_function(self) -> float:
         """Distance of what the two starts compute, as unit vectors."""
+        if np.array_equal(self.here[0], self.beside):
+            return np.nan
         return float(np.linalg.norm(self.function(self.here[0]) - self.function(self.beside)))

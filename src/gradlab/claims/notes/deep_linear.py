@@ -154,6 +154,8 @@ class DeepLinearCorrected(Kicked):
 
     def apart(self) -> Number:
         """The distance of the product from that of the other start, over the larger norm."""
+        if np.array_equal(self.end, self.trajectory["other"].values):
+            return Number(np.nan)  # one run twice, and no two starts
         other = linear_nets.layers(self.network, self.trajectory["other"].values)
         ends = self.products[-1], np.asarray(linear_nets.end_to_end(other))
         size = max(float(np.linalg.norm(end)) for end in ends)
