@@ -143,7 +143,8 @@ def other_support(more: bool) -> World:
     def change(svm: Any, look: Any) -> Any:
         support, margins = svm.support.copy(), look.net.rows @ svm.direction
         where = np.flatnonzero(support != more)
-        support[where[np.argmin(margins[where])]] = more
+        if len(where):
+            support[where[np.argmin(margins[where])]] = more
         return replace(svm, support=support)
 
     return seen(f"a support vector too {'many' if more else 'few'}", svm=change)

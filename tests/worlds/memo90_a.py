@@ -367,7 +367,7 @@ WORLDS = {
     ),
     "memo90.lambda-limit-corrected": (
         *LAMBDA_LIMIT[:3],
-        other_flow("decay a hundred times as large", 100.0),
+        other_flow("decay 1e5 times as large", 1e5),
         other_flow("a flow that rests without decay", 0.0),
         turned_ends(),
         variable("early", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
