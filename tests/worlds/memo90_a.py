@@ -173,8 +173,8 @@ TIME = (
 PATHS = (
     seen("paths that have arrived", paths=lambda found, look: [np.ones_like(one) for one in found]),
     seen(
-        "another decay in each component",
-        paths=lambda found, look: (found[0], found[1] ** np.arange(1.0, 1.0 + found[1].shape[1])),
+        "a decay that changes nothing",
+        paths=lambda found, look: (found[0], np.ones_like(found[1])),
     ),
 )
 
