@@ -32,7 +32,7 @@ from scipy.stats import beta
 
 from gradlab.analysis import linear_nets
 from gradlab.claims.cases import case, generator
-from gradlab.claims.looks.descents import distinct
+from gradlab.claims.looks.descents import distinct_rows
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
@@ -73,7 +73,7 @@ class OverfittingConjecture(Look):
         above = self.trajectory["level"].values > REACHED
         late, before = self.trajectory["slope"].values, self.trajectory["slope_before"].values
         still = (late <= REST) & ((late <= 0.5 * before) | (late <= NOISE))
-        n = distinct(np.column_stack([self.trajectory["level"].values, late, before]))
+        n = distinct_rows(np.column_stack([self.trajectory["level"].values, late, before]))
         return n, n * float((above & still).mean()), n * float((above & ~still).mean())
 
     @cached_property

@@ -30,7 +30,7 @@ import numpy as np
 
 from gradlab.analysis import landscape, linear_nets
 from gradlab.claims.cases import generator
-from gradlab.claims.looks.descents import Descents, distinct, share
+from gradlab.claims.looks.descents import Descents, distinct_rows, share
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
@@ -76,7 +76,7 @@ class _Route(Descents):
     @cached_property
     def failing(self) -> Number:
         """The share of starts that do not end at the minimum; starts on the manifold are not drawn, but chosen."""
-        failed, n = self.failed(self.losses[-1]) / len(self.weights), distinct(self.weights)
+        failed, n = self.failed(self.losses[-1]) / len(self.weights), distinct_rows(self.weights)
         return share(failed * n, n, drawn=self.kind != MANIFOLD)
 
     @cached_property

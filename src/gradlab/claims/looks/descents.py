@@ -60,7 +60,7 @@ def _descended(problem, vectors, eta, steps):
     return jax.lax.fori_loop(0, steps, step, vectors)
 
 
-def distinct(starts: np.ndarray) -> int:
+def distinct_rows(starts: np.ndarray) -> int:
     """How many of the rows differ: one start drawn often is one draw."""
     return len(np.unique(starts, axis=0))
 
