@@ -96,6 +96,6 @@ if __name__ == "__main__":
     text, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     inside, _, after = rest.partition(END)
     lines = rows(sys.argv[1:], inside.splitlines(keepends=True))
-    head = f"{counted(lines)}\n\n| claim | world | answer (and the parts that fell) |\n|---|---|---|\n"
+    head = f"{counted(lines)}\n\n| claim | world | answer (and parts that fell) |\n|---|---|---|\n"
     page.write_text(f"{text}{BEGIN}\n\n{head}{''.join(lines)}\n{END}{after}", encoding="utf-8")
     print(head.splitlines()[0])
