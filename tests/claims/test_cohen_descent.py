@@ -74,6 +74,15 @@ def test_the_chance_of_a_margin_tends_to_that_of_one_normal_number(scale: float)
     assert all(more >= less for more, less in pairwise(found))
 
 
+def test_a_start_that_is_drawn_again_and_again_is_one_draw() -> None:
+    drawn = np.random.default_rng(0).standard_normal((400, 2))
+    for starts, bar in ((drawn, 0.1), (np.tile(drawn[:1], (400, 1)), 0.9)):
+        look = constant_probability.ConstantProbability(None, None, {})
+        look.__dict__ |= {"drawn": starts, "met": np.ones(400, dtype=bool)}
+        assert look.share.value == 1.0
+        assert (look.share.error > bar) == (starts is not drawn)
+
+
 def test_the_chance_of_a_margin_for_two_inputs_near_zero_is_a_half() -> None:
     assert constant_probability.probability(2, 1e-6) == pytest.approx(0.5, abs=1e-5)
 

@@ -276,6 +276,11 @@ class TestSentences:
         assert judge(parts, table(a=[0.0], b=[0.0]), claim(*TWO)).headline == "all 2 sentences hold"
         assert judge([measure()], table(a=[0.0])).headline == "it holds"
 
+    def test_the_headline_says_that_a_control_failed(self) -> None:
+        parts = [measure(), measure("b", role="control")]
+        said = judge(parts, table(a=[0.0], b=[9.0])).headline
+        assert said == f"it holds; undecided, since a control does not hold: “{parts[1].statement}”"
+
     def test_what_no_case_asks_supports_nothing(self) -> None:
         data = table(a=[0.0], b=[np.nan], b_asked=[0.0])
         parts = [measure("a", sentence="one"), measure("b", sentence="two")]
@@ -318,6 +323,12 @@ class TestPrint:
         doubtful = claim(Sentence("one", "First.", uncertain=True))
         assert judge(self.PARTS, table(repaired=[0.0], printed=[9.0]), doubtful).print == UNCERTAIN
         assert judge(self.PARTS, table(repaired=[0.0], printed=[0.0]), doubtful).print == PRINT_EXACT
+
+    def test_a_misprint_of_another_document_is_said_to_be_there(self) -> None:
+        for sentence, said in (("one", "a misprint beside"), ("two", "a misprint beside, in eq. 2")):
+            printed = measure("printed", role="print", repaired="repaired", sentence=sentence)
+            found = judge([self.PARTS[0], printed], table(repaired=[0.0], printed=[9.0]), claim(*TWO))
+            assert found.headline == f"it holds; {said}"
 
     def test_without_a_printed_form_nothing_is_said_of_it(self) -> None:
         assert judge([measure()], table(a=[0.0])).print == ""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.claims.cases import Case
+from gradlab.claims.cohen.balanced_preserved import SCALES
 from worlds import (
     World,
     cut_short,
@@ -245,6 +246,9 @@ WORLDS = {
         uneven_layers(),
         descent(),
         linear_defects(),
+        seen(
+            "defects of third order", drawn=lambda found, look: tuple(one * SCALES[:, None] for one in found)
+        ),
         skewed(),
         noisy(1e-10),
     ),
@@ -253,9 +257,27 @@ WORLDS = {
         drift(1e-3),
         moved_ends(),
         moved_reference(),
+        seen(
+            "the first layer's motion 1.001 times as fast",
+            motion=lambda motion, look: [(1.001 * one[0], *one[1:]) for one in motion],
+        ),
         descent(),
         noisy(1e-9),
     ),
-    "cohen.non-strict-saddle": (off_origin(), sunken_hessian(), shifted_hessian(), a_minimum(), noisy()),
-    "cohen.preconditioner": (missing_term(), transposed(), uniform_gains(), noisy(1e-15)),
+    "cohen.non-strict-saddle": (
+        off_origin(),
+        sunken_hessian(),
+        shifted_hessian(),
+        seen("Hessian + 2 I", hessian=lambda H, look: H + 2.0 * look.unit * np.eye(len(H))),
+        a_minimum(),
+        seen("a maximum", walk=lambda found, look: (found[0], -found[1], found[2])),
+        noisy(),
+    ),
+    "cohen.preconditioner": (
+        missing_term(),
+        transposed(),
+        uniform_gains(),
+        seen("−JJᵀ", gram=lambda gram, look: -gram),
+        noisy(1e-15),
+    ),
 }

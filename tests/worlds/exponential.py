@@ -115,6 +115,15 @@ def leaked(size: float = 1e-6) -> World:
     return orbit(f"a leak of {size:g} beside the data", change)
 
 
+def bent_down_beside() -> World:
+    """A Hessian that is bent down beside the span of the core."""
+
+    def change(H: np.ndarray, look: Any) -> np.ndarray:
+        return H - 0.5 * np.linalg.norm(H, 2) * (np.eye(len(H)) - look.S @ look.S.T)
+
+    return seen("bent down beside the core", second_derivatives=change)
+
+
 def no_core_beside() -> World:
     """Separated points that have not moved away: the end has no part beside the span of the core."""
 
@@ -128,17 +137,37 @@ def no_core_beside() -> World:
     return orbit("nothing moves beside the core", change)
 
 
+def other_support(more: bool) -> World:
+    """A support with the nearest of the other points, or without one of its own."""
+
+    def change(svm: Any, look: Any) -> Any:
+        support, margins = svm.support.copy(), look.net.rows @ svm.direction
+        where = np.flatnonzero(support != more)
+        if len(where):
+            support[where[np.argmin(margins[where])]] = more
+        return replace(svm, support=support)
+
+    return seen(f"a support vector too {'many' if more else 'few'}", svm=change)
+
+
+HALF_AS_DEEP = seen(
+    "the path read at half its depth", path=lambda path, look: (*path[:-2], path[-1], path[-1])
+)
+NOT_TOLD = seen("a decay of 1e-6 λ that is not told", field=lambda field, look: field - 1e-6 * look.end)
 DECAYED = (doubled_ends(), moved_ends(1e-4), doubled_decay(), drift(1e-4))
+UPSIDE_DOWN = seen("Hessian of −L", second_derivatives=lambda H, look: -H)
 HESSIAN = shifted_hessian(1e-3, "second_derivatives")
 NO_EIGENVALUE = seen(
     "a Hessian without its least eigenvalue",
     second_derivatives=lambda H, look: H - np.linalg.eigvalsh(H)[0] * np.eye(len(H)),
 )
-FORM = (*DECAYED, HESSIAN, NO_EIGENVALUE, noisy(1e-8))
+FORM = (*DECAYED, HESSIAN, NO_EIGENVALUE, NOT_TOLD, noisy(1e-8))
 LIMIT = (
     *DECAYED,
     turned_svm(),
     NO_EIGENVALUE,
+    NOT_TOLD,
+    other_support(more=False),
     noisy(1e-8),
     again("a run at 1e-2", noisy=True, tolerance=1e-2),
 )
@@ -161,15 +190,23 @@ WORLDS = {
         again("a run that ended early", noisy=True, mark=0.6),
     ),
     "notes.regularised-exp": LIMIT,
-    "notes.regularised-exp-corrected": LIMIT,
+    "notes.regularised-exp-corrected": (*LIMIT, other_support(more=True), HALF_AS_DEEP),
     "memo90.regularised-exp-form": FORM,
-    "memo90.regularised-exp-form-corrected": FORM,
-    "memo90.non-separable": (doubled_ends(), moved_ends(1e-4), HESSIAN, noisy(1e-8)),
+    "memo90.regularised-exp-form-corrected": (
+        *FORM,
+        seen(
+            "an equilibrium a thousandth longer",
+            solution=lambda found, look: replace(found, weights=1.001 * found.weights),
+        ),
+    ),
+    "memo90.non-separable": (doubled_ends(), moved_ends(1e-4), HESSIAN, UPSIDE_DOWN, noisy(1e-8)),
     "memo90.non-separable-corrected": (
         doubled_ends(),
         moved_ends(1e-4),
         leaked(),
         no_core_beside(),
+        UPSIDE_DOWN,
+        bent_down_beside(),
         shifted_hessian(2e-2, "second_derivatives"),
         noisy(1e-12),
     ),

@@ -13,6 +13,7 @@ from gradlab.analysis.landscape import of_problem, pattern_of
 from gradlab.claims.cases import Case
 from gradlab.observe.local import values_and_gradients
 from worlds import World, cut_short, doubled_ends, drift, moved_ends, noisy, orbit, seen, told, uneven_layers
+from worlds.memo90_a import variable
 
 # Gradients --------------------------------------------------------------------------------------------------
 
@@ -194,10 +195,24 @@ REDUCTIONS = (
     noisy(1e-13),
 )
 
+
+def data_size(look: Any) -> float:
+    """‖X‖‖Y‖."""
+    return float(np.linalg.norm(look.net.X) * np.linalg.norm(look.net.Y))
+
+
 WORLDS = {
     "chitour.overfitting-conjecture": (caught(0.2), caught(0.3), caught(0.6), caught(0.03, noisy=True)),
     "chitour.reduction": REDUCTIONS,
-    "chitour.reduction-corrected": (*REDUCTIONS, uneven_layers(1.001)),
+    "chitour.reduction-corrected": (
+        *REDUCTIONS,
+        uneven_layers(1.001),
+        variable(
+            "carried",
+            "a reduced flow that is always the flow itself",
+            lambda rows, side, case: case.trajectory[f"weights{side}"].values,
+        ),
+    ),
     "chitour.gradient": GRADIENTS,
     "chitour.gradient-corrected": GRADIENTS,
     "chitour.invariants": (
@@ -206,19 +221,30 @@ WORLDS = {
         explicit_euler(),
         drift(1e-4),
         crooked_steps(),
+        GRADIENTS[0],
+        variable(
+            "sweep_end",
+            "descents of a single step",
+            lambda rows, side, case: case.trajectory[f"sweep_once{side}"].values,
+        ),
         noisy(1e-8),
     ),
     "chitour.bounded": (
         uneven_layers(1.001),
         swollen(),
         cut_short(),
+        drift(1e-3),
         seen("a gradient twice as large", slopes=lambda slopes, look: (slopes[0], 2.0 * slopes[1])),
         noisy(1e-9),
     ),
     "chitour.critical-values": VALUES,
     "chitour.critical-values-corrected": VALUES,
     "chitour.landscape": LANDSCAPES,
-    "chitour.landscape-corrected": LANDSCAPES,
+    "chitour.landscape-corrected": (
+        *LANDSCAPES,
+        seen("isolated points", dimension_at=lambda both, look: (0.0, 0.0)),
+        other_spectrum("Hessian − 1e-3 I", lambda values: values - 1e-3 * (np.abs(values).max() or 1.0)),
+    ),
     "chitour.normal-hyperbolicity": (
         SHIFTED,
         STIFF,
@@ -229,6 +255,11 @@ WORLDS = {
     "chitour.classifier": (
         doubled_ends(),
         moved_ends(),
+        seen("a gradient with a pull of 1e-6", slope=lambda slope, look: slope + 1e-6 * data_size(look)),
+        seen(
+            "no peak at n = r",
+            curve=lambda curve, look: curve | {"new": curve["new"][[0, 4, 2, 3, 4]]},
+        ),
         seen(
             "new images of which most are old ones",
             curve=lambda curve, look: curve | {"new": 0.9 * curve["train"] + 0.1 * curve["new"]},

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.claims.cases import Case
+from gradlab.observe.layers import layer_of
 from worlds import World, cut_short, drift, moved_ends, noisy, orbit, seen, told
 from worlds.exponential import capped
 
@@ -133,13 +134,13 @@ def remembering(share: float = 0.5) -> World:
     return World("starts that grow with the weights", changed)
 
 
-def kept_angle() -> World:
-    """Directions that stay at what they were at log t = 300."""
+def kept_angle(since: float = 300.0) -> World:
+    """Directions that stay at what they were at some log t."""
 
     def changed(case: Case) -> Case:
         if "log_t" not in case.trajectory:  # a point, which no run ended at
             return case
-        early = int(np.argmin(np.abs(case.trajectory["log_t"].values - 300.0)))
+        early = int(np.argmin(np.abs(case.trajectory["log_t"].values - since)))
 
         def change(rows: np.ndarray, case: Case) -> np.ndarray:
             rows, unit = rows.copy(), rows[early] / np.linalg.norm(rows[early])
@@ -150,7 +151,7 @@ def kept_angle() -> World:
         assert world.case is not None
         return world.case(case)
 
-    return World("directions that stay from log t = 300 on", changed)
+    return World(f"directions that stay from log t = {since:g} on", changed)
 
 
 def shrinking() -> World:
@@ -286,34 +287,135 @@ def mixed_jacobian() -> World:
     )
 
 
+def never_returned() -> World:
+    """Weights that stay where the kicks have put them."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        kicks = case.trajectory["kicks"].values[:-1]
+        return rows[0] + np.concatenate([np.zeros_like(rows[:1]), np.cumsum(kicks, axis=0)])
+
+    return orbit("kicks from which nothing returns", change)
+
+
+def without_trace() -> World:
+    """Weights that are at every record what they were at the first."""
+    return orbit("kicks without a trace", lambda rows, case: np.tile(rows[:1], (len(rows), 1)))
+
+
+def fitted() -> World:
+    """Weights that fit the data whenever they are looked at."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        x, y = np.asarray(case.problem.data.inputs), np.asarray(case.problem.data.targets)[:, 0]
+        runs = rows.reshape(len(rows), -1, x.shape[1])
+        return (runs - (runs @ x.T - y) @ np.linalg.pinv(x).T).reshape(rows.shape)
+
+    return orbit("descent that has always arrived", change)
+
+
+NO_ZEROS = seen(
+    "a Hessian of the squares without zeros",
+    squares=lambda values, look: values + 1e-3 * np.abs(values).max(),
+)
+#: By Euler's identity and Cauchy's inequality no gradient of a net of degree one in each layer is so small.
+HALF_GRADIENTS = seen(
+    "gradients of the margins half as large", here=lambda here, look: (*here[:2], 0.5 * here[2])
+)
+FIRST_TOO_LARGE = seen(
+    "the first layer's gradient 1e-6 too large",
+    margins_at=lambda pair, look: (pair[0], pair[1] * (1.0 + 1e-6 * (layer_of(look.problem.network) == 0))),
+)
+SATURATED = seen("a net that saturates", margins_at=lambda pair, look: (np.tanh(pair[0]), pair[1]))
+LEAKING = seen(
+    "a leak of 1e-6 beside the data", fitted=lambda w, look: w + 1e-6 * np.linalg.norm(w) / len(w) ** 0.5
+)
+SHIFTED = seen("Hessian + 1e-6 I", curvature=lambda H, look: H + 1e-6 * np.linalg.norm(H, 2) * np.eye(len(H)))
+STRONGER = seen("pulls a thousandth stronger", pieces=lambda found, look: (*found[:5], 1.001 * found[5]))
+
 LIMITS = (stopped(), turned_inputs(), balanced_start(), moved_ends(0.5), turning(), noisy(1e-8))
 
-GROWTH = (grown(0.1), other_time(), one_layer_faster(), other_inputs(), noisy(1e-8))
+GROWTH = (
+    grown(0.1),
+    grown(0.5),
+    other_time(),
+    one_layer_faster(),
+    other_inputs(),
+    seen("forces a millionth larger", forces=lambda forces, look: (1.0 + 1e-6) * forces),
+    noisy(1e-8),
+)
 
 WORLDS = {
     "memo90.growth": GROWTH,
     "memo90.growth-corrected": GROWTH,
-    "memo90.log-margin": (moved_ends(0.01), grown(-0.3), remembering(), kept_angle(), noisy(1e-9)),
-    "memo90.norm-growth": (grown(0.1), shrinking(), stopped(5.0), noisy(1e-8)),
+    "memo90.log-margin": (
+        moved_ends(0.01),
+        grown(-0.3),
+        remembering(),
+        kept_angle(),
+        kept_angle(10.0),
+        noisy(1e-9),
+    ),
+    "memo90.norm-growth": (grown(0.1), shrinking(), stopped(5.0), FIRST_TOO_LARGE, noisy(1e-8)),
     "memo90.early-stopping": (turning(), remembering(), kept_angle(), noisy(1e-9)),
-    "memo90.early-stopping-corrected": (other_time(2.0), remembering(), turning(), noisy(1e-9)),
-    "memo90.separated-goes-to-zero-loss": (capped(3.0), stopped(3.0), turned_inputs(2.0), noisy(1e-8)),
+    "memo90.early-stopping-corrected": (
+        other_time(2.0),
+        remembering(),
+        turning(),
+        HALF_GRADIENTS,
+        noisy(1e-9),
+    ),
+    "memo90.separated-goes-to-zero-loss": (
+        capped(3.0),
+        stopped(3.0),
+        turned_inputs(2.0),
+        SATURATED,
+        noisy(1e-8),
+    ),
     "memo90.separated-goes-to-zero-loss-corrected": (
         stopped(3.0),
         capped(3.0),
         turned_inputs(2.0),
+        SATURATED,
+        seen("no point is lost", all_margins=lambda m, look: np.maximum(m, look.logs[:, None])),
         noisy(1e-8),
     ),
-    "memo90.unit-norm-penalty": (cut_early(0.2), shrinking_norms(), cut_early(), noisy(1e-10)),
-    "memo90.unit-norm-penalty-corrected": (cut_early(0.3), shrinking_norms(), cut_early(), noisy(1e-10)),
+    "memo90.unit-norm-penalty": (cut_early(0.2), shrinking_norms(), cut_early(), STRONGER, noisy(1e-10)),
+    "memo90.unit-norm-penalty-corrected": (
+        cut_early(0.3),
+        shrinking_norms(),
+        cut_early(),
+        STRONGER,
+        noisy(1e-10),
+    ),
     "memo90.three-normalisations": (one_flow(), third_turned(0.3), third_turned(0.5), noisy(1e-9)),
     "memo90.hinge-margin": HINGE,
-    "memo90.hinge-margin-corrected": HINGE,
+    "memo90.hinge-margin-corrected": (
+        *HINGE,
+        seen("one margin for all", here=lambda pair, look: (np.full_like(pair[0], pair[0].max()), pair[1])),
+        seen("outputs that do not vanish", here=lambda pair, look: (pair[0] + 2.0, pair[1])),
+    ),
     "memo90.fig4": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
-    "memo90.fig4-corrected": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), noisy(1e-14)),
-    "memo90.perturb-square": (moved_ends(1e-3), cut_short(0.5), drift(1e-3), noisy(1e-13)),
-    "memo90.lemma1": (shifted_spectrum(-1e-3), noised_jacobian(), mixed_jacobian(), noisy(1e-13)),
-    "memo90.lemma1-corrected": (shifted_spectrum(1e-3), noised_jacobian(), mixed_jacobian(), noisy(1e-13)),
+    "memo90.fig4-corrected": (moved_ends(0.1), cut_short(0.5), grown_late(1.2), fitted(), noisy(1e-14)),
+    "memo90.perturb-square": (
+        moved_ends(1e-3),
+        cut_short(0.5),
+        drift(1e-3),
+        never_returned(),
+        without_trace(),
+        noisy(1e-13),
+    ),
+    "memo90.lemma1": (shifted_spectrum(-1e-3), noised_jacobian(), mixed_jacobian(), NO_ZEROS, noisy(1e-13)),
+    "memo90.lemma1-corrected": (
+        shifted_spectrum(1e-3),
+        noised_jacobian(),
+        mixed_jacobian(),
+        NO_ZEROS,
+        seen(
+            "a direction that H does not see",
+            spectrum=lambda pair, look: (pair[0] * (np.arange(len(pair[0])) > 0), pair[1]),
+        ),
+        noisy(1e-13),
+    ),
     "memo90.linearises-to-deep-linear": (few_values(), few_values(2), few_values(3), noisy(1e-13)),
     "memo90.linearises-to-deep-linear-corrected": (
         noised_hessian(),
@@ -322,13 +424,33 @@ WORLDS = {
         noisy(1e-13),
     ),
     "memo90.multiclass": (moved_ends(0.05), stopped(3.0), other_gradient(), noisy(1e-12)),
-    "memo90.smooth-relu": (moved_ends(0.1), moved_ends(0.05), drift(0.1), noisy(1e-9)),
-    "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), noisy(1e-8)),
-    "memo90.theorem3-corrected": LIMITS,
+    "memo90.smooth-relu": (
+        moved_ends(0.1),
+        moved_ends(0.05),
+        drift(0.1),
+        seen("ε² a hundredth larger", missing=lambda gap, look: 1.01 * gap),
+        noisy(1e-9),
+    ),
+    "memo90.theorem3": (stopped(), turned_inputs(), balanced_start(), LEAKING, noisy(1e-8)),
+    "memo90.theorem3-corrected": (*LIMITS, LEAKING, HALF_GRADIENTS),
     "memo90.proposition5": (turning(), moved_ends(0.3), moved_ends(0.5), noisy(1e-8)),
     "memo90.proposition5-corrected": (turning(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
     "memo90.proposition6": (stopped(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
-    "memo90.proposition6-corrected": (stopped(), turned_inputs(), moved_ends(0.5), noisy(1e-8)),
-    "memo90.fig7": (grown(0.1), grown(-0.2), other_time(), other_inputs(1.5), noisy(1e-8)),
-    "memo90.fig7-corrected": (grown(0.1), grown(-0.2), other_time(), other_inputs(1.5), noisy(1e-8)),
+    "memo90.proposition6-corrected": (
+        stopped(),
+        turned_inputs(),
+        moved_ends(0.5),
+        SHIFTED,
+        HALF_GRADIENTS,
+        noisy(1e-8),
+    ),
+    "memo90.fig7": (grown(0.1), grown(0.5), grown(-0.2), other_time(), other_inputs(1.5), noisy(1e-8)),
+    "memo90.fig7-corrected": (
+        grown(0.1),
+        grown(0.5),
+        grown(-0.2),
+        other_time(),
+        other_inputs(1.5),
+        noisy(1e-8),
+    ),
 }

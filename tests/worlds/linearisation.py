@@ -97,6 +97,17 @@ def other_power(name: str, change: Any) -> World:
     return seen(name, power=lambda power, look: PowerMap(*change(power.mu, power.nu)))
 
 
+class Unsigned(PowerMap):
+    """|x|^p for sgn(x)|x|^p."""
+
+    def __call__(self, x: Any) -> Any:
+        return np.abs(x) ** self.exponents
+
+    @property
+    def inverse(self) -> Unsigned:
+        return Unsigned(self.nu, self.mu)
+
+
 def other_rates() -> World:
     """The first Hessian is off: its eigenvalues are a thousandth too large."""
 
@@ -112,6 +123,7 @@ CONJUGACY_MAP = (
     other_power("eigenvalues paired in reverse", lambda mu, nu: (mu, nu[::-1])),
     other_power("exponents off by 1e-6", lambda mu, nu: (mu, nu * (1.0 + 1e-6))),
     other_rates(),
+    seen("h without its sign", power=lambda power, look: Unsigned(power.mu, power.nu)),
     noisy(1e-6),
 )
 

@@ -9,7 +9,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from gradlab.analysis.solutions import max_margin
 from gradlab.claims.cases import Case
+from gradlab.claims.memo90.conjugacy_classes import SIMILAR
 from gradlab.laboratory.second import COARSE
 from gradlab.problem.losses import Square
 from worlds import World, cut_short, doubled_decay, doubled_ends, moved_ends, noisy, orbit, seen, told
@@ -39,6 +41,31 @@ CONJUGACY = (
     seen("H transposed", H=lambda H, look: H.T),
     seen("G 1.001 times as fast", pushed=lambda velocity, look: 1.001 * velocity),
     noisy(1e-6),
+)
+
+
+def similar_after_all() -> World:
+    """Where the matrices are said not to be similar, the second is the first in another basis."""
+
+    def changed(case: Case) -> Case:
+        if np.any(case.problem.bends) or case.facts["similar"] == SIMILAR["yes"]:
+            return case
+        A = case.problem.A
+        H = np.eye(len(A)) + 0.3 * np.random.default_rng(6).standard_normal(A.shape) / len(A)
+        return replace(case, problem=case.problem._replace(B=H @ A @ np.linalg.inv(H)))
+
+    return World("matrices that are similar after all", changed)
+
+
+CONJUGACY = (
+    *CONJUGACY,
+    similar_after_all(),
+    seen("h that goes to another point", h=lambda image, look: image + 0.1),
+)
+#: What is asked of flows with a part on the imaginary axis rests on whether these parts are linearly conjugate.
+ON_THE_AXIS = (
+    seen("all parts on the axis taken for alike", axis=lambda axis, look: 1.0),
+    seen("all parts on the axis taken for unlike", axis=lambda axis, look: 0.0),
 )
 
 # Interpolants and margins -----------------------------------------------------------------------------------
@@ -83,7 +110,32 @@ def variable(name: str, world: str, change: Any, *, is_noise: bool = False) -> W
     return World(world, changed, noisy=is_noise)
 
 
-MARGIN = (turned_ends(), other_rows(), moved_ends(), noisy(1e-12))
+MARGIN = (
+    turned_ends(),
+    other_rows(),
+    moved_ends(),
+    seen(
+        "the hard margin of all points but the first",
+        svm=lambda svm, look: max_margin(look.rows[1:], np.ones(len(look.rows) - 1)),
+    ),
+    noisy(1e-12),
+)
+
+
+def ends_at_hard_margin() -> World:
+    """Flows under the square loss that end in the direction of the largest margin."""
+
+    def change(rows: np.ndarray, case: Case) -> np.ndarray:
+        if not isinstance(case.problem.loss, Square):
+            return rows
+        a = np.asarray(case.problem.data.inputs) * np.asarray(case.problem.data.targets).reshape(-1, 1)
+        rows = rows.copy()
+        rows[-1] = max_margin(a, np.ones(len(a))).direction
+        return rows
+
+    return orbit("ends in the direction of the largest margin", change)
+
+
 #: Ends of the square loss that are not those of zero starts.
 RIDGE = (
     turned_ends(),
@@ -94,6 +146,20 @@ RIDGE = (
     variable("first", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
     noisy(1e-12),
 )
+
+
+def saddle_in_the_span(H: np.ndarray, look: Any) -> np.ndarray:
+    """The steepest direction, one that the data see, turned round."""
+    values, vectors = np.linalg.eigh(H)
+    return H - 2.0 * values[-1] * np.outer(vectors[:, -1], vectors[:, -1])
+
+
+CURVATURES = (
+    seen("a Hessian without its decay", hessian=lambda H, look: H - look.net.decay * np.eye(len(H))),
+    seen("a direction of the data turned round", hessian=saddle_in_the_span),
+)
+STEEPER = seen("a gradient 1.001 times as large", slope_of=lambda slope, look: 1.001 * slope)
+
 # Paths ------------------------------------------------------------------------------------------------------
 
 TIME = (
@@ -101,18 +167,42 @@ TIME = (
     doubled_ends(),
     cut_short(),
     other_rows(0.1),
+    orbit("time reversed", lambda rows, case: rows[::-1]),
     noisy(1e-9),
+)
+PATHS = (
+    seen("paths that have arrived", paths=lambda found, look: [np.ones_like(one) for one in found]),
+    seen(
+        "a decay that changes nothing",
+        paths=lambda found, look: (found[0], np.ones_like(found[1])),
+    ),
 )
 
 SLOWER = (
     doubled_decay(),
     moved_ends(0.5),
     seen("times in reverse", times=lambda t, look: t[::-1]),
+    seen("rates a hundredth smaller", rates=lambda rates, look: 0.99 * rates),
     seen(
         "rates that do not know the decay", rates=lambda rates, look: np.sort(np.full_like(rates, rates[0]))
     ),
     noisy(1e-12),
 )
+
+
+def other_flow(name: str, decay: float) -> World:
+    """The flow with decay has one so many times as large; with 0, nothing moves where there is none."""
+
+    def changed(kind: Any) -> type:
+        def after(look: Any, start: np.ndarray, time: float, own: float) -> Any:
+            return (
+                start if own == decay == 0.0 else kind.after(look, start, time, decay * own if decay else own)
+            )
+
+        return type(kind.__name__, (kind,), {"after": after, "__module__": f"{kind.__module__}, {name}"})
+
+    return World(name, look=changed)
+
 
 LAMBDA_LIMIT = (
     seen("flows off by 1 %", after=lambda w, look: 1.01 * w),
@@ -133,6 +223,10 @@ def noisy_labels(size: float = 0.1) -> World:
 
 
 KERNEL = (
+    seen(
+        "a nugget of ½ in the kernel",
+        kernel=lambda K, look: K + 0.5 * np.eye(len(K)) if K.shape[0] == K.shape[1] else K,
+    ),
     seen("coefficients off by 1 %", coefficients=lambda c, look: 1.01 * c),
     seen("the root of the condition", condition=lambda value, look: np.sqrt(value)),
     seen("a hundredth of the distances", distances=lambda r, look: r / 100.0),
@@ -183,6 +277,7 @@ CROSS_ENTROPY = (
     seen("gradient of −L", gradient=lambda slope, look: -slope),
     seen("gradient times 1.001", gradient=lambda slope, look: 1.001 * slope),
     seen("other labels", labels=lambda labels, look: (labels + 1) % 3),
+    variable("log_t", "log t three times as long", lambda t, side, case: 3.0 * t),
     noisy(1e-12),
 )
 
@@ -230,6 +325,8 @@ FIG3 = (
     seen("gradient of −L", slopes=lambda slopes, look: -slopes),
     seen("a slope across", slopes=lambda slopes, look: slopes + 1e-6),
     seen("Hessian + 1e-3 I", spectrum=lambda values, look: values + 1e-3),
+    seen("slopes three times as steep", slopes=lambda slopes, look: 3.0 * slopes),
+    seen("as steep along as across", curvature=lambda H, look: H + np.linalg.norm(H, 2) * np.eye(len(H))),
     moved_ends(),
     noisy(1e-15),
 )
@@ -251,13 +348,13 @@ SPAN = (
 
 WORLDS = {
     "memo90.min-norm-is-max-margin": MARGIN,
-    "memo90.min-norm-is-max-margin-corrected": MARGIN,
-    "memo90.square-equilibrium-diverges": (*RIDGE[:4], noisy(1e-12)),
-    "memo90.square-equilibrium-diverges-corrected": RIDGE,
+    "memo90.min-norm-is-max-margin-corrected": (*MARGIN, ends_at_hard_margin()),
+    "memo90.square-equilibrium-diverges": (*RIDGE[:4], *CURVATURES, STEEPER, noisy(1e-12)),
+    "memo90.square-equilibrium-diverges-corrected": (*RIDGE, *CURVATURES),
     "memo90.conjugacy-classes": CONJUGACY,
-    "memo90.conjugacy-classes-corrected": CONJUGACY,
+    "memo90.conjugacy-classes-corrected": (*CONJUGACY, *ON_THE_AXIS),
     "memo90.time-is-inverse-lambda": TIME,
-    "memo90.time-is-inverse-lambda-corrected": TIME,
+    "memo90.time-is-inverse-lambda-corrected": (*TIME, *PATHS),
     "memo90.slower-with-lambda": (
         *SLOWER[2:4],
         seen("T of half", times=lambda t, look: np.sqrt(t)),
@@ -270,15 +367,25 @@ WORLDS = {
     ),
     "memo90.lambda-limit-corrected": (
         *LAMBDA_LIMIT[:3],
+        other_flow("decay 1e5 times as large", 1e5),
+        other_flow("a flow that rests without decay", 0.0),
         turned_ends(),
         variable("early", "the start forgotten", lambda w, side, case: np.zeros_like(w)),
         noisy(1e-12),
     ),
     "memo90.kernel-conditioning": KERNEL,
-    "memo90.kernel-conditioning-corrected": (*KERNEL, noisy_labels()),
+    "memo90.kernel-conditioning-corrected": (
+        *KERNEL,
+        noisy_labels(),
+        seen("labels with noise of 0.1", covariance=lambda K, look: K + 0.1 * np.eye(len(K))),
+    ),
     "memo90.distinct-eigenvalues": DISTINCT,
     "memo90.penalty-hessian": PENALTY,
-    "memo90.penalty-hessian-corrected": (*PENALTY, seen("least eigenvalues of −½", spectra=other_share)),
+    "memo90.penalty-hessian-corrected": (
+        *PENALTY,
+        seen("least eigenvalues of −½", spectra=other_share),
+        seen("margins twice as large", margins=lambda margins, look: 2.0 * margins),
+    ),
     "memo90.cross-entropy": CROSS_ENTROPY,
     "memo90.cross-entropy-corrected": CROSS_ENTROPY,
     "memo90.init-dependence": STARTS,
@@ -286,8 +393,19 @@ WORLDS = {
     "memo90.washed-out-corrected": WASHED,
     "memo90.fig6": (*FIG6, variable("train", "training in float64", _from_float)),
     "memo90.fig6-reading": FIG6,
-    "memo90.fig6-reading-corrected": FIG6,
+    "memo90.fig6-reading-corrected": (
+        *FIG6,
+        variable("float_test", "float64 that is exact", lambda t, side, case: case.trajectory["test"].values),
+        variable("whole", "errors that are larger in the middle", lambda t, side, case: 1e-9 * t),
+    ),
     "memo90.fig3": FIG3,
     "memo90.span-per-layer": SPAN,
-    "memo90.span-per-layer-corrected": (*SPAN, leak_beside()),
+    "memo90.span-per-layer-corrected": (
+        *SPAN,
+        leak_beside(),
+        seen(
+            "as steep downwards as upwards",
+            eigen=lambda eigen, look: eigen._replace(values=np.append(-eigen.values[-1], eigen.values[1:])),
+        ),
+    ),
 }

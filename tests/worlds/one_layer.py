@@ -107,7 +107,12 @@ def many_examples() -> World:
 
 
 MIN_NORM = (leak(), leak(1e-7), forgotten_start(), doubled_ends(), moved_ends(1e-6), other_targets(1e-4))
-MIN_NORM += (scaled("ridge_weights", 1.01), noisy(), noisy(1e-9))
+MIN_NORM += (
+    scaled("ridge_weights", 1.01),
+    seen("XXᵀ + 1e-6 I", moment=lambda M, look: M + 1e-6 * np.linalg.norm(M, 2) * np.eye(len(M))),
+    noisy(),
+    noisy(1e-9),
+)
 
 
 def leaks_beside() -> World:
@@ -153,11 +158,27 @@ def lifted_rotations() -> World:
     )
 
 
+def coupled_at_zero() -> World:
+    """At W = 0 the layers act on one another, as they do where there are two."""
+
+    def change(values: np.ndarray, look: Any) -> np.ndarray:
+        return values - np.linalg.norm(look.targets.T @ look.inputs, 2)
+
+    return seen("layers that act on one another at W = 0", at_zero=change)
+
+
 DEEP_LINEAR = (leaks_beside(), stays(), smaller_starts(), noisy(1e-9))
 TURNING_STARTS = lifted_rotations()
 
 WORLDS = {
-    "notes.span": (leak(), leak(1e-8), shifted_hessian(), noisy(1e-11)),
+    "notes.span": (
+        leak(),
+        leak(1e-8),
+        shifted_hessian(),
+        seen("Hessian of −L", hessian=lambda H, look: -H),
+        seen("a gradient 1.001 times as large", slope=lambda slope, look: 1.001 * slope),
+        noisy(1e-11),
+    ),
     "notes.ridge": (
         doubled_ends(),
         moved_ends(),
@@ -165,13 +186,18 @@ WORLDS = {
         other_targets(),
         printed_loss(),
         shifted_hessian(),
+        seen(
+            "a pull of λ/10 that is not told",
+            slope=lambda slope, look: slope + 0.1 * look.net.decay * look.last,
+        ),
+        seen("a Hessian without its decay", hessian=lambda H, look: H - look.net.decay * np.eye(len(H))),
         noisy(),
         noisy(1e-11),
     ),
     "notes.min-norm": MIN_NORM,
     "notes.min-norm-corrected": MIN_NORM,
     "notes.deep-linear": DEEP_LINEAR,
-    "notes.deep-linear-corrected": (*DEEP_LINEAR, TURNING_STARTS),
+    "notes.deep-linear-corrected": (*DEEP_LINEAR, TURNING_STARTS, coupled_at_zero()),
     "notes.norm-control": (
         doubled_ends(),
         moved_ends(),
@@ -179,6 +205,10 @@ WORLDS = {
         cut_short(),
         drift(),
         scaled("kick", 2.0),
+        seen("Hessians without their decay", spectra=lambda values, look: values - look.regular),
+        seen(
+            "Hessians + I/10", spectra=lambda values, look: values + 0.1 * values.max(axis=1, keepdims=True)
+        ),
         noisy(),
         noisy(1e-4),
     ),

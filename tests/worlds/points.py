@@ -17,6 +17,8 @@ from gradlab.claims.cases import Case
 from gradlab.claims.looks.field_points import FieldPoint
 from gradlab.observe.layers import layer_of
 from gradlab.observe.local import local, outputs
+from gradlab.problem.data import Data
+from gradlab.problem.problem import Problem
 from worlds import World, noisy, orbit, seen
 
 # Hessians ---------------------------------------------------------------------------------------------------
@@ -108,6 +110,17 @@ def rounded(size: float = 1e-15) -> World:
     return other_hessian(f"Hessian rounded at {size:g}", change, true=True)
 
 
+def two_values() -> World:
+    """Eigenvalues of two values only, half of them 0."""
+
+    def change(H: np.ndarray, look: Any) -> np.ndarray:
+        values, vectors = np.linalg.eigh(H)
+        top = values[-1] * (np.arange(len(values)) >= len(values) // 2)
+        return (vectors * top) @ vectors.T
+
+    return other_hessian("a Hessian of two values", change)
+
+
 DOUBLED = other_hessian("Hessian doubled", lambda H, _: 2.0 * H)
 TURNED = other_hessian("Hessian of −L", lambda H, _: -H)
 SADDLE = other_hessian("the steepest direction turned round", lambda H, look: _mirrored(H))
@@ -171,6 +184,19 @@ def leak_of_one_layer() -> World:
         return rows
 
     return orbit("a leak into the null space", change)
+
+
+def told_of_more() -> World:
+    """Many more examples than weights, which the same weights fit: the Hessian has no kernel there."""
+
+    def changed(case: Case) -> Case:
+        problem = case.problem
+        x = np.random.default_rng(4).standard_normal((3 * problem.size, *problem.network.input_shape))
+        bare = Problem(problem.network, problem.loss, Data(x, np.zeros((len(x), problem.network.outputs))))
+        y = outputs(bare, np.asarray(case.trajectory["weights"].values[-1]))
+        return replace(case, problem=Problem(problem.network, problem.loss, Data(x, y)))
+
+    return World("more examples than weights", changed)
 
 
 def starts_beside() -> World:
@@ -302,11 +328,18 @@ WORLDS = {
     "memo90.gauss-newton": SQUARES,
     "memo90.gauss-newton-corrected": (*SQUARES, lifted_kernel(0)),
     "memo90.cross-layer": CROSS,
-    "memo90.cross-layer-corrected": (*CROSS, tied_units()),
+    "memo90.cross-layer-corrected": (*CROSS, tied_units(), two_values()),
     "memo90.theorem4": (shifted(), lifted_kernel(0), lifted_kernel(1), noisy(1e-15)),
     "memo90.jacobian": (*FIELDS, noisy(1e-6), noisy(1e-15)),
     "notes.deep-hessian": DEEP,
-    "notes.degenerate-during": (starts_beside(), rests_at_end(), ends_of_least_norm(), noisy(1e-13)),
+    "notes.degenerate-during": (
+        starts_beside(),
+        rests_at_end(),
+        ends_of_least_norm(),
+        told_of_more(),
+        seen("one zero of the loss, wherever it is sought", other=lambda other, look: look.limit),
+        noisy(1e-13),
+    ),
     "notes.no-equilibrium": ISOLATED,
     "notes.no-equilibrium-corrected": (*ISOLATED, flattened()),
     "notes.deep-hessian-corrected": DEEP,

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from gradlab.claims.cases import Case
 from gradlab.observe.layers import layer_norms, layer_of
-from worlds import World, drift, noisy, orbit, seen, uneven_layers
+from gradlab.problem.activations import Activation
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+from worlds import World, drift, noisy, orbit, seen, told, uneven_layers
 
 
 def decaying_layer(rate: float = 0.01) -> World:
@@ -58,9 +62,70 @@ def off_gradient(size: float = 1e-6) -> World:
     return seen(f"a gradient {size:g} too large", points=change)
 
 
+def off_derivatives(name: str, **parts: Callable[[np.ndarray, int], np.ndarray]) -> World:
+    """Derivatives by automatic differentiation are others: ``change(array, count)``, count the first columns."""
+
+    def change(points: Any, look: Any) -> Any:
+        count = look.columns.size
+        return [
+            (
+                vector,
+                one._replace(
+                    **{part: new(np.array(getattr(one, part)), count) for part, new in parts.items()}
+                ),
+            )
+            for vector, one in points
+        ]
+
+    return seen(name, points=change)
+
+
+def _normalised(gradients: np.ndarray, count: int) -> np.ndarray:
+    gradients[count:, :-1] *= 1.0 + 1e-6
+    return gradients
+
+
+def _second(changes: np.ndarray, count: int) -> np.ndarray:
+    changes[:count, :-1] *= 1.0 + 1e-6
+    return changes
+
+
+class Nearly(Activation):
+    """ReLU and a millionth of tanh, called of degree one."""
+
+    name: str = "nearly"
+    degree: int | None = 1
+    smooth: bool = False
+
+    def __call__(self, z: Any) -> Any:
+        return jnp.maximum(z, 0.0) + 1e-6 * jnp.tanh(z)
+
+
+def nearly_homogeneous() -> World:
+    """ReLU nets whose activation is homogeneous to a millionth only."""
+
+    def change(problem: Any) -> Any:
+        network = problem.network
+        if not isinstance(network, Dense) or network.activation.name != "relu":
+            return problem
+        return Problem(Dense(network.widths, Nearly()), problem.loss, problem.data)
+
+    return told("an activation of degree one to a millionth", change)
+
+
 SPHERE = beside("the chart leaves the sphere by 1e-4", "unit", lambda unit: unit + 1e-4)
 SLOWER = beside("another flow in the chart", "weights", lambda rows: rows[:1] + 0.9 * (rows - rows[:1]))
-NORMALISED = (drift(1e-3), uneven_layers(1.01), SPHERE, SLOWER, off_gradient(), noisy(1e-9))
+NORMALISED = (
+    drift(1e-3),
+    uneven_layers(1.01),
+    SPHERE,
+    SLOWER,
+    off_gradient(),
+    seen("w̃ that turns 1e-6 too fast", along=lambda found, look: (found[0], (1.0 + 1e-6) * found[1])),
+    off_derivatives("∂f̃/∂w̃ 1e-6 too large", gradients=_normalised),
+    off_derivatives("∂²f 1e-6 too large", changes=_second),
+    noisy(1e-9),
+)
 LEMMA = (
     uneven_layers(1.01),
     decaying_layer(),
@@ -90,6 +155,7 @@ WORLDS = {
         seen("a bias of 1e-6", seen=biased),
         seen("a part of twice the degree", seen=squared),
         times("a layer enters with another power of its norm", "seen", "product", lambda look: 1.0 + 1e-6),
+        nearly_homogeneous(),
         noisy(1e-9),
     ),
     "notes.normalised": NORMALISED,

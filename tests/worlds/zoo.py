@@ -40,6 +40,7 @@ WORLDS = {
             "margins offered of every net",
             offered=lambda names, look: sorted({*names, "matrix_balancedness"}),
         ),
+        seen("inputs in another order", net=lambda net, look: net._replace(x=net.x[::-1])),
         without_bar(),
         rounding(),
     ),

@@ -149,7 +149,14 @@ class Verdict:
             ("outside its hypotheses", NOT_MET),
         ):
             words += "".join(f"; {said}: “{one.text.rstrip('.')}”" for one in tested if one.verdict == word)
-        return words + ("; a misprint beside" if self.print == MISPRINT else "")
+        if held == len(tested) and self.verdict == INCONCLUSIVE:
+            words += f"; undecided, since a control does not hold: “{self.deciding.statement}”"
+        if self.print != MISPRINT:
+            return words
+        printed = [one for one in self.sentences if one.print == MISPRINT]
+        # where nothing but the print is asked of a sentence it may be that of another document
+        aside = "" if any(one.verdict != UNASKED for one in printed) else f", in {printed[0].passage}"
+        return f"{words}; a misprint beside{aside}"
 
 
 def compare(

@@ -105,7 +105,7 @@ class Bounded(LinearFlow):
         for product, rate in zip(self.products, self.rate, strict=True):
             terms = 2.0 * float(np.sum(product * self.targets.T)), -2.0 * float(np.sum(product**2))
             size = sum(map(abs, terms)) + abs(rate)
-            worst = max(worst, abs(rate - sum(terms)) / size if size else 0.0)
+            worst = float(np.maximum(worst, abs(rate - sum(terms)) / size if size else 0.0))
         return Number(worst, self.size * EPS)
 
     @at_most(1.0, sentence="inequality")
@@ -152,7 +152,8 @@ class Bounded(LinearFlow):
 
         As for the gradient.
         """
-        half = int(np.searchsorted(self.time, 0.5 * self.time[-1]))
+        # the last record before the half: the first one after it is the end itself
+        half = int(np.searchsorted(self.time, 0.5 * self.time[-1])) - 1
         moved = float(np.linalg.norm(self.weights[-1] - self.weights[half]))
         return Number(moved / float(np.linalg.norm(self.weights[-1])), self.steps * EPS)
 

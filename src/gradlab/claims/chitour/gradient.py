@@ -68,7 +68,7 @@ class GradientCorrected(LinearNet):
     def worst(self, gap):
         """The largest of a distance of the field with transposes from −∇F, and the rounding of a quotient."""
         gaps = [gap(field, descent) for descent, field, _ in self.fields]
-        return Number(max(gaps), EPS) if gaps else NOT_ASKED
+        return Number(float(np.max(gaps)), EPS) if gaps else NOT_ASKED
 
     @at_most(1e-12, role="hypothesis")
     def loss(self) -> float:
@@ -81,7 +81,7 @@ class GradientCorrected(LinearNet):
             risk = np.sum((self.targets - self.inputs @ end_to_end(layers).T) ** 2)
             reach = np.prod([np.linalg.norm(layer) for layer in layers]) * np.linalg.norm(self.inputs)
             gaps.append(ratio(abs(value - risk), (np.linalg.norm(self.targets) + reach) ** 2))
-        return max(gaps)
+        return float(np.max(gaps))  # NaN where one is
 
     @at_most(TOLERANCE, sentence="field")
     def direction(self) -> Number | None:
@@ -115,7 +115,7 @@ class GradientCorrected(LinearNet):
             return NOT_ASKED
         if any(bare is None for bare, _ in other):
             return Number(1.0, exact=True)
-        return Number(max(_across(*pair) for pair in other), EPS)
+        return Number(float(np.max([_across(*pair) for pair in other])), EPS)
 
     def shown(self):
         if not self.fields:

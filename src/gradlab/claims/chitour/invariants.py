@@ -63,7 +63,9 @@ class Invariants(LinearFlow):
         The global error of the flow, see the module's docstring.
         """
         start = conserved(self.matrices[0])
-        return ratio(max(np.linalg.norm(conserved(point) - start) for point in self.matrices), self.scale)
+        return ratio(
+            np.max([np.linalg.norm(conserved(point) - start) for point in self.matrices]), self.scale
+        )
 
     @at_most(1e-6, sentence="norms")
     def norms(self) -> float:
@@ -84,8 +86,8 @@ class Invariants(LinearFlow):
         rates = [
             np.linalg.norm(conserved_rate(*pair)) for pair in zip(self.matrices, self.motion, strict=True)
         ]
-        fastest = max(sum(np.sum(w**2) for w in motion) for motion in self.motion)
-        return ratio(float(max(rates)), 2.0 * float(np.sqrt(self.scale * fastest)))
+        fastest = np.max([sum(np.sum(w**2) for w in motion) for motion in self.motion])
+        return ratio(float(np.max(rates)), 2.0 * float(np.sqrt(self.scale * fastest)))
 
     @at_most(1e-6, sentence="descent")
     def step(self) -> float:

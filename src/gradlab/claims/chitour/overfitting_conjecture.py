@@ -32,6 +32,7 @@ from scipy.stats import beta
 
 from gradlab.analysis import linear_nets
 from gradlab.claims.cases import case, generator
+from gradlab.claims.looks.descents import distinct_rows
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
@@ -67,12 +68,13 @@ class OverfittingConjecture(Look):
         return str(self.facts["starts"])
 
     @cached_property
-    def ends(self) -> tuple[int, int, int]:
-        """Starts, those that came to rest above the minimum, and those that did neither."""
+    def ends(self) -> tuple[int, float, float]:
+        """Starts that differ, those that came to rest above the minimum, and those that did neither."""
         above = self.trajectory["level"].values > REACHED
         late, before = self.trajectory["slope"].values, self.trajectory["slope_before"].values
         still = (late <= REST) & ((late <= 0.5 * before) | (late <= NOISE))
-        return len(above), int((above & still).sum()), int((above & ~still).sum())
+        n = distinct_rows(np.column_stack([self.trajectory["level"].values, late, before]))
+        return n, n * float((above & still).mean()), n * float((above & ~still).mean())
 
     @cached_property
     def share(self) -> Number:

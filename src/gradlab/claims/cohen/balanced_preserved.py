@@ -98,7 +98,7 @@ class Balanced(LinearFlow):
 
 
 def _defect(layers):
-    return max(float(np.linalg.norm(gap)) for gap in balancedness(layers))
+    return float(np.max([np.linalg.norm(gap) for gap in balancedness(layers)]))
 
 
 @cache

@@ -30,6 +30,7 @@ from scipy.stats import beta, chi2, norm
 from gradlab.analysis import linear_nets
 from gradlab.analysis.linear_nets import balanced_factors, balancedness, end_to_end
 from gradlab.claims.cases import case, generator
+from gradlab.claims.looks.descents import distinct_rows
 from gradlab.claims.looks.linear_net import LinearNet
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
@@ -99,7 +100,8 @@ class ConstantProbability(LinearNet):
     @cached_property
     def share(self) -> Number:
         """The share of starts that meet both hypotheses, and the longer arm of its interval."""
-        n, k = len(self.met), int(self.met.sum())
+        n = distinct_rows(self.drawn)
+        k = n * float(self.met.mean())
         low = float(beta.ppf(LEVEL / 2, k, n - k + 1)) if k else 0.0
         high = float(beta.ppf(1.0 - LEVEL / 2, k + 1, n - k)) if k < n else 1.0
         return Number(k / n, max(high - k / n, k / n - low))

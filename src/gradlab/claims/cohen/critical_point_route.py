@@ -30,7 +30,7 @@ import numpy as np
 
 from gradlab.analysis import landscape, linear_nets
 from gradlab.claims.cases import generator
-from gradlab.claims.looks.descents import Descents, share
+from gradlab.claims.looks.descents import Descents, distinct_rows, share
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import linear_net
@@ -76,7 +76,8 @@ class _Route(Descents):
     @cached_property
     def failing(self) -> Number:
         """The share of starts that do not end at the minimum; starts on the manifold are not drawn, but chosen."""
-        return share(self.failed(self.losses[-1]), len(self.weights), drawn=self.kind != MANIFOLD)
+        failed, n = self.failed(self.losses[-1]) / len(self.weights), distinct_rows(self.weights)
+        return share(failed * n, n, drawn=self.kind != MANIFOLD)
 
     @cached_property
     def saddles(self) -> np.ndarray:
@@ -195,7 +196,7 @@ class Corrected(_Route):
         for vector in self.orbits.reshape(-1, self.size):
             first, second = linear_nets.layers(self.problem.network, vector)
             sizes = [np.linalg.norm(one, 2) for one in (first, second, target - second @ first)]
-            worst = max(worst, float(sizes[0] ** 2 + sizes[1] ** 2 + sizes[2]))
+            worst = float(np.maximum(worst, sizes[0] ** 2 + sizes[1] ** 2 + sizes[2]))
         return Number(float(self.facts["eta"]) * worst, 1e-12)
 
     @at_most(10.0, role="hypothesis")

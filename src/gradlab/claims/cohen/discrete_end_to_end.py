@@ -102,7 +102,7 @@ class DiscreteEndToEnd(LinearFlow):
         """
         layers = self.matrices[0]
         gaps = [float(np.linalg.norm(gap)) for gap in linear_nets.balancedness(layers)]
-        return max(gaps) / max(float(np.sum(layer**2)) for layer in layers)
+        return float(np.max(gaps) / np.max([np.sum(layer**2) for layer in layers]))
 
     @at_most(LONGEST, sentence="version")
     def version(self) -> Number:

@@ -61,6 +61,11 @@ class Preconditioner(LinearNet):
         """Eigenvalues of JJᵀ, ascending."""
         return np.linalg.eigvalsh(self.gram)
 
+    @property
+    def top(self) -> float:
+        """The largest of them, in size."""
+        return float(np.abs(self.values).max())
+
     @cached_property
     def printed(self):
         """Eigenvalues and eigenvectors vec(u_r v_cᵀ) in closed form."""
@@ -84,7 +89,7 @@ class Preconditioner(LinearNet):
 
     def over_top(self, number) -> Number:
         """Over the largest eigenvalue of JJᵀ, with the rounding of a dense eigendecomposition."""
-        return Number(ratio(float(number), float(self.values[-1])), 4.0 * self.W.size * EPS)
+        return Number(ratio(float(number), self.top), 4.0 * self.W.size * EPS)
 
     @at_most(1e-12, role="hypothesis")
     def balanced(self) -> float:
@@ -101,7 +106,7 @@ class Preconditioner(LinearNet):
 
         Rounding of dense products and of one eigendecomposition, see the module's docstring.
         """
-        return ratio(float(np.linalg.norm(self.P - self.gram, 2)), float(self.values[-1]))
+        return ratio(float(np.linalg.norm(self.P - self.gram, 2)), self.top)
 
     @at_least(-ROUNDING, sentence="semidefinite")
     def semidefinite(self) -> Number:
@@ -130,7 +135,7 @@ class Preconditioner(LinearNet):
         A whole number; its error are eigenvalues within a thousand of the border.
         """
         k, d = self.W.shape
-        border = ROUNDING * self.values[-1]
+        border = ROUNDING * self.top
         expected = (k - self.rank) * (d - self.rank) if self.depth > 1 else 0
         doubtful = np.sum((self.values > 1e-3 * border) & (self.values < 1e3 * border))
         return Number(float(np.sum(self.values <= border) - expected), float(doubtful), exact=True)
@@ -142,7 +147,7 @@ class Preconditioner(LinearNet):
         Rounding, as for formula.
         """
         gap = np.max(np.abs(np.sort(self.printed.eigenvalues) - self.values))
-        return ratio(float(gap), float(self.values[-1]))
+        return ratio(float(gap), self.top)
 
     @at_most(ROUNDING, sentence="spectrum")
     def eigenvectors(self) -> float:
@@ -152,7 +157,7 @@ class Preconditioner(LinearNet):
         """
         values, vectors = self.printed
         gap = np.max(np.linalg.norm(self.gram @ vectors - vectors * values, axis=0))
-        return ratio(float(gap), float(self.values[-1]))
+        return ratio(float(gap), self.top)
 
     @at_least(-ROUNDING, sentence="reinforces")
     def monotone(self) -> Number:
@@ -164,7 +169,7 @@ class Preconditioner(LinearNet):
         steps = [
             -np.diff(self.gains, axis=0).ravel(),
             -np.diff(self.gains, axis=1).ravel(),
-            [self.values[-1]],
+            [self.top],
         ]
         return self.over_top(np.min(np.concatenate(steps)))
 

@@ -60,7 +60,12 @@ def _descended(problem, vectors, eta, steps):
     return jax.lax.fori_loop(0, steps, step, vectors)
 
 
-def share(failed: int, count: int, drawn: bool = True) -> Number:
+def distinct_rows(starts: np.ndarray) -> int:
+    """How many of the rows differ: one start drawn often is one draw."""
+    return len(np.unique(starts, axis=0))
+
+
+def share(failed: float, count: int, drawn: bool = True) -> Number:
     """failed/count with the longer arm of its 99 % interval (Clopper, Pearson) if the starts were drawn, else exact."""
     found = failed / count
     if not drawn:

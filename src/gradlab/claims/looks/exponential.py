@@ -81,12 +81,16 @@ class DecayedNet(ExponentialNet):
         away = float(np.linalg.norm(self.weights[0] - self.solution.weights)) / self.solution.norm
         return float(np.exp(-self.net.decay * self.time[-1])) * away
 
+    def field(self, problem: Any) -> np.ndarray:
+        """−∇L/λ of a problem at the end, by automatic differentiation."""
+        slope = problem.ravel(problem.gradient(problem.unravel(self.end)))
+        return -np.asarray(slope) / self.net.decay
+
     def off(self, problem: Any) -> Number:
         """‖−∇L(w) − (Σ x_n e^{−w·x_n} − λw)‖ at the end, over the sizes of the terms."""
         # in units of λ, beside which squares of 1e-290 are no numbers
-        rows, w, decay = self.net.rows, self.end, self.net.decay
+        rows, w, velocity = self.net.rows, self.end, self.field(problem)
         pulls = np.exp(-rows @ w - np.log(self.net.ratio))[:, None] * rows
-        velocity = -np.asarray(problem.ravel(problem.gradient(problem.unravel(w)))) / decay
         scale = float(np.sum(np.linalg.norm(pulls, axis=1)) + np.linalg.norm(w))
         rounding = EPS * (len(pulls) + float(np.max(np.abs(rows @ w))))
         return Number(float(np.linalg.norm(velocity - pulls.sum(axis=0) + w)) / scale, rounding)

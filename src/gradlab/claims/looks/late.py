@@ -45,16 +45,20 @@ class LateNet(Look):
         """log t at every record."""
         return np.asarray(self.trajectory["log_t"].values)
 
+    def margins_at(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y_n f(x_n) (N,) and its gradients (N, P) at weights."""
+        return late.margins(self.problem, row)
+
     @cached_property
     def all_margins(self) -> np.ndarray:
         """y_n f(x_n) at every record, (records, N)."""
-        return np.stack([late.margins(self.problem, row)[0] for row in self.weights])
+        return np.stack([self.margins_at(row)[0] for row in self.weights])
 
     @cached_property
     def here(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """V = W/‖W‖ at the end, its margins and their gradients."""
         V = self.weights[-1] / np.linalg.norm(self.weights[-1])
-        return V, *late.margins(self.problem, V)
+        return V, *self.margins_at(V)
 
     @cached_property
     def beside(self) -> np.ndarray:
@@ -155,7 +159,7 @@ class LateNet(Look):
             - self.weights[first][layer == k] / self.lengths[first, k]
             for k in range(self.depth)
         ]
-        return float(max(np.linalg.norm(one) for one in moved))
+        return float(np.max([np.linalg.norm(one) for one in moved]))
 
     @cached_property
     def compared(self) -> bool:
@@ -165,13 +169,17 @@ class LateNet(Look):
     def apart_by_layer(self) -> float:
         """‖V_k − V_k'‖ of the two starts, the largest of the layers, V_k up to its sign and norm one."""
         V, other, layer = self.here[0], self.beside, layer_of(self.problem.network)
+        if np.array_equal(V, other):
+            return np.nan  # one run twice, and no two starts
         found = []
         for k in range(self.depth):
             a, b = V[layer == k], other[layer == k]
             a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
             found.append(min(np.linalg.norm(a - b), np.linalg.norm(a + b)))
-        return float(max(found))
+        return float(np.max(found))
 
     def apart_by_function(self) -> float:
         """Distance of what the two starts compute, as unit vectors."""
+        if np.array_equal(self.here[0], self.beside):
+            return np.nan
         return float(np.linalg.norm(self.function(self.here[0]) - self.function(self.beside)))

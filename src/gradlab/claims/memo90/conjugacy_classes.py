@@ -180,7 +180,11 @@ class ConjugacyClasses(Look):
         """h at the points of the case, None where none is built."""
         if not self.matched or self.axis < 1e-6:
             return None
-        return image_of(self.points, self.problem.A, self.problem.B)
+        return self.h(self.points)
+
+    def h(self, x: np.ndarray) -> np.ndarray:
+        """h of the linear pair, x (m, n)."""
+        return image_of(x, self.problem.A, self.problem.B)
 
     @property
     def points(self) -> np.ndarray:
@@ -193,7 +197,7 @@ class ConjugacyClasses(Look):
         assert image is not None
         one, other = (scipy.linalg.expm(time * M) for M in (self.problem.A, self.problem.B))
         wanted = image @ other.T
-        gap = image_of(self.points @ one.T, self.problem.A, self.problem.B) - wanted
+        gap = self.h(self.points @ one.T) - wanted
         return Number(float(np.max(np.linalg.norm(gap, axis=1) / np.linalg.norm(wanted, axis=1))), 100 * EPS)
 
     @cached_property
@@ -222,7 +226,7 @@ class ConjugacyClasses(Look):
                 np.linalg.norm(scipy.linalg.expm(time * self.problem.B) @ self.H - right)
                 / np.linalg.norm(right)
             )
-        return Number(float(max(gaps)), 100 * EPS)
+        return Number(float(np.max(gaps)), 100 * EPS)
 
     @at_most(1e-6, sentence="linear")
     def dissimilar(self) -> Number | None:
@@ -265,7 +269,7 @@ class ConjugacyClasses(Look):
                     lambda _, y, rate=rate: rate(y), (0.0, 1.0), start, "DOP853", rtol=1e-10, atol=1e-12
                 )
                 ends.append(found.y[:, -1])
-            worst = max(worst, float(np.linalg.norm(self.moved(ends[0]) - ends[1])))
+            worst = float(np.maximum(worst, np.linalg.norm(self.moved(ends[0]) - ends[1])))
         return Number(worst, 1e-9)
 
     @at_most(1e-8, sentence="topological")
@@ -300,7 +304,7 @@ class ConjugacyClasses(Look):
         """
         if self.image is None:
             return NOT_ASKED
-        small = image_of(1e-12 * self.points, self.problem.A, self.problem.B)
+        small = self.h(1e-12 * self.points)
         return Number(float(np.max(np.linalg.norm(small, axis=1) / np.linalg.norm(self.image, axis=1))), EPS)
 
     @at_most(1e-8, sentence="iterated")
@@ -315,7 +319,7 @@ class ConjugacyClasses(Look):
             np.linalg.matrix_power(scipy.linalg.expm(0.5 * M), 4) for M in (self.problem.A, self.problem.B)
         )
         wanted = self.image @ other.T
-        gap = image_of(self.points @ one.T, self.problem.A, self.problem.B) - wanted
+        gap = self.h(self.points @ one.T) - wanted
         return Number(float(np.max(np.linalg.norm(gap, axis=1) / np.linalg.norm(wanted, axis=1))), 100 * EPS)
 
     # The nonlinear pair -------------------------------------------------------------------------------------

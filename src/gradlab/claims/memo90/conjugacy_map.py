@@ -141,7 +141,7 @@ class ConjugacyMap(Solved):
         for time in np.asarray(LINEAR_TIMES) / max(np.max(mu), np.max(nu)):
             expected = np.exp(-nu * time) * self.power(self.x)
             gap = np.abs(expected - self.power(np.exp(-mu * time) * self.x)) / np.abs(expected)
-            worst = max(worst, float(np.max(gap)))
+            worst = float(np.maximum(worst, np.max(gap)))
         return self.rounded(worst)
 
     @at_most(1e-10, sentence="kind")

@@ -69,10 +69,15 @@ class Fig3(Look):
         return np.stack([self.gradient(w) for w in self.weights]) / self.losses[:, None]
 
     @cached_property
+    def curvature(self) -> np.ndarray:
+        """∇²L at the end."""
+        return np.asarray(self.problem.hessian(self.tree(self.end)))
+
+    @cached_property
     def spectrum(self) -> np.ndarray:
         """Eigenvalues of ∇²L at the end over the largest."""
-        values = np.linalg.eigvalsh(np.asarray(self.problem.hessian(self.tree(self.end))))
-        return values / values[-1]
+        values = np.linalg.eigvalsh(self.curvature)
+        return values / np.abs(values).max()
 
     @at_most(1e-13, sentence="degenerate")
     def zero(self) -> Number | None:
@@ -129,8 +134,8 @@ class Fig3(Look):
         """
         if self.square:
             return NOT_ASKED
-        H = np.asarray(self.problem.hessian(self.tree(self.end)))
-        return Number(float(self.floor @ H @ self.floor) / float(np.linalg.eigvalsh(H)[-1]), 1e-12)
+        along = abs(float(self.floor @ self.curvature @ self.floor))
+        return Number(along / float(np.linalg.norm(self.curvature, 2)), 1e-12)
 
     def shown(self):
         return {

@@ -190,7 +190,7 @@ class Fig4Printed(_Shared):
         if not self.kicked:
             return NOT_ASKED
         before = np.flatnonzero(np.any(self.kicks[:, 0] != 0.0, axis=1))[10:]
-        return Number(max(float(np.mean(self.train(int(i)))) for i in before), 1e-26)
+        return Number(float(np.max([np.mean(self.train(int(i))) for i in before])), 1e-26)
 
 
 class Fig4Corrected(_Shared):
@@ -221,7 +221,7 @@ class Fig4Corrected(_Shared):
         if not self.kicked:
             return NOT_ASKED
         before = np.flatnonzero(np.any(self.kicks[:, 0] != 0.0, axis=1))[1:]
-        return Number(min(float(np.mean(self.train(int(i)))) for i in before), 1e-20)
+        return Number(float(np.min([np.mean(self.train(int(i))) for i in before])), 1e-20)
 
 
 def cases(key, *, repeats, draws):

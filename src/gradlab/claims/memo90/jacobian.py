@@ -68,7 +68,7 @@ class Jacobian(Look):
 
     def worst(self, number: Callable[[FieldPoint], float]) -> Number:
         """The largest over the points, with the rounding of a sum."""
-        if not self.kept:
+        if not self.kept or not np.isfinite(self.weights).all():
             return Number(np.nan)
         return Number(max(map(number, self.kept)), max(one.rounding for one in self.kept))
 

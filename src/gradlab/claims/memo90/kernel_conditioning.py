@@ -68,6 +68,11 @@ class _Shared(Look):
         """K, (N, N)."""
         return self.kernel(self.problem.inputs, self.problem.inputs)
 
+    @property
+    def covariance(self) -> np.ndarray:
+        """That of the labels of a random target, (N, N): K."""
+        return self.gram
+
     @cached_property
     def condition(self) -> float:
         """λ_max/λ_min of K."""
@@ -200,7 +205,9 @@ class KernelConditioningCorrected(_Shared):
         across, risks = self.kernel(self.problem.others, self.problem.inputs), []
         for decay in (0.0, *DECAYS):
             A = np.linalg.solve(self.gram + decay * np.eye(len(self.gram)), across.T).T
-            risks.append(len(across) - 2.0 * float(np.sum(A * across)) + float(np.sum((A @ self.gram) * A)))
+            risks.append(
+                len(across) - 2.0 * float(np.sum(A * across)) + float(np.sum((A @ self.covariance) * A))
+            )
         return Number(float(min(risks[1:]) / risks[0]), 1e-8)
 
 

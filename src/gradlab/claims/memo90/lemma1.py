@@ -39,6 +39,8 @@ from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import late
 from gradlab.claims.studies import section, study
 from gradlab.observe.local import local
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Square
 from gradlab.problem.problem import Problem
 
 NONE = 1e-8
@@ -116,6 +118,12 @@ class _Shared(Look):
         """Eigenvalues and vectors of H/λ."""
         return np.linalg.eigh(self.here.hessian / self.decay)
 
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """Eigenvalues of the Hessian of the square loss at W⁰ with y = f(W⁰)."""
+        problem = Problem(self.problem.network, Square("sum"), Data(self.problem.data.inputs, self.here.f))
+        return np.linalg.eigvalsh(local(problem, self.end).hessian)
+
     @property
     def zeros(self) -> np.ndarray:
         """Which eigenvalues are zero."""
@@ -164,10 +172,8 @@ class _Shared(Look):
         """
         if self.size <= len(self.problem.data.inputs):
             return NOT_ASKED
-        rows = self.here.jacobian[:, 0, :]
-        return Number(
-            float(self.size - np.linalg.matrix_rank(rows, tol=1e-9 * np.linalg.norm(rows))), exact=True
-        )
+        values = np.abs(self.squares)
+        return Number(float(np.sum(values <= 1e-9 * values.max())), exact=True)
 
     def kept(self) -> float:
         """‖P δW‖/‖δW‖ of a random start."""

@@ -115,7 +115,7 @@ class Multiclass(Look):
         for row in self.weights[3:]:
             m, _ = self.pairs(row)
             each = np.exp(-m).reshape(len(self.problem.data.inputs), -1)
-            worst = max(worst, float(np.log1p(each.sum(axis=1)).max()))
+            worst = float(np.maximum(worst, np.log1p(each.sum(axis=1)).max()))
         return Number(worst, 1e-12)
 
     @at_most(0.01, sentence="applies")

@@ -88,8 +88,8 @@ class _Shared(ExponentialNet):
 
     @cached_property
     def top(self) -> float:
-        """The largest eigenvalue of the Hessian."""
-        return float(np.linalg.eigvalsh(self.second_derivatives)[-1])
+        """The largest eigenvalue of the Hessian, in size."""
+        return float(np.linalg.norm(self.second_derivatives, 2))
 
     @property
     def away(self) -> Number:
@@ -98,11 +98,12 @@ class _Shared(ExponentialNet):
         return Number(float(np.linalg.norm(self.S.T @ (self.end - self.target))) / unit, self.apart / unit)
 
     def part(self, basis: np.ndarray, *, largest: bool) -> Number | None:
-        """The least or the largest eigenvalue of ∇²L on the span of a basis, over the largest of all."""
+        """The least eigenvalue of ∇²L on the span of a basis, or the largest in size, over the largest of all."""
         if not basis.shape[1]:
             return NOT_ASKED
         values = np.linalg.eigvalsh(basis.T @ self.second_derivatives @ basis)
-        found = values.max(initial=0.0) if largest else values[0]
+        # in size: what is bent down is not flat
+        found = np.abs(values).max() if largest else values[0]
         return Number(float(found) / self.top, EPS * len(self.net.rows) * len(self.end))
 
     @at_most(1e-9, role="hypothesis", exact=True)

@@ -47,11 +47,11 @@ class NormGrowth(LateNet):
         if not self.all_margins[-1].min() > 0.0:
             return Number(np.nan)
         for row in self.weights[1:]:
-            m, rows = late.margins(self.problem, row)
+            m, rows = self.margins_at(row)
             shares = np.exp(m.min() - m)
             for k in range(self.depth):
                 along = (shares @ rows)[layer == k] @ row[layer == k]
-                worst = max(worst, abs(along - shares @ m) / float(shares @ np.abs(m)))
+                worst = float(np.maximum(worst, abs(along - shares @ m) / float(shares @ np.abs(m))))
         return Number(worst, 64.0 * EPS)
 
     @at_least(1.0, sentence="grows")

@@ -88,7 +88,7 @@ class PerturbSquare(Look):
         Kicks come after convergence.
         """
         errors = [np.mean((self.local(w)[0] - self.targets) ** 2) for w in self.runs[0]]
-        return Number(float(max(errors) / np.mean(self.targets**2)), 1e-16)
+        return Number(float(np.max(errors) / np.mean(self.targets**2)), 1e-16)
 
     @at_most(
         1e-10,
@@ -101,7 +101,7 @@ class PerturbSquare(Look):
         Linear: rounding. Deep: the flow to t = 1e5 leaves e^{−2 t λ}, nothing for λ ≥ 1e-3, and the solve.
         """
         errors = [np.mean((self.local(w)[0] - self.targets) ** 2) for record in self.runs[1:] for w in record]
-        return Number(float(max(errors) / np.mean(self.targets**2)), 1e-16)
+        return Number(float(np.max(errors) / np.mean(self.targets**2)), 1e-16)
 
     def missed(self) -> tuple[float, float]:
         """What the seen directions have moved from kick to kick, and what the unseen ones differ from the kick, over
@@ -113,9 +113,9 @@ class PerturbSquare(Look):
                 if right is None or not self.linear:
                     right = np.linalg.svd(self.local(w)[1], full_matrices=False)[2]
                 moved, size = v - w, np.linalg.norm(k)
-                seen = max(seen, float(np.linalg.norm(right @ moved) / size))
+                seen = float(np.maximum(seen, np.linalg.norm(right @ moved) / size))
                 beside = (moved - k) - right.T @ (right @ (moved - k))
-                unseen = max(unseen, float(np.linalg.norm(beside) / size))
+                unseen = float(np.maximum(unseen, np.linalg.norm(beside) / size))
         return seen, unseen
 
     @at_most(1e-9, sentence="directions")

@@ -27,6 +27,7 @@ from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import late
 from gradlab.claims.studies import section, study
+from gradlab.observe.layers import layer_of
 
 LOGS = np.concatenate([np.linspace(-8.0, 6.0, 29), np.geomspace(8.0, 100.0, 10)])
 
@@ -55,8 +56,10 @@ class _Shared(LateNet):
 
         log N − 1000.
         """
-        m = self.all_margins[0]
-        scaled = 1000.0 * m / m.min()
+        # f is linear in the last layer: what the net says with that layer longer, and not a times what it said
+        W = self.weights[0].copy()
+        W[layer_of(self.problem.network) == self.depth - 1] *= 1000.0 / self.all_margins[0].min()
+        scaled = self.margins_at(W)[0]
         return Number(float(np.log(np.exp(scaled.min() - scaled).sum()) - scaled.min()), 1e-9)
 
     def shown(self):

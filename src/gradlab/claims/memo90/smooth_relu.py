@@ -66,6 +66,12 @@ class SmoothReLU(Look):
         first, *others = self.weights
         return np.linalg.norm(np.stack(others) - first, axis=1) / np.linalg.norm(first)
 
+    @property
+    def missing(self) -> np.ndarray:
+        """x − σ_ε(x) for ε = 0.1, on a grid of x ≥ 0."""
+        x = np.linspace(0.0, 5.0, 50_001) * 0.01
+        return x - smooth_relu(0.01).derivative(x, 0)
+
     @at_most(1e-6, sentence="smooth")
     def approximation(self) -> Number | None:
         """|max |σ_ε − ReLU|/(ε² W(1/e)) − 1| for ε = 0.1, on a grid.
@@ -74,9 +80,9 @@ class SmoothReLU(Look):
         """
         if self.kind != "crossing":
             return NOT_ASKED
-        x = np.linspace(0.0, 5.0, 50_001) * 0.01
-        gap = x - smooth_relu(0.01).derivative(x, 0)
-        return Number(abs(float(np.max(gap)) / (0.01 * float(lambertw(np.exp(-1.0)).real)) - 1.0), 1e-9)
+        return Number(
+            abs(float(np.max(self.missing)) / (0.01 * float(lambertw(np.exp(-1.0)).real)) - 1.0), 1e-9
+        )
 
     @at_most(0.5, sentence="smooth")
     def crossing(self) -> Number | None:

@@ -96,13 +96,13 @@ class _Shared(Look):
                 size = float(np.linalg.norm(part))
                 if size > 1e-6:
                     shares.append(float(np.linalg.norm(beside)) / size)
-        return max(shares)
+        return float(np.max(shares))
 
     @cached_property
     def moved(self) -> float:
         """Largest share of a layer's motion beside the span of the start."""
         pairs = self.split(self.weights[0], self.end - self.weights[0])
-        return max(float(np.linalg.norm(beside) / np.linalg.norm(part)) for part, beside in pairs)
+        return float(np.max([np.linalg.norm(beside) / np.linalg.norm(part) for part, beside in pairs]))
 
     @cached_property
     def eigen(self) -> counting.Eigenvalues:
@@ -111,8 +111,8 @@ class _Shared(Look):
 
     @property
     def share(self) -> float:
-        """The least eigenvalue over the largest."""
-        return float(self.eigen.values[0] / self.eigen.values[-1])
+        """The least eigenvalue over the largest in size."""
+        return float(self.eigen.values[0] / np.abs(self.eigen.values).max())
 
     @at_most(1e-9, sentence="span")
     def instant(self) -> Number:
@@ -140,7 +140,7 @@ class _Shared(Look):
                 whole = np.zeros(self.size)
                 whole[own] = turned + grown * unit
                 beside = self.split(w, whole)[k][1]
-                worst = max(worst, float(np.linalg.norm(beside)) * size)
+                worst = float(np.maximum(worst, np.linalg.norm(beside) * size))
         return Number(worst, 1e-11)
 
     @at_least(1.5, sentence="hessian")

@@ -110,9 +110,10 @@ class _Shared(OneLayer):
         kernel = np.linalg.svd(self.net.X)[2][self.net.rank :]
         H = self.hessian()
         beside = np.linalg.eigvalsh(kernel @ (H - self.net.decay * np.eye(len(H))) @ kernel.T)
-        return Number(
-            1.0 + float(beside[0]) / self.net.decay, 10 * EPS * float(np.linalg.norm(H)) / self.net.decay
-        )
+        rounding = 10 * EPS * float(np.linalg.norm(H)) / self.net.decay
+        # no direction of the whole is lower than those beside the span, but for rounding
+        whole = float(np.linalg.eigvalsh(H)[0]) / self.net.decay + rounding
+        return Number(min(1.0 + float(beside[0]) / self.net.decay, whole), rounding)
 
     @at_least(0.0, sentence="diverges")
     def increases(self) -> Number:
@@ -168,11 +169,15 @@ class SquareEquilibriumDivergesPrinted(_Shared):
         """
         return self._velocity(2.0)
 
+    def slope_of(self, problem: Problem, w: np.ndarray) -> np.ndarray:
+        """∇L(w) of a problem, by automatic differentiation."""
+        return np.asarray(problem.gradient((w[None],))[0])[0]
+
     def _velocity(self, factor: float) -> Number:
         """With a decay of ``factor`` where eq. 17 has λ = 1; the risk's slope by automatic differentiation."""
         X, y, w = self.net.X, self.net.Y[:, 0], self.start
         problem = Problem(self.problem.network, Square(), Data(X, y[:, None]), factor)
-        velocity = -np.asarray(problem.gradient((w[None],))[0])[0]
+        velocity = -self.slope_of(problem, w)
         printed = 2.0 * (y - X @ w) @ X - w
         scale = 2.0 * np.linalg.norm(X) * (np.linalg.norm(y) + np.linalg.norm(X) * np.linalg.norm(w))
         scale = 2.0 * np.linalg.norm(w) if factor > 1.0 else scale

@@ -51,12 +51,8 @@ class _Shared(LateNet):
         """
         if self.depth > 1:
             return NOT_ASKED
-        X, y = self.regression
-        values, vectors = np.linalg.eigh(X.T @ X)
-        kept = values > 1e-9 * values[-1]
-        along = np.where(kept, -np.expm1(-2e9 * values) / np.where(kept, values, 1.0), 0.0)
-        found, least = vectors @ (along * (vectors.T @ X.T @ y)), np.linalg.lstsq(X, y, rcond=None)[0]
-        return Number(float(np.linalg.norm(found - least) / np.linalg.norm(least)), 1e-14)
+        least = np.linalg.lstsq(*self.regression, rcond=None)[0]
+        return Number(float(np.linalg.norm(self.fitted - least) / np.linalg.norm(least)), 1e-14)
 
     @at_least(1e-4, sentence="square")
     def square_deep(self) -> Number | None:
@@ -72,6 +68,15 @@ class _Shared(LateNet):
         beta = float(np.linalg.norm(np.linalg.lstsq(X, y, rcond=None)[0]))
         D = float(self.lengths[0, 0] ** 2 - self.lengths[0, 1] ** 2)
         return Number(float(np.hypot(D, 2.0 * beta) / (2.0 * beta) - 1.0), 1e-14)
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """The flow of one layer under the square loss at t = 1e9, from W = 0."""
+        X, y = self.regression
+        values, vectors = np.linalg.eigh(X.T @ X)
+        kept = values > 1e-9 * values[-1]
+        along = np.where(kept, -np.expm1(-2e9 * values) / np.where(kept, values, 1.0), 0.0)
+        return np.asarray(vectors @ (along * (vectors.T @ X.T @ y)))
 
     @property
     def regression(self) -> tuple[np.ndarray, np.ndarray]:

@@ -114,7 +114,7 @@ class ThreeNormalisations(LateNet):
     def limits(self) -> float:
         """Largest distance of what two of the three compute at their ends, as unit vectors."""
         ends = [self.function(self.whole(rows)[-1]) for rows in self.parts]
-        return float(max(np.linalg.norm(ends[i] - ends[j]) for i, j in ((0, 1), (0, 2), (1, 2))))
+        return float(np.max([np.linalg.norm(ends[i] - ends[j]) for i, j in ((0, 1), (0, 2), (1, 2))]))
 
     @at_most(
         0.25,

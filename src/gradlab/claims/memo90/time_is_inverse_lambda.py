@@ -102,19 +102,22 @@ class _Shared(Look):
         log_t = float(self.trajectory["log_t"].values[-1])
         return regularised_exponential(self.net.rows, np.ones(len(self.net.rows)), log_decay=-log_t).weights
 
+    def paths(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shares of the components of X⁺y in the flow at times x, and in ridge at λ = 1/x."""
+        return -np.expm1(-self.s2 * x[:, None]), self.s2 / (self.s2 + 1.0 / x[:, None])
+
     @cached_property
     def gains(self) -> tuple[float, float]:
         """What the best time and the best decay gain of the risk ‖w − β‖² of X⁺y, over that risk."""
         beta = np.asarray(self.trajectory["beta"].values) @ self.net.span
         beside = float(np.sum(np.asarray(self.trajectory["beta"].values) ** 2) - beta @ beta)
         x = np.geomspace(1e-4, 1e6, GRID) / self.s2[0]
-        flow, ridge = -np.expm1(-self.s2 * x[:, None]), self.s2 / (self.s2 + 1.0 / x[:, None])
         rest = float(np.sum((self.whole - beta) ** 2)) + max(beside, 0.0)
         first, second = (
             max(
                 0.0, rest - float(np.min(np.sum((share * self.whole - beta) ** 2, axis=1))) - max(beside, 0.0)
             )
-            for share in (flow, ridge)
+            for share in self.paths(x)
         )
         return first / rest, second / rest
 
@@ -124,7 +127,7 @@ class _Shared(Look):
         beta = np.asarray(self.trajectory["beta"].values) @ self.net.span
         x = np.geomspace(1e-4, 1e6, GRID) / self.s2[0]
         found = []
-        for share in (-np.expm1(-self.s2 * x[:, None]), self.s2 / (self.s2 + 1.0 / x[:, None])):
+        for share in self.paths(x):
             risk = np.sum((1.0 - share) ** 2 * beta**2 + share**2 * NOISE / self.s2, axis=1)
             rest = float(np.sum(NOISE / self.s2))
             found.append((rest - float(risk.min())) / rest)
@@ -198,8 +201,10 @@ class _Shared(Look):
         """
         norms = np.linalg.norm(self.weights, axis=1)
         late = norms if self.square else norms[len(norms) // 2 :]
-        late = late[late < (1.0 - 1e-9) * late[-1]]
-        return Number(float(np.min(np.diff(late)) / norms[-1]), EPS)
+        # of the largest, not of the last: a norm that falls at the end has not arrived
+        there = late >= (1.0 - 1e-9) * late.max()
+        grown = np.diff(late)[~(there[:-1] & there[1:])]
+        return Number(float(np.min(grown) / norms[-1]) if grown.size else 0.0, EPS)
 
     def shown(self):
         nothing = np.full((33, 1), np.nan)

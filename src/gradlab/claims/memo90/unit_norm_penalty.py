@@ -112,7 +112,7 @@ class _Shared(LateNet):
             )
             h = 1e-5 * np.eye(len(y))
             slope = np.array([self.potential(y - one) - self.potential(y + one) for one in h]) / 2e-5
-            worst = max(worst, float(np.linalg.norm(said - slope) / np.linalg.norm(said)))
+            worst = float(np.maximum(worst, np.linalg.norm(said - slope) / np.linalg.norm(said)))
         return Number(worst, 1e-9)
 
     @at_least(0.0, sentence="grows")
@@ -135,8 +135,8 @@ class _Shared(LateNet):
             product = np.prod(rho)
             speeds.append(float(np.max(product / rho * (shares @ f))))
             B = product * (shares @ rows)
-            pulls.append(max(float(np.linalg.norm(B[layer == k])) for k in range(len(rho))))
-        return max(speeds[-1] / max(speeds), pulls[-1] / max(pulls))
+            pulls.append(float(np.max([np.linalg.norm(B[layer == k]) for k in range(len(rho))])))
+        return float(np.maximum(speeds[-1] / np.max(speeds), pulls[-1] / np.max(pulls)))
 
     def change(self, factor: float) -> Number:
         """2 V_k·V̇_k against a factor times C − 2λ z, relative to the terms, at the worst of six records."""
@@ -148,7 +148,7 @@ class _Shared(LateNet):
             for k in range(self.depth):
                 found = 2.0 * V[layer == k] @ moved[layer == k]
                 gap = found - factor * (self.C[i] - 2.0 * self.penalty * self.z[i, k])
-                worst = max(worst, abs(gap) / (self.C[i] + 2.0 * self.penalty * self.z[i, k]))
+                worst = float(np.maximum(worst, abs(gap) / (self.C[i] + 2.0 * self.penalty * self.z[i, k])))
         return Number(worst, 1e-13)
 
     @at_most(1e-10, sentence="norm")

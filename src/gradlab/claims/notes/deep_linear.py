@@ -99,6 +99,11 @@ class DeepLinearCorrected(Kicked):
             found += 0.5 * (h * (h - 1) - idle * (idle - 1))
         return found
 
+    @cached_property
+    def at_zero(self) -> np.ndarray:
+        """Eigenvalues of ∇²L at W = 0."""
+        return np.linalg.eigvalsh(np.asarray(self.problem.hessian(self.tree(np.zeros(self.size)))))
+
     @at_most(1e-6, role="hypothesis")
     def fitted(self) -> float | None:
         """‖WX − Y‖/‖Y‖ at the end, from a small start: the flow has arrived.
@@ -149,6 +154,8 @@ class DeepLinearCorrected(Kicked):
 
     def apart(self) -> Number:
         """The distance of the product from that of the other start, over the larger norm."""
+        if np.array_equal(self.end, self.trajectory["other"].values):
+            return Number(np.nan)  # one run twice, and no two starts
         other = linear_nets.layers(self.network, self.trajectory["other"].values)
         ends = self.products[-1], np.asarray(linear_nets.end_to_end(other))
         size = max(float(np.linalg.norm(end)) for end in ends)
@@ -206,8 +213,7 @@ class DeepLinear(DeepLinearCorrected):
         """
         if self.run != TWO or self.depth < 3:
             return NOT_ASKED
-        values = np.linalg.eigvalsh(np.asarray(self.problem.hessian(self.tree(np.zeros(self.size)))))
-        return Number(float(values[0]) / self.regular, self.size * EPS)
+        return Number(float(self.at_zero[0]) / self.regular, self.size * EPS)
 
 
 WIDTHS = {2: (6, 3, 2), 3: (6, 3, 3, 2), 4: (6, 3, 3, 3, 2)}

@@ -67,6 +67,12 @@ class DegenerateDuring(PlainPoint, SquarePoint):
         return float(np.linalg.norm(self.kernel.T @ vector) / np.linalg.norm(vector))
 
     @cached_property
+    def other(self) -> np.ndarray:
+        """Where Gauss–Newton ends from other weights."""
+        elsewhere = teachers.weights(np.random.default_rng(0), self.problem.network)
+        return minimising.interpolant(self.problem, elsewhere)
+
+    @cached_property
     def motion(self) -> Number:
         """The share of the motion, from the start to the limit, in K."""
         return Number(self.share(self.limit - self.weights[0]), self.size * EPS)
@@ -78,7 +84,7 @@ class DegenerateDuring(PlainPoint, SquarePoint):
         for weights in self.weights[:-1]:
             H = automatic_hessian(self.problem, weights)
             found.append(np.linalg.norm(self.kernel.T @ H @ self.kernel) / np.linalg.norm(H))
-        return Number(float(max(found)), self.size * EPS)
+        return Number(float(np.max(found)), self.size * EPS)
 
     @cached_property
     def kept(self) -> Number:
@@ -118,11 +124,9 @@ class DegenerateDuring(PlainPoint, SquarePoint):
         """
         if not self.deep:
             return NOT_ASKED
-        elsewhere = teachers.weights(np.random.default_rng(0), self.problem.network)
-        other = minimising.interpolant(self.problem, elsewhere)
-        if residual(self.problem, local(self.problem, other).f) > 1e-10:
+        if residual(self.problem, local(self.problem, self.other).f) > 1e-10:
             return NOT_ASKED
-        apart = float(np.linalg.norm(other - self.limit) / np.linalg.norm(self.limit))
+        apart = float(np.linalg.norm(self.other - self.limit) / np.linalg.norm(self.limit))
         return Number(apart, self.size * EPS)
 
     @at_least(1e-3, sentence="during")

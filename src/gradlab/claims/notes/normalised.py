@@ -108,6 +108,10 @@ class _Shared(LayerRecords):
                 ]
         return rows
 
+    def along(self, w: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of ‖w‖ and w̃ along each row of ``motion``."""
+        return complex_step(w, motion)
+
     def _row(self, k: int, vector: np.ndarray, margins: np.ndarray, seen: Differentials) -> dict[str, float]:
         labels, mask, count = np.asarray(self.problem.data.targets), self.layer == k, self.columns.size
         df, velocity = (labels[:, None] * seen.gradients[0, :-1])[:, mask], -seen.gradients[0, -1][mask]
@@ -119,8 +123,8 @@ class _Shared(LayerRecords):
         sizes = np.linalg.norm(df, axis=1)
         unit = float(weights @ sizes) or 1.0
         identity = np.eye(w.size)
-        d_norm, d_tilde = complex_step(w, identity)
-        ((rho_dot,), (tilde_dot,)) = complex_step(w, velocity[None])
+        d_norm, d_tilde = self.along(w, identity)
+        ((rho_dot,), (tilde_dot,)) = self.along(w, velocity[None])
         project = identity - np.outer(tilde, tilde)
         s, b, literal = project / rho, weights_tilde @ df_tilde, (identity - np.outer(w, w)) / rho
         split = np.outer(f_tilde, tilde) + rho * df_tilde @ s.T
@@ -131,7 +135,7 @@ class _Shared(LayerRecords):
             "norm": rho,
             "rounding": EPS * (w.size + len(df) + 4.0 * float(np.max(np.abs(margins)))),
             "degree": float(np.max(np.abs(df @ w - margins) / np.where(sizes > 0.0, rho * sizes, 1.0))),
-            "chart": rho * max(_norm(piece) for piece in pieces),
+            "chart": rho * float(np.max([_norm(piece) for piece in pieces])),
             "memo_s": _norm(literal - d_tilde) / (_norm(literal) + _norm(d_tilde)),
             "velocity": _norm(weights @ df - velocity) / unit,
             "hessian": self._hessian(mask, labels, weights, seen),
@@ -159,7 +163,9 @@ class _Shared(LayerRecords):
         """The largest defect of an equation, with the largest rounding."""
         if not self.rows:
             return NOT_ASKED
-        return Number(max(row[name] for row in self.rows), max(row["rounding"] for row in self.rows))
+        worst, rounding = (float(np.max([row[one] for row in self.rows])) for one in (name, "rounding"))
+        # a record that is no number has no row
+        return Number(worst if np.isfinite(self.weights).all() else np.nan, rounding)
 
     @cached_property
     def other(self) -> Beside | None:

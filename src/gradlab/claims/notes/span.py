@@ -91,7 +91,8 @@ class Span(NoDecay):
 
         Each x xᵀ is semidefinite; eigenvalues are rounded at Cd eps ≈ 1e-14 of the largest.
         """
-        return Number(self.values[0] / self.values[-1], EPS * len(self.values))
+        # over the size of the largest: over itself, the Hessian of −L would be positive too
+        return Number(self.values[0] / np.abs(self.values).max(), EPS * len(self.values))
 
     @at_most(1e-12, sentence="hessian")
     def hessian_half(self) -> Number:
