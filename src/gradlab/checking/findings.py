@@ -113,6 +113,10 @@ def _steps(assumed: Assumed) -> list[Finding]:
                 f"too large a step: {assumed.small_step.said(every)}, from step {assumed.run.steps[at]}",
             )
         )
+    if np.any(assumed.no_jump.status == 0):
+        at = assumed.no_jump.decisive(every) or 0
+        number, words = float(assumed.no_jump.values[at]), assumed.no_jump.said(every)
+        out.append(Finding("jump", number, f"after step {assumed.run.steps[at]} {words}"))
     if np.any(assumed.falling.status == 0):
         at = assumed.falling.decisive(every) or 0
         out.append(

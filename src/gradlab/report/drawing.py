@@ -31,11 +31,16 @@ _DIGITS = 1e-8
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure ready for the page; `svg` is empty where it could not be drawn, and `caption` says why."""
+    """A figure ready for the page; `svg` is empty where it could not be drawn, and `caption` says why.
+
+    Of a run: `name`, its observable, and `plain`, the same as a file of its own.
+    """
 
     svg: Markup
     caption: str
     wide: bool = False
+    name: str = ""
+    plain: str = ""
 
 
 def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
@@ -54,7 +59,7 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     opening += (
         f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
     )
-    return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption)
+    return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption, plain=svg)
 
 
 def _themed(svg: str) -> str:
@@ -104,7 +109,7 @@ def of_run(dataset: xr.Dataset, subject: Subject) -> list[Drawing]:
         figure, (axes,) = figures.panels(1, width=4.7 if k == 0 else 3.7, height=2.9 if k == 0 else 2.3)
         _panel(dataset, name, axes, time, subject.references.get(name, ()))
         drawn = drawing(figure, f"figure-{k + 1}", _words_of(dataset, name))
-        made.append(replace(drawn, caption="", wide=k == 0))
+        made.append(replace(drawn, caption="", wide=k == 0, name=name))
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.store import equinox_files, foreign, orbax_folders
+from gradlab.store import behind, equinox_files, foreign, orbax_folders
 from gradlab.store.foreign import Unreadable
 from gradlab.store.safetensors import tensors
 from gradlab.store.torch_files import of_torch
@@ -118,7 +118,11 @@ def manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """(what bears the number, the file): files of the folder, else the one file of each numbered folder in it."""
+    """(what bears the number, the file): files of the folder, else the one file of each numbered folder in it.
+
+    Waited for is what this process is still writing.
+    """
+    behind.settle_all()
     if not folder.is_dir():
         return []
     entries = sorted(folder.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,12 @@ from gradlab.wording import quoted
 
 def library_of(model: Any) -> str:
     """``torch``, ``nnx``, ``linen``, ``equinox``, or empty for a model of none of them."""
-    bases = {(base.__module__, base.__name__) for base in type(model).__mro__}
+    return library_of_class(type(model))
+
+
+def library_of_class(kind: type) -> str:
+    """That of a class of models."""
+    bases = {(base.__module__, base.__name__) for base in kind.__mro__}
     for library, start, names in (
         ("torch", "torch.nn", ("Module",)),
         ("nnx", "flax.nnx", ("Module", "Pytree")),
@@ -21,6 +27,27 @@ def library_of(model: Any) -> str:
         if any(module.startswith(start) and name in names for module, name in bases):
             return library
     return ""
+
+
+def _refuse_missing(model: Any, library: str, call: Mapping[str, Any]) -> None:
+    """Say which arguments a model's call wants beside its inputs, if they are not given."""
+    forward = getattr(type(model), "forward" if library == "torch" else "__call__", None)
+    try:
+        wanted = list(inspect.signature(forward).parameters.values())[2:]  # type: ignore[arg-type]  # or TypeError
+    except (TypeError, ValueError):
+        return
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    handed = ("key", "state") if library == "equinox" else ()
+    missing = [
+        one.name for one in wanted
+        if one.default is one.empty and one.kind not in several and one.name not in {*call, *handed}
+    ]  # fmt: skip
+    if missing:
+        given = ", ".join(f'"{name}": …' for name in missing)
+        raise ValueError(
+            f"{type(model).__name__} is called with its inputs and {', '.join(missing)}; give call={{{given}}}, and "
+            f'for --model name a function that returns (model, {{"call": {{{given}}}}})'
+        )
 
 
 def network_of(
@@ -66,6 +93,8 @@ def network_of(
     library, options = library_of(model), dict(call or {})
     if isinstance(model, Network):
         return model
+    if library:
+        _refuse_missing(model, library, options)
     if library == "equinox":
         from gradlab.checking.models import of_equinox
 
