@@ -50,6 +50,7 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     legible on light and dark paper.
     """
     caption = caption or str(figure.get_label() or "")
+    columns = figures.columns(figure)
     svg = figures.svg(figure, prefix=anchor)
     opening, rest = svg.split(">", 1)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
@@ -59,6 +60,13 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     opening += (
         f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
     )
+    if columns and size:
+        opening = opening.replace("<svg", '<svg class="whole"', 1)
+        rest += "".join(
+            f'<svg class="column" aria-hidden="true" viewBox="{left:.1f} 0 {right - left:.1f} {size[2]}">'
+            f'<use href="#{anchor}-figure_1"/></svg>'
+            for left, right in columns
+        )
     return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption, plain=svg)
 
 
