@@ -25,6 +25,9 @@ _BALANCE = frozenset(["dissipated", "balance", "rounding", "rounding_since", "ro
 #: Drawn on a linear axis however much they span: what they come to is the matter.
 _LINEAR = frozenset(["product_singular_values"])
 
+#: The part of its size below which a figure's words are too small to read; a phone scrolls what is wider.
+_LEGIBLE = 0.7
+
 #: What moves by less than this part of itself is not drawn.
 _DIGITS = 1e-8
 
@@ -58,7 +61,8 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     label = escape(_spoken(caption) or "figure")
     opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
     opening += (
-        f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
+        f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; --least: '
+        f'{_LEGIBLE * width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
     )
     if columns and size:
         opening = opening.replace("<svg", '<svg class="whole"', 1)

@@ -6,7 +6,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gradlab.problem.network import Network
+from gradlab.problem.own_code import OwnCodeError
 from gradlab.wording import quoted
 
 
@@ -95,6 +98,35 @@ def network_of(
         return model
     if library:
         _refuse_missing(model, library, options)
+    if not library:
+        raise ValueError(
+            f"the model was {quoted(model)}; give a model of Equinox, Flax or PyTorch, or write its function, "
+            "gl.Function(apply, …)"
+        )
+    try:
+        return _of(library, model, inputs, options, variables, state, batched)
+    except OwnCodeError as error:
+        raise OwnCodeError(
+            f"{error}; it was given inputs of shape {np.shape(inputs)}{_turned(np.shape(inputs))}"
+        ) from error
+
+
+def _turned(shape: tuple[int, ...]) -> str:
+    """Where channels of images may have to stand, if they are images."""
+    if len(shape) != 4:
+        return ""
+    first, last = shape[1] <= 4 < shape[3], shape[3] <= 4 < shape[1]
+    move = "1, -1" if first else "-1, 1"
+    return (
+        f", and may want channels {'last' if first else 'first'}: numpy.moveaxis(x, {move})"
+        if first or last
+        else ""
+    )
+
+
+def _of(
+    library: str, model: Any, inputs: Any, options: dict[str, Any], variables: Any, state: Any, batched: bool
+) -> Network:
     if library == "equinox":
         from gradlab.checking.models import of_equinox
 
@@ -107,11 +139,6 @@ def network_of(
         from gradlab.checking.models import of_flax
 
         return of_flax.of_linen(model, inputs, options, variables)
-    if library == "torch":
-        from gradlab.checking.models import of_torch
+    from gradlab.checking.models import of_torch
 
-        return of_torch.of_torch_module(model, inputs, options)
-    raise ValueError(
-        f"the model was {quoted(model)}; give a model of Equinox, Flax or PyTorch, or write its function, "
-        "gl.Function(apply, …)"
-    )
+    return of_torch.of_torch_module(model, inputs, options)
