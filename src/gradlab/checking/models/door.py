@@ -36,7 +36,7 @@ def _refuse_missing(model: Any, library: str, call: Mapping[str, Any]) -> None:
     """Say which arguments a model's call wants beside its inputs, if they are not given."""
     forward = getattr(type(model), "forward" if library == "torch" else "__call__", None)
     try:
-        wanted = list(inspect.signature(forward).parameters.values())[2:]  # type: ignore[arg-type]  # or TypeError
+        wanted = list(inspect.signature(forward).parameters.values())[2:]
     except (TypeError, ValueError):
         return
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
