@@ -154,7 +154,7 @@ def masked(g: Any, factor: float) -> Any:
 
 def test_steps_of_some_weights_or_at_rates_of_their_own_are_told() -> None:
     words = told(lambda s, w, g, m: -0.02 * masked(g, 0.0))["steps"].words
-    assert "24 of 30 weights do not move, all of 0 (frozen, or masked)" in words
+    assert "24 of 30 weights do not move, all of 0 (frozen, masked, clipped or rounded)" in words
     words = told(lambda s, w, g, m: -0.02 * masked(g, 0.5))["steps"].words
     assert "layers have learning rates of their own, from 0.01 to 0.02" in words
 

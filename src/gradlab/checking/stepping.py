@@ -172,9 +172,9 @@ def _apart(steps: _Steps, first: int) -> str:
     if still.any() and not math.isnan(rate(moved)):
         whole = [name for name, mask in zip(run.layers, run.masks, strict=True) if still[mask].all()]
         told = f", all of {', '.join(whole[:3])}" if whole else ""
-        return f"{int(still.sum())} of {len(still)} weights do not move{told} (frozen, or masked)"
+        return f"{int(still.sum())} of {len(still)} weights do not move{told} (frozen, masked, clipped or rounded)"
     rates = [rate(mask) for mask in run.masks if np.any(gradient[mask])]
-    if len(rates) > 1 and all(one > 0.0 for one in rates):
+    if len(rates) > 1 and all(one > 0.0 for one in rates) and max(rates) > (1.0 + SAME) * min(rates):
         return f"layers have learning rates of their own, from {min(rates):.3g} to {max(rates):.3g}"
     return ""
 

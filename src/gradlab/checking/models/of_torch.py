@@ -67,6 +67,7 @@ class TorchNetwork(Network):
     def rebuild(self, layers: Sequence[Any]) -> Any:
         return joined(count(self, layers, len(self._heads)), self.function.start)
 
+    @float64
     def shapes(self) -> Any:
         return OrderedDict(
             (name, jax.ShapeDtypeStruct(array.shape, np.float64))
