@@ -189,21 +189,3 @@ def test_named_colours_differ_in_lightness_or_hue_from_the_paper() -> None:
     for name in ("ink", "muted", "supported", "refuted", "inconclusive", "unmet"):
         contrast = 1.05 / (luminance(figures.COLOURS[name]) + 0.05)
         assert contrast >= 4.5, name
-
-
-def test_columns_of_panels_can_be_told_apart_and_nothing_else() -> None:
-    assert figures.columns(figures.panels(1)[0]) == []
-    figure, (left, right) = figures.panels(2)
-    left.plot([0, 1], [0, 1])
-    right.set_ylabel("a quantity")
-    (a, b), (c, d) = figures.columns(figure)
-    assert a == 0.0
-    assert b == c
-    assert d == pytest.approx(72.0 * figure.get_figwidth())
-    assert 0.4 * d < b < 0.6 * d
-    figure.suptitle("a title that reaches over both panels, and so keeps them together in one piece")
-    assert figures.columns(figure) == []
-    figure, grid = figures.panels(1)
-    drawn = grid[0].imshow([[0.0, 1.0]])
-    figure.colorbar(drawn, ax=grid[0])
-    assert figures.columns(figure) == []  # a scale of colours is no panel

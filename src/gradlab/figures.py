@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import math
 import re
 import sys
@@ -477,30 +476,6 @@ def svg(figure: Figure, *, prefix: str | None = None) -> str:
     text = re.sub(r'\bid="', f'id="{mark}-', text)
     text = re.sub(r'href="#', f'href="#{mark}-', text)
     return text.replace("url(#", f"url(#{mark}-")
-
-
-def columns(figure: Figure) -> list[tuple[float, float]]:
-    """(left, right) of each column of panels in points, so that a narrow page can put one under the other.
-
-    Empty where there is one column, where something reaches over two, or where one is no panel (a scale of colours).
-    The figure is laid out for it.
-    """
-    if len(figure.axes) < 2:
-        return []
-    figure.draw_without_rendering()
-    parts = [*figure.axes, *figure.legends, *figure.texts]
-    boxes = [box for part in parts if part.get_visible() and (box := part.get_tightbbox()) is not None]
-    merged: list[list[float]] = []
-    for left, right in sorted((box.x0, box.x1) for box in boxes):
-        if merged and left <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], right)
-        else:
-            merged.append([left, right])
-    cuts = [0.5 * (one[1] + other[0]) for one, other in itertools.pairwise(merged)]
-    ends = [0.0, *cuts, float(figure.bbox.width)]
-    if not cuts or min(np.diff(ends)) < 0.25 * figure.bbox.width:
-        return []
-    return [(72.0 * a / figure.dpi, 72.0 * b / figure.dpi) for a, b in itertools.pairwise(ends)]
 
 
 def png(figure: Figure, *, dpi: int = 160) -> bytes:

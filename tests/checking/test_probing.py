@@ -160,7 +160,7 @@ def test_steps_of_some_weights_or_at_rates_of_their_own_are_told() -> None:
 
 
 def test_what_happened_between_checkpoints_is_told_where_descent_cannot_have_done_it() -> None:
-    problem, run = descended(lambda s, w, g, m: -0.02 * g + (0.3 * w if s == 25 else 0.0))
+    problem, run = descended(lambda s, w, g, m: -0.02 * g + (1.5 * w if s == 25 else 0.0))
     seen = {step: weights for step, weights in run.items() if not 20 < step < 32}
     result = gl.check(problem, seen, "sgd lr=0.02")
     assert "after step 20 to the next checkpoint weights move" in next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     legible on light and dark paper.
     """
     caption = caption or str(figure.get_label() or "")
-    columns = figures.columns(figure)
+    beside = columns(figure)
     svg = figures.svg(figure, prefix=anchor)
     opening, rest = svg.split(">", 1)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
@@ -64,14 +65,38 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
         f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; --least: '
         f'{_LEGIBLE * width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
     )
-    if columns and size:
+    if beside and size:
         opening = opening.replace("<svg", '<svg class="whole"', 1)
         rest += "".join(
             f'<svg class="column" aria-hidden="true" viewBox="{left:.1f} 0 {right - left:.1f} {size[2]}">'
             f'<use href="#{anchor}-figure_1"/></svg>'
-            for left, right in columns
+            for left, right in beside
         )
     return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption, plain=svg)
+
+
+def columns(figure: Any) -> list[tuple[float, float]]:
+    """(left, right) of each column of panels in points, so that a narrow page can put one under the other.
+
+    Empty where there is one column, where something reaches over two, or where one is no panel (a scale of colours).
+    The figure is laid out for it.
+    """
+    if len(figure.axes) < 2:
+        return []
+    figure.draw_without_rendering()
+    parts = [*figure.axes, *figure.legends, *figure.texts]
+    boxes = [box for part in parts if part.get_visible() and (box := part.get_tightbbox()) is not None]
+    merged: list[list[float]] = []
+    for left, right in sorted((box.x0, box.x1) for box in boxes):
+        if merged and left <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], right)
+        else:
+            merged.append([left, right])
+    cuts = [0.5 * (one[1] + other[0]) for one, other in itertools.pairwise(merged)]
+    ends = [0.0, *cuts, float(figure.bbox.width)]
+    if not cuts or min(np.diff(ends)) < 0.25 * figure.bbox.width:
+        return []
+    return [(72.0 * a / figure.dpi, 72.0 * b / figure.dpi) for a, b in itertools.pairwise(ends)]
 
 
 def _themed(svg: str) -> str:
