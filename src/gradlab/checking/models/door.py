@@ -34,7 +34,7 @@ def library_of_class(kind: type) -> str:
 
 def _refuse_missing(model: Any, library: str, call: Mapping[str, Any]) -> None:
     """Say which arguments a model's call wants beside its inputs, if they are not given."""
-    forward = getattr(type(model), "forward" if library == "torch" else "__call__", None)
+    forward: Any = getattr(type(model), "forward" if library == "torch" else "__call__", None)
     try:
         wanted = list(inspect.signature(forward).parameters.values())[2:]
     except (TypeError, ValueError):
