@@ -1,8 +1,9 @@
-"""What a Probe costs a training loop: processor time of its calls over that of the loop.
+"""What a Probe costs a training loop: processor time of its calls, and with what its thread writes, over the loop's.
 
 python -m benchmarks.probe_overhead [WEIGHTS STEPS]
 
-Processor time and not the clock's, which other processes of the machine move; the probe's is its own thread's.
+Processor time and not the clock's, which other processes of the machine move. What the loop waits for is measured while
+files of the steps before are being written; what there is in all, while the loop stands still.
 """
 
 from __future__ import annotations
@@ -45,22 +46,35 @@ def measured(count: int, steps: int) -> str:
         weights = step(weights, x, y)
     jax.block_until_ready(weights)
     loop = time.process_time() - began
-    calls, weights = [], start
+    calls = followed(start, x, y, steps, time.thread_time, wait=False)
+    whole = followed(start, x, y, steps, time.process_time, wait=True)
+    size = sum(leaf.size for leaf in start.values())
+    files = [seconds for number, seconds in enumerate(calls) if due(number)]
+    written = [seconds for number, seconds in enumerate(whole) if due(number)]
+    return (
+        f"{size} weights, {steps} steps of {1e3 * loop / steps:.2f} ms: the loop waits "
+        f"{100 * sum(calls) / loop:.2f} %, {1e3 * float(np.median(files)):.2f} ms a file; "
+        f"in all {100 * sum(whole) / loop:.2f} %, {len(files)} files of "
+        f"{1e3 * float(np.median(written)):.2f} ms"
+    )
+
+
+def followed(weights, x, y, steps, clock, wait):
+    """(steps,), the time of each call of a Probe; with ``wait`` until its file is written."""
+    calls = []
     with tempfile.TemporaryDirectory() as folder:
         probe = gl.Probe(folder, optimiser="sgd lr=0.01")
-        for _ in range(steps):
+        for number in range(steps):
             jax.block_until_ready(weights)
-            time.thread_time()  # the clock's own first call after the step is not the probe's
-            began = time.thread_time()
+            clock()  # the clock's own first call after the step is not the probe's
+            began = clock()
             probe(weights)
-            calls.append(time.thread_time() - began)
+            if wait and due(number):
+                probe.kept  # noqa: B018  # waits
+            calls.append(clock() - began)
             weights = step(weights, x, y)
-    files = [seconds for number, seconds in enumerate(calls) if due(number)]
-    size = sum(leaf.size for leaf in start.values())
-    return (
-        f"{size} weights, {steps} steps of {1e3 * loop / steps:.2f} ms: {100 * sum(calls) / loop:.1f} %; "
-        f"{len(files)} files of {1e3 * float(np.median(files)):.2f} ms"
-    )
+        probe.kept  # noqa: B018
+    return calls
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def test_after_a_resume_the_step_is_asked_for_and_nothing_is_written_twice(tmp_p
     probe = gl.Probe(tmp_path, {"w": np.zeros(1)})
     for _ in range(7):
         probe()
+    assert probe.kept == list(range(7))  # all are written
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = gl.Probe(tmp_path, {"w": np.ones(1)})
     with pytest.raises(ValueError, match="up to step 6"):
@@ -150,8 +151,9 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     disk = Full()
     probe = gl.Probe(tmp_path, {"w": np.ones(2)}, disk=disk)
     disk.full = True
+    probe()
     with pytest.raises(StoreError, match=r"step_000000000\.npz \(No space left"):
-        probe()
+        probe.kept  # noqa: B018
     assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoints.MANIFEST]
 
 
@@ -209,6 +211,8 @@ def test_names_give_the_containers_again(tree: Any) -> None:
 
 def test_words_of_an_optimiser() -> None:
     assert parsed("sgd lr=0.1, momentum=0.9 nesterov") == StatedOptimiser("sgd", 0.1, 0.9, 0.0, nesterov=True)
+    assert parsed("SGD(lr=0.1, momentum=0.9, nesterov=True)") == parsed("sgd lr = 0.1 momentum=0.9 nesterov")
+    assert parsed("sgd learning-rate=1e-3 wd=0.1") == StatedOptimiser("sgd", 1e-3, 0.0, 0.1)
     assert parsed("adamw lr=1e-3 weight_decay=0.1").momentum is None
     assert parsed("").decay is None
     assert str(parsed("gd lr=0.5 batch=32")) == "gd lr=0.5 momentum=0 decay=0 batch=32"
@@ -222,6 +226,9 @@ def test_words_of_an_optimiser() -> None:
         ("sgd lr=0", "write a number > 0"),
         ("sgd lr=1 learning_rate=2", "twice"),
         ("sgd momntum=0.9", "did you mean 'momentum'"),
+        ("sgd lr=0,05", "write lr=0.05"),
+        ("sgd 0.05", "write lr=0.05"),
+        ("sgd lr 0.1", "write lr="),
         (3, "write words such as"),
     ],
 )

@@ -133,8 +133,10 @@ def test_the_rule_of_steps_is_measured_whatever_was_said() -> None:
     found = told(heavy)
     assert found["momentum"].number == pytest.approx(0.7, rel=1e-6)
     assert found["decay"].number == pytest.approx(0.03, rel=1e-6)
+    found = told(lambda s, w, g, m: -0.013 * g)
+    assert found["rate"].words == "learning rate 0.013, and not 0.02 as said"
     found = told(lambda s, w, g, m: -0.01 * g)
-    assert found["rate"].words == "learning rate 0.01, and not 0.02 as said"
+    assert found["rate"].words.endswith("which is 2 times that: the loss was half of this one")
 
 
 def test_a_schedule_is_told_and_no_theorem_of_one_rate_applies() -> None:
@@ -143,6 +145,32 @@ def test_a_schedule_is_told_and_no_theorem_of_one_rate_applies() -> None:
     found = {one.name: one.words for one in result.found}
     assert found["rate"].startswith("the learning rate varies, from 0.02 to 0.004")
     assert {row.claim for row in result.having("holds")} == {"notes.homogeneity"}
+
+
+def masked(g: Any, factor: float) -> Any:
+    """The gradient with that of the first layer times a factor."""
+    return g * np.where(np.arange(g.size) < 24, factor, 1.0)
+
+
+def test_steps_of_some_weights_or_at_rates_of_their_own_are_told() -> None:
+    words = told(lambda s, w, g, m: -0.02 * masked(g, 0.0))["steps"].words
+    assert "24 of 30 weights do not move, all of 0 (frozen, masked, clipped or rounded)" in words
+    words = told(lambda s, w, g, m: -0.02 * masked(g, 0.5))["steps"].words
+    assert "layers have learning rates of their own, from 0.01 to 0.02" in words
+
+
+def test_what_happened_between_checkpoints_is_told_where_descent_cannot_have_done_it() -> None:
+    problem, run = descended(lambda s, w, g, m: -0.02 * g + (1.5 * w if s == 25 else 0.0))
+    seen = {step: weights for step, weights in run.items() if not 20 < step < 32}
+    result = gl.check(problem, seen, "sgd lr=0.02")
+    assert "after step 20 to the next checkpoint weights move" in next(
+        one.words for one in result.found if one.name == "jump"
+    )
+    assert not result.having("refuted")
+    for row in result.having("holds"):
+        if "no jump between checkpoints" in dict(row.timeline):
+            assert row.interval[1] <= 20 or row.interval[0] > 20
+    assert "jump" not in {one.name for one in gl.check(*descended(lambda s, w, g, m: -0.02 * g)).found}
 
 
 def test_minibatches_are_counted() -> None:

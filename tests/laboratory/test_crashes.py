@@ -222,6 +222,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         return hashlib.sha256(b"".join(values)).hexdigest()
 
     monkeypatch.setattr(drawing, "trajectory", digest)
+    monkeypatch.setattr(drawing, "of_run", lambda *rest: [])
     monkeypatch.setattr(figures, "svg", str)
     monkeypatch.setattr(page, "render_run", digest)
 

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 import gradlab as gl
+from gradlab import figures
 from gradlab.dynamics import descent
 from gradlab.report import drawing, page
 from gradlab.report.subject import Reference, Subject, pauses, subject
@@ -136,3 +137,21 @@ def test_a_slow_road_is_drawn_over_the_logarithm_of_time_and_a_steady_one_is_not
     steady = xr.Dataset({"t": ("record", t), "loss": ("record", np.exp(-t))})
     assert drawing._time(steady, "loss")[2] == ""
     assert math.isclose(drawing._time(steady, "loss")[0][-1], 50.0)
+
+
+def test_columns_of_panels_can_be_told_apart_and_nothing_else() -> None:
+    assert drawing.columns(figures.panels(1)[0]) == []
+    figure, (left, right) = figures.panels(2)
+    left.plot([0, 1], [0, 1])
+    right.set_ylabel("a quantity")
+    (a, b), (c, d) = drawing.columns(figure)
+    assert a == 0.0
+    assert b == c
+    assert d == pytest.approx(72.0 * figure.get_figwidth())
+    assert 0.4 * d < b < 0.6 * d
+    figure.suptitle("a title that reaches over both panels, and so keeps them together in one piece")
+    assert drawing.columns(figure) == []
+    figure, grid = figures.panels(1)
+    drawn = grid[0].imshow([[0.0, 1.0]])
+    figure.colorbar(drawn, ax=grid[0])
+    assert drawing.columns(figure) == []  # a scale of colours is no panel

@@ -20,6 +20,8 @@ from gradlab.problem.problem import Problem
 
 #: Weights up to which Hessians are formed, and checkpoints at which curvature is looked at.
 DENSE, CURVED = 400, 24
+#: The same where a Hessian takes a pass for each weight.
+FEW = 30
 
 
 @eqx.filter_jit
@@ -170,8 +172,9 @@ class Looks:
         values = np.full(count, np.nan)
         noise = np.random.default_rng(0).standard_normal(size) / np.sqrt(size)
         last: np.ndarray = np.zeros(size)
+        dense = FEW if getattr(self.of, "by_products", False) else DENSE
         for i in chosen:
-            if size <= DENSE:
+            if size <= dense:
                 values[i] = np.linalg.eigvalsh(self.hessian(int(i)))[-1]
             else:
                 # not the last vector alone, which may be that of another eigenvalue by now
@@ -180,14 +183,15 @@ class Looks:
         return values[held]
 
     def _top(self, index: int, start: np.ndarray) -> tuple[float, np.ndarray]:
-        """(the largest eigenvalue to 10⁻³ of itself, from below; its vector), by Lanczos from a vector."""
+        """(the largest eigenvalue, from below; its vector), by Lanczos from a vector: to 10⁻³, of a small one 10⁻⁹."""
 
         def product(vector: np.ndarray) -> np.ndarray:
             return np.asarray(self.of.product(self.run.weights[index], vector.reshape(-1)), np.float64)
 
         operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
+        tolerance = 1e-9 if len(start) <= DENSE else 1e-3
         try:
-            values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=1e-3, maxiter=100)
+            values, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, maxiter=100)
         except ArpackNoConvergence as error:
             if not len(error.eigenvalues):
                 return float("nan"), start

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.checking.assumed import Assumed
-from gradlab.checking.hypotheses import short
+from gradlab.checking.hypotheses import Assumption, short
 from gradlab.checking.models.own_model import ModelFacts
 from gradlab.checking.of_steps import NONE
 from gradlab.checking.stepping import SAME
@@ -84,6 +84,11 @@ def _network(assumed: Assumed) -> list[Finding]:
     return out
 
 
+def _since(assumed: Assumed, broken: Assumption) -> int:
+    """The first step at which it does not hold."""
+    return int(assumed.run.steps[np.argmax(broken.status == 0)])
+
+
 def _steps(assumed: Assumed) -> list[Finding]:
     rule, said, out = assumed.rule, assumed.run.optimiser, []
     every = np.arange(assumed.count)
@@ -99,7 +104,7 @@ def _steps(assumed: Assumed) -> list[Finding]:
     if assumed.descent.status.min() == 0:
         at = assumed.descent.decisive(every) or 0
         number = float(assumed.descent.values[at])
-        words = f"{assumed.descent.said(every)}, from step {assumed.run.steps[at]}"
+        words = f"{assumed.descent.said(every)}, from step {_since(assumed, assumed.descent)}"
         out.append(Finding("steps", number, words))
     if assumed.rate_as_said.status[0] == 0:
         out.append(Finding("rate", assumed.rate, assumed.rate_as_said.said(every)))
@@ -110,9 +115,13 @@ def _steps(assumed: Assumed) -> list[Finding]:
             Finding(
                 "step size",
                 number,
-                f"too large a step: {assumed.small_step.said(every)}, from step {assumed.run.steps[at]}",
+                f"too large a step: {assumed.small_step.said(every)}, from step {_since(assumed, assumed.small_step)}",
             )
         )
+    if np.any(assumed.no_jump.status == 0):
+        at = assumed.no_jump.decisive(every) or 0
+        number, words = float(assumed.no_jump.values[at]), assumed.no_jump.said(every)
+        out.append(Finding("jump", number, f"after step {assumed.run.steps[at]} {words}"))
     if np.any(assumed.falling.status == 0):
         at = assumed.falling.decisive(every) or 0
         out.append(

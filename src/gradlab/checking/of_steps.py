@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: A decay ηλ a step, or a momentum, below this is none.
 NONE = 1e-6
+#: How many times further than descent can, at the sharpness that was seen, weights may move where none is looked at.
+FURTHER = 2.0
 
 
 class OfSteps:
@@ -132,12 +134,7 @@ class OfSteps:
         value = math.nan if math.isnan(self.rate) else 0.0
         if said is not None and found is not None:
             value = abs(found / said - 1.0)
-        N = len(self.looks.inputs)
-        summed = said is not None and found is not None and abs(found * N / said - 1.0) <= SAME and N > 1
-        mean = (
-            f", which is {N} times that: the loss was the mean over {N} examples, and here it is the sum"
-            * summed
-        )
+        mean = "" if said is None or found is None else self._factor(found / said)
         told = f"learning rate {short(self.rate)}{'' if found is not None else ', as said'}"
         if self.rule.name == "varying":
             return always(
@@ -155,6 +152,21 @@ class OfSteps:
             "the learning rate as it was",
             "the learning rate is not known: say lr=…",
         )  # fmt: skip
+
+    def _factor(self, ratio: float) -> str:
+        """What a loss may have been whose steps are so many times those of the one that was given."""
+        N, C = self.looks.outputs[0].shape
+        for factor, words in (
+            (1.0 / N, f"the loss was the mean over {N} examples, and here it is the sum"),
+            (float(N), f"the loss was the sum over {N} examples, and here it is the mean"),
+            (1.0 / C, f"the loss was a mean over {C} outputs too, and here it is their sum"),
+            (0.5, "the loss was half of this one"),
+            (2.0, "the loss was twice this one"),
+        ):
+            if factor != 1.0 and abs(ratio / factor - 1.0) <= SAME:
+                times = f"{short(1.0 / factor)} times that" if factor < 1.0 else f"1/{short(factor)} of that"
+                return f", which is {times}: {words}"
+        return ""
 
     @cached_property
     def small_step(self) -> Assumption:
@@ -176,6 +188,31 @@ class OfSteps:
         return Assumption(
             "falling loss", rise, "<=", unit,
             lambda v, b: f"the loss rises by {100 * v:.2g} %" if v > b else "the loss falls", "a smaller learning rate",
+        )  # fmt: skip
+
+    @cached_property
+    def no_jump(self) -> Assumption:
+        """Weights move between checkpoints no further than descent moves them.
+
+        n steps lower the potential by Σ η(1 − ηβ/2)‖∇L‖² and move by Σ η‖∇L‖, hence by the root of n η times that at
+        most; β between checkpoints is not seen, and ``FURTHER`` is left for it.
+        """
+        run, gaps = self.run, np.diff(self.run.steps)
+        values = np.zeros(self.count)
+        if self.rule.name in ("gradient", "decay") and self.run.unit == "step" and self.rate > 0.0:
+            rounding = 3.0 * run.precision[1] * np.linalg.norm(run.flat[1:], axis=1) * np.sqrt(gaps)
+            moved = np.maximum(np.linalg.norm(np.diff(run.flat, axis=0), axis=1) - rounding, 0.0)
+            share = np.minimum(np.maximum(self.small_step.values[:-1], self.small_step.values[1:]), 0.999)
+            fallen = np.maximum(-np.diff(self.potential), 0.0) + self.wobble[:-1]
+            most = np.sqrt(gaps * self.rate * fallen / (1.0 - share))
+            values[:-1] = np.where(gaps > 1, moved / np.maximum(most, 1e-300), 0.0)
+        return Assumption(
+            "no jump between checkpoints", values, "<=", np.full(self.count, FURTHER),
+            lambda v, b: (
+                f"to the next checkpoint weights move {short(v)} times as far as descent can (a restart, or a jump?)"
+                if v > b else "weights move as far as descent can, or less"
+            ),
+            "a run without restarts, or checkpoints of one run only",
         )  # fmt: skip
 
     @cached_property
@@ -221,4 +258,4 @@ class OfSteps:
 
     @property
     def steady(self) -> list[Assumption]:
-        return [self.rate_as_said, self.small_step, self.precise]
+        return [self.rate_as_said, self.small_step, self.precise, self.no_jump]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -12,10 +13,18 @@ from gradlab.wording import quoted
 #: Names: ``gd`` takes the gradient of all examples, ``sgd`` nothing of batches, the others are no gradient descent.
 NAMES = ("gd", "sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "muon", "lbfgs")
 _KEYS = {
-    "lr": "lr", "learning_rate": "lr", "step": "lr", "momentum": "momentum", "decay": "decay", "weight_decay": "decay",
-    "batch": "batch", "batch_size": "batch", "dropout": "dropout", "label_noise": "label_noise",
+    "lr": "lr", "learning_rate": "lr", "step": "lr", "momentum": "momentum", "decay": "decay",
+    "weight_decay": "decay", "wd": "decay", "batch": "batch", "batch_size": "batch", "dropout": "dropout",
+    "label_noise": "label_noise",
 }  # fmt: skip
 _FLAGS = ("nesterov",)
+_SHOWN = "lr=, momentum=, decay=, batch=, dropout=, label_noise=, nesterov"
+#: A decimal comma, and signs between words; ``SGD(lr=0.1, nesterov=True)`` is read as well.
+_COMMA, _SIGNS, _EQUALS = (
+    re.compile(r"(\w+)\s*=\s*(\d+),(\d+)"),
+    re.compile(r"[(),;]"),
+    re.compile(r"\s*=\s*"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,25 +72,37 @@ def parsed(given: Any) -> StatedOptimiser:
         return parsed(_torch_words(type(given).__name__.lower(), groups))
     if not isinstance(given, str):
         raise ValueError(f"optimiser was {quoted(given)}; write words such as 'sgd lr=0.1 momentum=0.9'")
+    if comma := _COMMA.search(given):
+        raise ValueError(f"optimiser: {quoted(comma[0])} has a comma; write {comma[1]}={comma[2]}.{comma[3]}")
     said: dict[str, Any] = {}
-    for number, word in enumerate(given.replace(",", " ").split()):
+    for number, word in enumerate(_EQUALS.sub("=", _SIGNS.sub(" ", given)).split()):
         key, equals, value = word.lower().partition("=")
+        key = key.replace("-", "_")
         if not equals and number == 0 and key in NAMES:
             said["name"] = key
-        elif not equals and key in _FLAGS:
-            said[key] = True
+        elif key in _FLAGS and value in ("", "true", "false"):
+            said[key] = value != "false"
         elif equals and key in _KEYS:
             if _KEYS[key] in said:
                 raise ValueError(f"optimiser says {_KEYS[key]} twice; say it once")
             said[_KEYS[key]] = _number(key, value)
         else:
-            known = [*NAMES, *_FLAGS] if not equals else list(_KEYS)
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise ValueError(f"optimiser: {quoted(word)} is not known; {hint}")
+            raise ValueError(f"optimiser: {quoted(word)} is not known; {_hint(key, bool(equals), number)}")
     if said.get("name") in ("gd", "sgd"):
         said = {"momentum": 0.0, "decay": 0.0} | said
     return StatedOptimiser(**said)
+
+
+def _hint(key: str, equals: bool, number: int) -> str:
+    """What to write instead of a word that is none."""
+    try:
+        return f"write lr={float(key):g}"
+    except ValueError:
+        known = list(_KEYS) if equals else [*NAMES, *_FLAGS, *_KEYS]
+    close = get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?" if equals or close[0] not in _KEYS else f"write {close[0]}=…"
+    return f"there are {_SHOWN}" if equals or number else f"there are {', '.join(NAMES)}, and then {_SHOWN}"
 
 
 def _number(key: str, text: str) -> float:

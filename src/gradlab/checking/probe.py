@@ -13,6 +13,7 @@ from gradlab.checking.naming import arrays_of
 from gradlab.checking.optimiser import parsed
 from gradlab.store import checkpoints
 from gradlab.store.archive_writer import npz_pieces
+from gradlab.store.behind import Behind
 from gradlab.store.disk import Disk, in_words
 from gradlab.wording import brief
 
@@ -46,8 +47,9 @@ class Probe:
     """A Probe writes log-spaced checkpoints of a run into a folder, each whole or not at all, for ``gl.check``.
 
     It copies weights and touches neither them nor a random generator, so that training has the same bits with and
-    without it. Calls count steps from 0, the start; after a resume say ``step=``. Steps that are there already are not
-    written again.
+    without it. Files are written by a thread of their own while the loop goes on; ``kept`` and :func:`gradlab.check`
+    wait for it, and so does the end of the program. Calls count steps from 0, the start; after a resume say ``step=``.
+    Steps that are there already are not written again.
 
     Parameters
     ----------
@@ -60,6 +62,8 @@ class Probe:
     ------
     ValueError
         Where the folder holds another run, or a call after a resume does not say its step.
+    StoreError
+        Where a file cannot be written: by the next call that keeps a step, or by ``kept``.
 
     Examples
     --------
@@ -89,7 +93,7 @@ class Probe:
         if isinstance(per_decade, bool) or not isinstance(per_decade, int) or not 1 <= per_decade <= 100:
             raise ValueError(f"per_decade was {per_decade!r}; give a whole number from 1 to 100")
         self.folder, self.model, self.per_decade = Path(folder), model, per_decade
-        self._disk = disk or Disk()
+        self._disk, self._behind = disk or Disk(), Behind()
         said = parsed(optimiser)
         self._told = {
             "format": 1,
@@ -118,11 +122,12 @@ class Probe:
 
     @property
     def kept(self) -> list[int]:
-        """The steps whose weights are in the folder."""
+        """The steps whose weights are in the folder, once all are written."""
+        self._behind.settle()
         return sorted(self._there)
 
     def __call__(self, weights: Any = None, step: int | None = None, *, last: bool = False) -> None:
-        """Keep the weights of this step, if it is one of those kept; ``last`` keeps them in any case.
+        """Keep the weights of this step, if it is one of those kept; ``last`` keeps them in any case, and waits.
 
         Raises
         ------
@@ -148,10 +153,13 @@ class Probe:
         given = self.model if weights is None else weights
         if given is None:
             raise ValueError("the probe was given no weights; write probe(weights), or Probe(folder, model)")
-        content = npz_pieces(
-            arrays_of(given, copy=False)
-        )  # written before this returns, so that nothing is copied
+        arrays = arrays_of(given)  # copies, since the loop goes on while they are written
+        self._behind.do(lambda: self._write(arrays, step))
+        self._there.add(step)
+        if last:
+            self._behind.settle()
+
+    def _write(self, arrays: dict[str, np.ndarray], step: int) -> None:
         path = self.folder / f"step_{step:09d}.npz"
         with in_words("writing a checkpoint", path, "make room, and resume"):
-            self._disk.write_bytes_atomically(path, content, durable=False)
-        self._there.add(step)
+            self._disk.write_bytes_atomically(path, npz_pieces(arrays), durable=False)

@@ -98,10 +98,13 @@ def gathered(problem: Problem, given: Any, optimiser: Any) -> TrainingRun:
     told = getattr(problem.network, "told", ModelFacts(known=False))
     tables = [_renamed(table, told) for table in tables]
     template = _template(problem.network, tables[0])
-    names, remark = _names(template, tables[0], type(problem.network).__name__)
+    called = "the model" if told.known else type(problem.network).__name__
+    names, remark = _names(template, tables[0], called)
     if told.known:  # what is trained is known, and all else is not
         state = [name for name in tables[0] if name not in set(names)]
     remarks = [remark] if remark else []
+    for step, table in zip(steps, tables, strict=True):
+        checkpoints.refuse_infinite({name: np.asarray(table[name]) for name in names}, f"{unit} {step}")
     weights = tuple(_filled(template, [table[name] for name in names]) for table in tables)
     for one in weights:
         problem.network.check(one) if not _shapeless(problem.network) else None

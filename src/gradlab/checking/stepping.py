@@ -119,7 +119,12 @@ def rule_of(run: TrainingRun, looks: Looks) -> StepRule:
     if run.flat.shape[1] >= 4 and np.all(own[steps.usable] <= allowed[steps.usable]):
         rates = [float(each[i][1][0]) for i in steps.usable]
         if min(rates) > 0.0:
-            why = f"the learning rate varies, from {rates[0]:.3g} to {rates[-1]:.3g}"
+            wide = min(rates) < min(rates[0], rates[-1]) or max(rates) > max(rates[0], rates[-1])
+            between = f", {min(rates):.3g} to {max(rates):.3g} on the way" if wide else ""
+            why = (
+                f"the learning rate varies, from {rates[0]:.3g} to {rates[-1]:.3g}{between} (a schedule, or gradients "
+                "that are clipped)"
+            )
             return StepRule("varying", max(rates), 0.0, 0.0, own, allowed, why)
     plain = steps.fit(steps.usable, ("g",), run.optimiser.lr)[0]
     return StepRule("other", None, None, None, plain, allowed, _kind(steps, int(np.nanargmax(plain))))
@@ -151,9 +156,34 @@ def _told(name: str, found: np.ndarray, residual: np.ndarray, allowed: np.ndarra
     return StepRule(name, rate, values.get("d", 0.0), decay, residual, allowed, "")
 
 
+def _apart(steps: _Steps, first: int) -> str:
+    """Whether a step is one of gradient descent in some weights only, or in each layer at a rate of its own."""
+    run, step, gradient = steps.run, steps.column(first, "s"), steps.column(first, "g")
+    allowed = steps.allowed[first]
+
+    def rate(mask: np.ndarray) -> float:
+        """The rate at which these weights went down; NaN where they did not."""
+        g, s = gradient[mask], step[mask]
+        found = float(g @ s) / max(float(g @ g), 1e-300)
+        return found if np.linalg.norm(s - found * g) <= allowed * np.linalg.norm(step) else math.nan
+
+    moved = step != 0.0
+    still = ~moved & (gradient != 0.0)
+    if still.any() and not math.isnan(rate(moved)):
+        whole = [name for name, mask in zip(run.layers, run.masks, strict=True) if still[mask].all()]
+        told = f", all of {', '.join(whole[:3])}" if whole else ""
+        return f"{int(still.sum())} of {len(still)} weights do not move{told} (frozen, masked, clipped or rounded)"
+    rates = [rate(mask) for mask in run.masks if np.any(gradient[mask])]
+    if len(rates) > 1 and all(one > 0.0 for one in rates) and max(rates) > (1.0 + SAME) * min(rates):
+        return f"layers have learning rates of their own, from {min(rates):.3g} to {max(rates):.3g}"
+    return ""
+
+
 def _kind(steps: _Steps, first: int) -> str:
-    """What a step may be that no rule explains: of other labels, of a batch, or of another function."""
+    """What a step may be that no rule explains: of some weights, of other labels, of a batch, of another function."""
     run, looks = steps.run, steps.looks
+    if apart := _apart(steps, first):
+        return apart
     rate = run.optimiser.lr
     if looks.examples * run.flat.shape[1] > _LARGEST:
         return ""

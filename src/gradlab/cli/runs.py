@@ -279,12 +279,18 @@ def _publish(kept: Run, dataset: xr.Dataset) -> None:
     }
     attributes = {"result": kept.finished or dataset.attrs.get("result", "cut short")}
     dataset = dataset.assign_attrs(attributes | {"provenance": "{}"})
-    for name in drawing.observed(dataset):
-        kept.attach(f"{name}.svg", figures.svg(drawing.trajectory(dataset, [name])).encode())
-    of = Subject.loads(kept.read(_SUBJECT)) if _SUBJECT in kept.attachments else None
+    of = Subject.loads(kept.read(_SUBJECT)) if _SUBJECT in kept.attachments else Subject()
+    drawings = drawing.of_run(dataset, of)
+    drawn = {one.name: one.plain for one in drawings}
+    for name in drawing.observed(dataset):  # what is constant is not on the page
+        kept.attach(
+            f"{name}.svg",
+            (drawn.get(name) or figures.svg(drawing.trajectory(dataset, [name]))).encode(),
+        )
     text: Any = kept.read(_TOML).decode() if _TOML in kept.attachments else content["specification"]
     named = title(kept) or "One run"
-    kept.attach(PAGE, page.render_run(dataset, text, provenance, title=named, subject=of).encode())
+    whole = page.render_run(dataset, text, provenance, title=named, subject=of, drawings=drawings)
+    kept.attach(PAGE, whole.encode())
 
 
 def title(kept: Run) -> str:

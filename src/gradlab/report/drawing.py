@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,17 +26,25 @@ _BALANCE = frozenset(["dissipated", "balance", "rounding", "rounding_since", "ro
 #: Drawn on a linear axis however much they span: what they come to is the matter.
 _LINEAR = frozenset(["product_singular_values"])
 
+#: The part of its size below which a figure's words are too small to read; a phone scrolls what is wider.
+_LEGIBLE = 0.7
+
 #: What moves by less than this part of itself is not drawn.
 _DIGITS = 1e-8
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure ready for the page; `svg` is empty where it could not be drawn, and `caption` says why."""
+    """A figure ready for the page; `svg` is empty where it could not be drawn, and `caption` says why.
+
+    Of a run: `name`, its observable, and `plain`, the same as a file of its own.
+    """
 
     svg: Markup
     caption: str
     wide: bool = False
+    name: str = ""
+    plain: str = ""
 
 
 def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
@@ -45,6 +54,7 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     legible on light and dark paper.
     """
     caption = caption or str(figure.get_label() or "")
+    beside = columns(figure)
     svg = figures.svg(figure, prefix=anchor)
     opening, rest = svg.split(">", 1)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
@@ -52,9 +62,41 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     label = escape(_spoken(caption) or "figure")
     opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
     opening += (
-        f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
+        f' role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px; --least: '
+        f'{_LEGIBLE * width * 4 / 3:.0f}px; fill: var(--fig-ink)"'
     )
-    return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption)
+    if beside and size:
+        opening = opening.replace("<svg", '<svg class="whole"', 1)
+        rest += "".join(
+            f'<svg class="column" aria-hidden="true" viewBox="{left:.1f} 0 {right - left:.1f} {size[2]}">'
+            f'<use href="#{anchor}-figure_1"/></svg>'
+            for left, right in beside
+        )
+    return Drawing(Markup(f"{opening}>{_themed(rest)}"), caption, plain=svg)
+
+
+def columns(figure: Any) -> list[tuple[float, float]]:
+    """(left, right) of each column of panels in points, so that a narrow page can put one under the other.
+
+    Empty where there is one column, where something reaches over two, or where one is no panel (a scale of colours).
+    The figure is laid out for it.
+    """
+    if len(figure.axes) < 2:
+        return []
+    figure.draw_without_rendering()
+    parts = [*figure.axes, *figure.legends, *figure.texts]
+    boxes = [box for part in parts if part.get_visible() and (box := part.get_tightbbox()) is not None]
+    merged: list[list[float]] = []
+    for left, right in sorted((box.x0, box.x1) for box in boxes):
+        if merged and left <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], right)
+        else:
+            merged.append([left, right])
+    cuts = [0.5 * (one[1] + other[0]) for one, other in itertools.pairwise(merged)]
+    ends = [0.0, *cuts, float(figure.bbox.width)]
+    if not cuts or min(np.diff(ends)) < 0.25 * figure.bbox.width:
+        return []
+    return [(72.0 * a / figure.dpi, 72.0 * b / figure.dpi) for a, b in itertools.pairwise(ends)]
 
 
 def _themed(svg: str) -> str:
@@ -104,7 +146,7 @@ def of_run(dataset: xr.Dataset, subject: Subject) -> list[Drawing]:
         figure, (axes,) = figures.panels(1, width=4.7 if k == 0 else 3.7, height=2.9 if k == 0 else 2.3)
         _panel(dataset, name, axes, time, subject.references.get(name, ()))
         drawn = drawing(figure, f"figure-{k + 1}", _words_of(dataset, name))
-        made.append(replace(drawn, caption="", wide=k == 0))
+        made.append(replace(drawn, caption="", wide=k == 0, name=name))
     return made
 
 

@@ -131,7 +131,7 @@ def figure(told: Mapping[str, Any]) -> Any:
     shown = {name: which for name, which in groups.items() if which.any()}
     heights = {name: np.where(name.startswith("zero"), bounds, np.abs(values)) for name in shown}
     threshold = (told["inertia"] or {}).get("threshold")
-    drawn, panels = figures.panels(2 if told["inertia"] else 1, columns=1, height=2.9)
+    drawn, panels = figures.panels(2 if told["inertia"] else 1, columns=1, width=4.9, height=2.9)
     figures.scatter(
         {name: order[which] for name, which in shown.items()},
         {name: heights[name][which] for name, which in shown.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ def render_run(
     *,
     title: str = "One run",
     subject: Subject | None = None,
+    drawings: Sequence[drawing.Drawing] | None = None,
 ) -> str:
     """The page of one run of somebody's own problem: how it ended, what moved, final values, what the problem is.
 
@@ -90,9 +91,13 @@ def render_run(
     provenance : added to the dataset's own.
     figures : matplotlib figures, or caption to figure; the recorded trajectory unless given.
     subject : what is shown first, reference values, and sentences on the end (``report.subject.subject``).
+    drawings : of ``drawing.of_run``, where they are drawn already.
     """
     subject = subject or Subject()
-    chosen = drawing.of_run(dataset, subject) if figures is None else _figures(figures)
+    if figures is not None:
+        chosen: Sequence[drawing.Drawing] = _figures(figures)
+    else:
+        chosen = drawing.of_run(dataset, subject) if drawings is None else drawings
     own = json.loads(dataset.attrs["provenance"]) if dataset.attrs.get("provenance") else {}
     if hasattr(specification, "model_dump"):
         specification = specification.model_dump(mode="json")

@@ -14,6 +14,8 @@ from gradlab.report import drawing, mathematics, numbers, page
 
 #: Numbers that are drawn at most, lines of a figure, and panels beside one another of a third axis.
 DRAWN, LINES, PANELS = 6, 6, 4
+#: Inches of a panel, which a phone shows whole, and of two beside one another.
+_COLUMN, _BESIDE = 4.9, 7.2
 #: Beyond this ratio of the largest to the least, a scale is logarithmic.
 _WIDE = 50.0
 
@@ -124,7 +126,7 @@ def _figures(cube: xr.Dataset, name: str) -> list[Any]:
 def _points(cube: xr.Dataset, name: str) -> Any:
     """Over each field that was drawn, one point a run."""
     fields = [str(n) for n, one in cube.coords.items() if one.dims == ("sample",) and n != "sample"]
-    figure, grid = figures.panels(len(fields), height=2.7)
+    figure, grid = figures.panels(len(fields), width=_BESIDE if len(fields) > 1 else _COLUMN, height=2.7)
     values = cube[name]
     for panel, field in zip(grid, fields, strict=True):
         places, ticks = _places(cube[field].values)
@@ -150,7 +152,7 @@ def _lines(cube: xr.Dataset, name: str, axes: list[str]) -> Any:
         if cube.sizes["seed"] > 1:
             bands[label] = (low, high)
     log: Any = ("x" if not ticks and _wide(places) else "") + ("y" if _wide(values.values) else "")
-    figure, (panel,) = figures.panels(1, width=6.4, height=3.4)
+    figure, (panel,) = figures.panels(1, width=_COLUMN, height=3.0)
     figures.curves(places, lines, axes[0], _said(cube, name), bands=bands, markers=True, log=log, axes=panel)
     _ticks(panel, ticks)
     over = f", median and range of {cube.sizes['seed']} seeds" if cube.sizes["seed"] > 1 else ""
@@ -175,7 +177,7 @@ def _maps(cube: xr.Dataset, name: str, axes: list[str]) -> Any:
     if third is not None:
         every = range(min(values.sizes[third], PANELS))
         shown = [(f"{third} = {_short(values[third].values[i])}", values.isel({third: i})) for i in every]
-    figure, grid = figures.panels(len(shown), width=6.4 if third is None else 7.2, height=3.4)
+    figure, grid = figures.panels(len(shown), width=_COLUMN if third is None else _BESIDE, height=3.0)
     wide = _wide(values.values)
     seen = values.values[np.isfinite(values.values)]
     limits = {} if not seen.size else {"vmin": float(seen.min()), "vmax": float(seen.max())}

@@ -36,6 +36,11 @@ def load(path: Path, option: str = "--code") -> ModuleType:
         raise SpecificationError(f"{option}: {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    beside = str(path.resolve().parent)
+    if (
+        beside not in sys.path
+    ):  # as of a script: what lies beside it may be imported, now and when it is called
+        sys.path.append(beside)
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -145,6 +145,14 @@ def as_taken(path: Path, targets: list[str], options: dict[str, Any]) -> tuple[D
     return own_data(section, "real", path.parent), table, "square"
 
 
+def of_last_column(path: Path) -> schema.CsvFile:
+    """The table [data] of a CSV file whose last column holds the targets."""
+    table: dict[str, Any] = {"kind": "csv", "path": path.name, "targets": [0]}
+    last = last_column(_section(schema.CsvFile, table), path)
+    section: schema.CsvFile = _section(schema.CsvFile, table | {"targets": [last]})
+    return section
+
+
 def _section(kind: Any, table: dict[str, Any]) -> Any:
     try:
         return kind.model_validate(table)

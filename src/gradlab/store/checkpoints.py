@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.store import equinox_files, foreign, orbax_folders
+from gradlab.store import behind, equinox_files, foreign, orbax_folders
 from gradlab.store.foreign import Unreadable
 from gradlab.store.safetensors import tensors
 from gradlab.store.torch_files import of_torch
@@ -118,7 +118,11 @@ def manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """(what bears the number, the file): files of the folder, else the one file of each numbered folder in it."""
+    """(what bears the number, the file): files of the folder, else the one file of each numbered folder in it.
+
+    Waited for is what this process is still writing.
+    """
+    behind.settle_all()
     if not folder.is_dir():
         return []
     entries = sorted(folder.iterdir())
@@ -223,14 +227,20 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         given, formats = of_torch(path)
     if not given:
         raise Unreadable(f"{brief(str(path))} holds no arrays; save the weights of the network in it")
-    for name, array in given.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Unreadable(
-                f"{brief(str(path))}: array {quoted(name)} contains NaN or infinity: the run had ended before; remove "
-                "this checkpoint"
-            )
+    if path.suffix != _EQUINOX:  # without names a state that is not yet filled cannot be told from weights
+        refuse_infinite(given, brief(str(path)))
     plain = unwrapped(given, path)
     return plain, dict(zip(plain, formats.values(), strict=True))
+
+
+def refuse_infinite(arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise :class:`Unreadable` for NaN or infinity in an array."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Unreadable(
+                f"{where}: array {quoted(name)} contains NaN or infinity: the run had ended before; remove this "
+                "checkpoint"
+            )
 
 
 def unwrapped(arrays: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _read(
         if begin != end or stop > len(body) or stop - begin != size * np.dtype(_KINDS[kind]).itemsize:
             raise Unreadable(
                 f"{where}: array {quoted(name)} claims bytes {begin} to {stop} of {len(body)} for shape "
-                f"{brief(str(shape), 60)} of {kind}; arrays follow each other without gap or overlap: save it again"
+                f"{brief(str(shape), 60)} of {kind}; arrays follow each other without gap or overlap: remove it "
+                "(cut short?), or save it again"
             )
         end, held = stop, held + 8 * size
     if end != len(body):

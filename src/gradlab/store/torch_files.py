@@ -60,9 +60,12 @@ def of_torch(
         try:
             found = load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch's own text advises to unpickle
+            if type(error).__name__ == "UnpicklingError":
+                raise Unreadable(
+                    f"{where} holds more than tensors, a whole model perhaps; write torch.save(model.state_dict(), …)"
+                ) from error
             raise Unreadable(
-                f"{where} holds more than tensors, or is damaged ({type(error).__name__}); write "
-                "torch.save(model.state_dict(), …)"
+                f"{where} is damaged ({type(error).__name__}: cut short?); remove it, or save it again"
             ) from error
         table = _table(found)
         if table is None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gradlab.problem.network import Network
+from gradlab.problem.own_code import OwnCodeError
 from gradlab.wording import quoted
 
 
 def library_of(model: Any) -> str:
     """``torch``, ``nnx``, ``linen``, ``equinox``, or empty for a model of none of them."""
-    bases = {(base.__module__, base.__name__) for base in type(model).__mro__}
+    return library_of_class(type(model))
+
+
+def library_of_class(kind: type) -> str:
+    """That of a class of models."""
+    bases = {(base.__module__, base.__name__) for base in kind.__mro__}
     for library, start, names in (
         ("torch", "torch.nn", ("Module",)),
         ("nnx", "flax.nnx", ("Module", "Pytree")),
@@ -21,6 +30,27 @@ def library_of(model: Any) -> str:
         if any(module.startswith(start) and name in names for module, name in bases):
             return library
     return ""
+
+
+def _refuse_missing(model: Any, library: str, call: Mapping[str, Any]) -> None:
+    """Say which arguments a model's call wants beside its inputs, if they are not given."""
+    forward: Any = getattr(type(model), "forward" if library == "torch" else "__call__", None)
+    try:
+        wanted = list(inspect.signature(forward).parameters.values())[2:]
+    except (TypeError, ValueError):
+        return
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    handed = ("key", "state") if library == "equinox" else ()
+    missing = [
+        one.name for one in wanted
+        if one.default is one.empty and one.kind not in several and one.name not in {*call, *handed}
+    ]  # fmt: skip
+    if missing:
+        given = ", ".join(f'"{name}": …' for name in missing)
+        raise ValueError(
+            f"{type(model).__name__} is called with its inputs and {', '.join(missing)}; give call={{{given}}}, and "
+            f'for --model name a function that returns (model, {{"call": {{{given}}}}})'
+        )
 
 
 def network_of(
@@ -66,6 +96,37 @@ def network_of(
     library, options = library_of(model), dict(call or {})
     if isinstance(model, Network):
         return model
+    if library:
+        _refuse_missing(model, library, options)
+    if not library:
+        raise ValueError(
+            f"the model was {quoted(model)}; give a model of Equinox, Flax or PyTorch, or write its function, "
+            "gl.Function(apply, …)"
+        )
+    try:
+        return _of(library, model, inputs, options, variables, state, batched)
+    except OwnCodeError as error:
+        raise OwnCodeError(
+            f"{error}; it was given inputs of shape {np.shape(inputs)}{_turned(np.shape(inputs))}"
+        ) from error
+
+
+def _turned(shape: tuple[int, ...]) -> str:
+    """Where channels of images may have to stand, if they are images."""
+    if len(shape) != 4:
+        return ""
+    first, last = shape[1] <= 4 < shape[3], shape[3] <= 4 < shape[1]
+    move = "1, -1" if first else "-1, 1"
+    return (
+        f", and may want channels {'last' if first else 'first'}: numpy.moveaxis(x, {move})"
+        if first or last
+        else ""
+    )
+
+
+def _of(
+    library: str, model: Any, inputs: Any, options: dict[str, Any], variables: Any, state: Any, batched: bool
+) -> Network:
     if library == "equinox":
         from gradlab.checking.models import of_equinox
 
@@ -78,11 +139,6 @@ def network_of(
         from gradlab.checking.models import of_flax
 
         return of_flax.of_linen(model, inputs, options, variables)
-    if library == "torch":
-        from gradlab.checking.models import of_torch
+    from gradlab.checking.models import of_torch
 
-        return of_torch.of_torch_module(model, inputs, options)
-    raise ValueError(
-        f"the model was {quoted(model)}; give a model of Equinox, Flax or PyTorch, or write its function, "
-        "gl.Function(apply, …)"
-    )
+    return of_torch.of_torch_module(model, inputs, options)

@@ -14,6 +14,13 @@ from gradlab.problem.own_code import called, own_code
 from gradlab.problem.precision import float64, put
 
 
+def random_streams() -> Any:
+    """What NNX models are made with."""
+    from flax import nnx
+
+    return nnx.Rngs(0)
+
+
 @float64
 def of_nnx(model: Any, inputs: Any, call: dict[str, Any]) -> OwnModel:
     """A network from an ``nnx.Module``: what is a Param is trained, all else is kept as it is.

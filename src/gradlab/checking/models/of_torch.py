@@ -67,6 +67,7 @@ class TorchNetwork(Network):
     def rebuild(self, layers: Sequence[Any]) -> Any:
         return joined(count(self, layers, len(self._heads)), self.function.start)
 
+    @float64
     def shapes(self) -> Any:
         return OrderedDict(
             (name, jax.ShapeDtypeStruct(array.shape, np.float64))
@@ -205,7 +206,7 @@ def _seen(
             nonlocal calls
             calls += 1
             found = called(*args, **(kwargs or {}))
-            given = [one for one in (*args, *(kwargs or {}).values()) if isinstance(one, torch.Tensor)]
+            given = [one for one in _flat((*args, *(kwargs or {}).values())) if isinstance(one, torch.Tensor)]
             own = [one for one in given if id(one) in names]
             word = getattr(called, "__name__", "")
             alive.extend(given)
@@ -216,13 +217,22 @@ def _seen(
             for one in own:
                 name = names[id(one)]
                 first.setdefault(name, calls)
-                if any(part in word for part in _PRODUCTS):
-                    partners[name] |= {id(other) for other in given if id(other) not in names}
+                if any(
+                    part in word for part in _PRODUCTS
+                ):  # a call is one product, whatever else it is given
+                    partners[name] |= set([id(other) for other in given if id(other) not in names][:1])
             return found
 
     with Listening(), torch.no_grad():
         function(tensors, x)
     return {name: first.get(name, calls + 1) for name in tensors}, {n: len(p) for n, p in partners.items()}
+
+
+def _flat(given: Any) -> list[Any]:
+    """What lists and tuples hold, however deep: recurrent layers hand on their weights in one."""
+    if not isinstance(given, list | tuple):
+        return [given]
+    return [one for inner in given for one in _flat(inner)]
 
 
 @eqx.filter_jit
@@ -241,6 +251,9 @@ def _bent(problem: Problem, outputs: Any, direction: Any) -> Any:
 
 class OfTorch:
     """Derivatives of a network of torch, as :class:`gradlab.checking.evaluating.Derivatives` lists them."""
+
+    #: A Hessian takes a pass for each weight here, so that sharpness is asked of products.
+    by_products = True
 
     def __init__(self, problem: Problem, function: _Callable) -> None:
         self.problem, self.function = problem, function

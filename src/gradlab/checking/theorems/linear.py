@@ -186,7 +186,7 @@ def _model(assumed: Assumed) -> Sequence[Assumption]:
 THEOREMS = (
     Theorem(
         "notes.span", "motion", "weights move in the span of the data",
-        lambda a: [*_model(a), a.square, a.overparametrised, a.descent, a.no_decay, a.precise], _span,
+        lambda a: [*_model(a), a.square, a.overparametrised, a.descent, a.no_decay, a.precise, a.no_jump], _span,
     ),
     Theorem(
         "notes.min-norm-corrected", "limit", "the limit keeps of the start what no example sees",
