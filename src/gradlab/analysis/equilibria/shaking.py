@@ -68,7 +68,7 @@ class _Shaker:
         return x * (1.0 + self.size * r).astype(jnp.result_type(x))
 
 
-def run(
+def interpreted(
     jaxpr: Any, consts: Any, arguments: Any, operation: Callable[[Any, list[Any]], list[Any]]
 ) -> list[Any]:
     """The outputs of a jaxpr, every equation carried out by ``operation``; those that hold a program are entered."""
@@ -83,8 +83,8 @@ def run(
         inputs = [read(variable) for variable in equation.invars]
         if equation.primitive.name in _CALLS:
             inner = next(equation.params[key] for key in _INSIDE if key in equation.params)
-            program = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-            outputs = run(*program, inputs, operation)
+            held, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
+            outputs = interpreted(held, constants, inputs, operation)
         else:
             outputs = operation(equation, inputs)
         env.update(zip(equation.outvars, outputs, strict=True))
@@ -115,7 +115,7 @@ def _shaken(function: Callable[..., Array], arguments: Any, size: Any, seed: Any
         return function(*eqx.combine(jax.tree.unflatten(tree, leaves), static))
 
     program = jax.make_jaxpr(of)(*flat)
-    return run(program.jaxpr, program.consts, flat, _shaking(_Shaker(size, seed)))[0]
+    return interpreted(program.jaxpr, program.consts, flat, _shaking(_Shaker(size, seed)))[0]
 
 
 def entrywise(

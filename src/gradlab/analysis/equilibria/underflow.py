@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gradlab.analysis.equilibria.shaking import carried_out, run
+from gradlab.analysis.equilibria.shaking import carried_out, interpreted
 from gradlab.problem.compiling import QUICKLY, on_cpu
 from gradlab.problem.problem import Problem
 
@@ -50,7 +50,7 @@ def lost(problem: Problem, weights: Any) -> str:
                 flags.append(jnp.any(gone))
             return outputs
 
-        run(program.jaxpr, program.consts, arguments, operation)
+        interpreted(program.jaxpr, program.consts, arguments, operation)
         return jnp.stack(flags) if flags else jnp.zeros(0, bool)
 
     lowered = jax.jit(watch).lower(flat, along)
