@@ -100,3 +100,14 @@ def test_each_member_of_an_ensemble_has_its_own_time() -> None:
     true = 100.0 - np.exp([0.0, 1.0, 2.0])
     assert np.all(np.abs(run.t.values[-1] - true) <= run.t_error.values[-1])
     assert np.all(run.t_error.values[-1] > 0.0)
+
+
+def test_a_level_below_the_bar_of_what_meets_it_gives_no_moment() -> None:
+    """w' = −2 (w − 1) meets (w − 1)² = 1e-28 at t = 16.1, where w − 1 is rounding."""
+    problem = gl.Problem(
+        gl.Dense((1, 1), "identity"), gl.Square("sum"), gl.Data(np.ones((1, 1)), np.ones((1, 1)))
+    )
+    start, stop = problem.unravel(np.zeros(1)), gl.Stop(loss=1e-28)
+    run = gl.run(gl.GradientFlow(problem), start, [100.0], solver="tsit5", stop=stop, observables=["loss"])
+    assert abs(float(run.t[-1]) - 7.0 * np.log(10.0)) <= float(run.t_error[-1])
+    assert float(run.t_error[-1]) > 1.0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gradlab.problem import compiling
 from gradlab.problem.initialisation import Balanced, Factorised, Gaussian, He, Identity
 from gradlab.problem.networks import Convolutional, Dense, Residual
 
@@ -193,3 +194,16 @@ LINEAR = Dense.deep_linear((4, 2, 3))
 def test_misuse_is_refused_with_a_sentence(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_many_arrays_of_one_shape_are_drawn_together_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = ((4, 3), *[(4, 4)] * (compiling._ALIKE + 1), (1, 4), (4, 3))
+    together = compiling.normals(KEY, shapes)
+    monkeypatch.setattr(compiling, "_ALIKE", len(shapes))
+    compiling._program.cache_clear()
+    alone = compiling.normals(KEY, shapes)
+    assert [array.shape for array in together] == list(shapes)
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
+    compiling._program.cache_clear()

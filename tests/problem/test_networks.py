@@ -334,6 +334,20 @@ def test_public_names_are_these_classes() -> None:
             lambda: Function(lambda w, x: x, input_shape=3, outputs=2, batched=False)(0.0, jnp.ones((4, 3))),
             r"gave an array of shape \(3,\); expected \(2,\)",
         ),
+        *(
+            (
+                lambda given=given: Function(lambda w, x: given, input_shape=3, outputs=1)(
+                    0.0, jnp.ones((4, 3))
+                ),
+                rf"gave {words}; let it return one array of shape \(4, 1\), real",
+            )
+            for given, words in (
+                (None, "nothing"),
+                ((jnp.ones((4, 1)), {"mean": 0.0}), "a tuple"),
+                (1j * np.ones((4, 1)), "numbers of type complex128"),
+                (np.ones((4, 1), int), "numbers of type int64"),
+            )
+        ),
     ],
 )
 def test_misuse_is_refused_with_a_sentence(call, words: str) -> None:

@@ -167,7 +167,11 @@ def test_keys_and_numbers_are_bounded(tmp_path: Path, content: bytes, part: str)
             'activation = "polynomial"\n[loss]',
             "activation = 'polynomial' needs 'coefficients'; write its table",
         ),
-        ("[loss]", 'init = "gaussian"\n[loss]', "init is 'gaussian'; it must be a table"),
+        (
+            "[loss]",
+            'init = "gaussian"\n[loss]',
+            "init is 'gaussian'; it must be a table; write init = { kind = \"gaussian\", … }",
+        ),
     ],
 )
 def test_what_would_not_fit_is_told_before_it_is_built(old: str, new: str, part: str) -> None:

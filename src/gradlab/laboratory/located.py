@@ -19,6 +19,8 @@ from gradlab.laboratory.second import FACTOR, rounding
 
 #: Stops met at a moment inside a step.
 LOCATED = (stops.LOSS, stops.GRADIENT, stops.LOG_T)
+#: What is compared with the level, where it is recorded: its bar blurs the moment.
+_COMPARED = {stops.LOSS: "loss", stops.GRADIENT: "gradient_norm"}
 
 
 def _crossing(flow: Flow, clock: Clock, stop: Stop, state: State) -> tuple[Any, Any, Any]:
@@ -49,7 +51,18 @@ def timed(
     (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
     with np.errstate(all="ignore"):
         off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
+        off = np.maximum(off, _blur(status, row, errors) / np.abs(rate))
         late = np.nan_to_num(off * np.exp(np.asarray(pace) - row["log_t"]), nan=np.inf)
         late = late + rounding(row["step"])
         added = {"log_t_error": late, "t_error": late * row["t"]}
     return errors | {name: errors[name] + np.where(now, more, 0.0) for name, more in added.items()}
+
+
+def _blur(status: np.ndarray, row: dict[str, Any], errors: dict[str, Any]) -> np.ndarray:
+    """The relative bar of what met its level; 0 where it is not recorded, or its logarithm is what is compared."""
+    blur = np.zeros(status.shape)
+    for code, name in _COMPARED.items():
+        if f"{name}_error" in errors and f"log_{name}" not in row:
+            value, bar = np.abs(row[name]), errors[f"{name}_error"]
+            blur = np.where((status == code) & (value > 0.0), bar / np.where(value > 0.0, value, 1.0), blur)
+    return blur

@@ -95,10 +95,15 @@ class Function(Network):
         apply = self.apply if self.batched else jax.vmap(self.apply, (None, 0))
         values = called("the network's apply", apply, weights, x)
         expected = (x.shape[0], self.outputs)
+        told = expected if self.batched else expected[1:]
+        if reason := _no_outputs(values):
+            raise ValueError(
+                f"apply(weights, x) gave {reason}; let it return one array of shape {told}, real"
+            )
         given = np.shape(values)
         if given != expected and not (self.outputs == 1 and given == expected[:1]):
-            ours, theirs = (expected, given) if self.batched else (expected[1:], given[1:])
-            raise ValueError(f"apply(weights, x) gave an array of shape {theirs}; expected {ours}")
+            theirs = given if self.batched else given[1:]
+            raise ValueError(f"apply(weights, x) gave an array of shape {theirs}; expected {told}")
         return values.reshape(expected)
 
     def layers(self, weights: Any) -> tuple[Any, ...]:
@@ -149,6 +154,16 @@ class _Like:
 
     def __call__(self, key: Any) -> Any:
         return jax.tree.unflatten(self.structure, [jnp.zeros(shape, jnp.float64) for shape in self.shapes])
+
+
+def _no_outputs(values: Any) -> str | None:
+    """What was given in place of an array of real numbers with a gradient; None where it is one."""
+    if values is None:
+        return "nothing"
+    if not isinstance(values, np.ndarray | np.generic | jax.Array | int | float | complex):
+        return f"a {type(values).__name__}"
+    kind = jnp.result_type(values)
+    return None if jnp.issubdtype(kind, jnp.floating) else f"numbers of type {kind}"
 
 
 def _function(name: str, given: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -143,7 +144,7 @@ def _count(number: int, noun: str) -> str:
 
 def _csv(section: CsvFile, folder: Path) -> list[Part]:
     for role, given in (("targets", section.targets), ("inputs", section.inputs or [])):
-        twice = [name for name in given if given.count(name) > 1]
+        twice = [name for name, count in Counter(given).items() if count > 1]
         if twice:
             raise SpecificationError(
                 f"in [data]: {role} names column {quoted(twice[0])} twice; name each once"
@@ -187,7 +188,8 @@ def _columns(section: CsvFile, folder: Path, name: str) -> tuple[Part, bool]:
             ) from error
     index = _index(path, section, found, columns, column)
     inputs = _inputs(path, section, found, column, index)
-    left = [j for j in range(len(columns)) if j not in {*inputs, *column, *index}]
+    used = {*inputs, *column, *index}
+    left = [j for j in range(len(columns)) if j not in used]
     numeric = [columns[j].name for j in inputs if not columns[j].texted]
     for j in inputs:
         cells.number_column(path, columns[j], found.decimal, numeric, section.missing is not None)
@@ -219,12 +221,12 @@ def _column(path: Path, found: layout.CsvLayout, name: str | int, role: str) -> 
                 f"in [data]: {role} names column {name}, but {path.name} has columns 0 to {len(names) - 1}"
             )
         return name
-    if name not in names:
+    if name not in found.places:
         alone = f" (split at {quoted(found.delimiter)} it has one column)" if len(names) == 1 else ""
         raise foreign.Unreadable(
             f"in [data]: {path.name} has no column {quoted(name)} for the {role}{alone}; {did_you_mean(name, names)}"
         )
-    return names.index(name)
+    return found.places[name]
 
 
 def _index(

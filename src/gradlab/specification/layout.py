@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +47,11 @@ class CsvLayout:
     top: int
     trailing: bool
     remarks: list[str] = field(default_factory=list)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The number of each column, by name."""
+        return {name: at for at, name in enumerate(self.names)}
 
 
 def numeral(cell: str, decimal: str = ".") -> float:

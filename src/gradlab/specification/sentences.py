@@ -30,7 +30,6 @@ _TYPES = {
     "list_type": "a list in square brackets",
     "finite_number": "a finite number",
     "model_type": "a table",
-    "model_attributes_type": "a table",
     "dict_type": "a table",
 }
 
@@ -145,6 +144,10 @@ def _describe(found: dict[str, Any], path: list[str | int], value: Any) -> str:
         if not where.startswith("in") and key in ("network", "loss", "data", "records", "flow"):
             return f"the table [{key}] is missing"
         return f"{where}: {key!r} is missing"
+    if kind == "model_attributes_type":  # a table of several kinds
+        told = "a name in quotes, or a table" if key == "activation" else "a table"
+        hint = f'; write {key} = {{ kind = "{brief(value, 40)}", … }}' if isinstance(value, str) else ""
+        return f"{where}: {key} is {show(value)}; it must be {told}{hint}"
     return f"{where}: {key} {_expectation(kind, context, value, found['msg'])}"
 
 

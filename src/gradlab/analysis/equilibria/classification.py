@@ -26,6 +26,7 @@ from gradlab.analysis.equilibria.polishing import Polished, checked, polish
 from gradlab.analysis.equilibria.probing import probe
 from gradlab.analysis.equilibria.rounding import EPS, SAMPLES, gradient_rounding, operations, signs
 from gradlab.analysis.equilibria.signature import Signature, own_bounds, signature
+from gradlab.analysis.equilibria.underflow import lost
 from gradlab.analysis.equilibria.witness import Witness, lower
 from gradlab.analysis.landscape.second_order import known_inertia
 from gradlab.observe.spectrum import spectrum
@@ -180,11 +181,14 @@ def _assessed(problem: Problem, point: Polished, found: Signature) -> tuple[Sign
     known = convex_kernel(problem, point.weights)
     if known is not None:
         count, kernel = _by_convexity(found, kernel, *known)
-    elif count.decided and count.zero and not (kernel.decided and not kernel.unexplained):
+    elif count.decided and count.zero:
         counts = (count.negative, count.zero, count.positive)
-        theory = known_inertia(problem, ravel_pytree(point.weights)[0]) == counts
-        if not (kernel.decided and (theory or _exact(found, kernel))):
+        explained = kernel.decided and not kernel.unexplained
+        theory = not explained and known_inertia(problem, ravel_pytree(point.weights)[0]) == counts
+        if not (explained or (kernel.decided and (theory or _exact(found, kernel)))):
             count = replace(count, decided=False, why=_unexplained(found, kernel))
+        elif found.exact.any() and (why := lost(problem, point.weights)):
+            count = replace(count, decided=False, why=f"rows of the Hessian are zero, but {why}")
     if narrow := problem.inspected(point.weights).narrow:
         why = f"the network or the loss computes in {narrow}, in which zero cannot be told"
         count = replace(count, decided=False, why=why)

@@ -6,7 +6,8 @@ arithmetic; Parker 1997). What an entry moves by, over ε, is to first order wha
 others are: 1 − tanh² of a saturated unit is off by eps though it is 0, and x² of a feature in units of 1e-8 by eps
 times 1e-16. Entries that no shake moves are exact: products with exact zeros.
 
-Limits. Loops (``scan``, ``while``, ``cond``) are shaken at their ends only. Underflow is not seen.
+Limits. Loops (``scan``, ``while``, ``cond``) are shaken at their ends only. Underflow is not seen:
+:mod:`~gradlab.analysis.equilibria.underflow` asks for it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class _Shaker:
         return x * (1.0 + self.size * r).astype(jnp.result_type(x))
 
 
-def _run(jaxpr: Any, consts: Any, arguments: Any, shake: _Shaker) -> list[Any]:
+def interpreted(
+    jaxpr: Any, consts: Any, arguments: Any, operation: Callable[[Any, list[Any]], list[Any]]
+) -> list[Any]:
+    """The outputs of a jaxpr, every equation carried out by ``operation``; those that hold a program are entered."""
     env: dict[Any, Any] = {}
 
     def read(variable: Any) -> Any:
@@ -77,23 +81,29 @@ def _run(jaxpr: Any, consts: Any, arguments: Any, shake: _Shaker) -> list[Any]:
     env.update(zip(jaxpr.invars, arguments, strict=True))
     for equation in jaxpr.eqns:
         inputs = [read(variable) for variable in equation.invars]
-        outputs = _operation(equation, inputs, shake)
+        if equation.primitive.name in _CALLS:
+            inner = next(equation.params[key] for key in _INSIDE if key in equation.params)
+            held, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
+            outputs = interpreted(held, constants, inputs, operation)
+        else:
+            outputs = operation(equation, inputs)
         env.update(zip(equation.outvars, outputs, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _operation(equation: Any, inputs: list[Any], shake: _Shaker) -> list[Any]:
-    name = equation.primitive.name
-    if name in _CALLS:
-        inner = next(equation.params[key] for key in _INSIDE if key in equation.params)
-        if hasattr(inner, "jaxpr"):
-            return _run(inner.jaxpr, inner.consts, inputs, shake)
-        return _run(inner, (), inputs, shake)
-    if name in _SUMS:
-        inputs = [shake(x) for x in inputs]
+def carried_out(equation: Any, inputs: list[Any]) -> list[Any]:
+    """The outputs of one equation."""
     found = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
-    outputs = list(found) if equation.primitive.multiple_results else [found]
-    return outputs if name in _EXACT else [shake(x) for x in outputs]
+    return list(found) if equation.primitive.multiple_results else [found]
+
+
+def _shaking(shake: _Shaker) -> Callable[[Any, list[Any]], list[Any]]:
+    def operation(equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        outputs = carried_out(equation, [shake(x) for x in inputs] if name in _SUMS else inputs)
+        return outputs if name in _EXACT else [shake(x) for x in outputs]
+
+    return operation
 
 
 @eqx.filter_jit
@@ -105,7 +115,7 @@ def _shaken(function: Callable[..., Array], arguments: Any, size: Any, seed: Any
         return function(*eqx.combine(jax.tree.unflatten(tree, leaves), static))
 
     program = jax.make_jaxpr(of)(*flat)
-    return _run(program.jaxpr, program.consts, flat, _Shaker(size, seed))[0]
+    return interpreted(program.jaxpr, program.consts, flat, _shaking(_Shaker(size, seed)))[0]
 
 
 def entrywise(
