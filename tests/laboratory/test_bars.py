@@ -176,6 +176,22 @@ def test_a_bar_does_not_close_where_two_solves_cross() -> None:
     np.testing.assert_allclose(many, 0.1 * np.array([0.7, 0.49, 0.7**3 / 2]))
 
 
+def test_the_bar_of_a_time_does_not_close_where_two_solves_cross() -> None:
+    log_t, apart = np.array([-np.inf, 0.0, 1.0, 2.0]), np.array([0.0, 0.1, 0.1, 1e-9])
+
+    def rows(log_t: np.ndarray) -> list[dict[str, Any]]:
+        names = {"step": np.arange(4), "tau": np.arange(4.0), "t": np.exp(log_t), "log_t": log_t}
+        return [{name: values[i] for name, values in names.items()} for i in range(4)]
+
+    def told(known: bool) -> list[float]:
+        found = second.bars(rows(log_t), rows(log_t + apart), [], [], False, known)
+        return [float(errors["log_t_error"]) for errors in found]
+
+    assert told(False) == pytest.approx([0.0, 0.3, 0.3, second.KEPT * 0.3])
+    # a clock that says what time it is has no second opinion of it
+    assert told(True)[3] == pytest.approx(3e-9)
+
+
 def test_a_record_by_itself_has_the_longer_bar() -> None:
     alone, again, tau = np.array([3.0]), np.array([1.5]), np.array([0.0, 1.0, 2.0])
 

@@ -222,11 +222,18 @@ def bars(
         return before[-1].get(f"{name}_error") if before else None
 
     steps, tau = stacked("step", rows), stacked("tau", [*before, *rows])
-    of_y, of_more, of_u = (np.full(steps.shape, least) for least in (FACTOR, AGAIN, FACTOR))
+    of_y, of_u = (np.full(steps.shape, FACTOR) for _ in range(2))
+    more_y, more_u = (np.full(steps.shape, AGAIN) for _ in range(2))
     if ERRED in rows[0]:
         erred = stacked(ERRED, rows), stacked(ERRED, others)
-        both, of_more = multiples(*erred), multiples(*erred, AGAIN)[..., 0]
-        of_y, of_u = both[..., 0], np.max(both, axis=-1)
+        both, again = multiples(*erred), multiples(*erred, AGAIN)
+        of_y, more_y, of_u, more_u = (
+            both[..., 0],
+            again[..., 0],
+            np.max(both, axis=-1),
+            np.max(again, axis=-1),
+        )
+    first = 0 if before else 1
     found: dict[str, np.ndarray] = {}
     for item in observables:
         name, values = item.name, stacked(item.name, [*before, *rows])
@@ -234,19 +241,24 @@ def bars(
         theirs = stacked(name, others)
         error = bar(ours, theirs, steps, item, exact, of_y)
         if not (exact or item.stepwise or error.dtype.kind != "f"):
-            again = bar(ours, theirs, steps, item, exact, of_more)
+            again = bar(ours, theirs, steps, item, exact, more_y)
             error, again = (np.fmax(one, (least or {}).get(name, np.nan)) for one in (error, again))
             if name in LOSSES and "loss_grain" in rows[0]:
                 grain = rounding(steps) * stacked("loss_grain", rows)
                 error, again = error + grain, again + grain
-            first = 0 if before else 1
             begun = earlier(name) if before else 0.0
             error[first:] = remembered(error[first:], again[first:], values, tau, begun)
         found[f"{name}_error"] = error
     for name in ("t", "log_t"):
-        found[f"{name}_error"] = _of_time(
-            name, stacked(name, rows), stacked(name, others), steps, tau, earlier(name), known, of_u
-        )
+        values, theirs = stacked(name, [*before, *rows]), stacked(name, others)
+        ours, begun = values[len(before) :], earlier(name)
+        error = _of_time(name, ours, theirs, steps, tau, begun, known, of_u)
+        if not known:
+            again = _of_time(name, ours, theirs, steps, tau, begun, known, more_u)
+            kept = remembered(error[first:], again[first:], values, tau, begun if before else 0.0)
+            # t = ∞ is so in both, and its bar 0; log t says the rest
+            error[first:] = np.where(np.isfinite(ours[first:]), kept, error[first:])
+        found[f"{name}_error"] = error
     if not before:
         for error in found.values():
             error[0] = 0
