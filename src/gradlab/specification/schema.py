@@ -111,6 +111,23 @@ class ConvolutionalNetwork(Section):
     init: Init = HeInit(kind="he")
 
 
+class PooledNetwork(Section):
+    """(Convolution, σ, max pool 2×2) for every channel number, then dense, σ, dropout, dense; with biases."""
+
+    kind: Literal["pooled"]
+    shape: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=3, max_length=3)]
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(
+        default_factory=lambda: [32, 64]
+    )
+    kernel: Count = 5
+    hidden: Count = 512
+    outputs: Count
+    activation: Activation = PlainActivation(kind="relu")
+    dropout: Fraction = 0.0
+    redundant: bool = False
+    init: Init = HeInit(kind="he")
+
+
 class ResidualNetwork(Section):
     kind: Literal["residual"]
     inputs: Count
@@ -132,7 +149,8 @@ class FunctionNetwork(Section):
 
 
 Network = Annotated[
-    DenseNetwork | ConvolutionalNetwork | ResidualNetwork | FunctionNetwork, Field(discriminator="kind")
+    DenseNetwork | ConvolutionalNetwork | PooledNetwork | ResidualNetwork | FunctionNetwork,
+    Field(discriminator="kind"),
 ]
 
 
