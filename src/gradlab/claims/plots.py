@@ -206,11 +206,17 @@ class Means:
                 along[label] = row[self.x if isinstance(self.x, str) else self.x[name]].values
                 lines[label] = row[name].values
                 bands[label] = row[f"{name}_low"].values, row[f"{name}_high"].values
-        options: Any = {"log": self.log, "axes": axes, "bands": bands}
-        figures.curves(along, lines, self.xlabel, self.ylabel, markers=lines[label].size < _FEW, **options)
+        few = lines[label].size < _FEW
+        options: Any = {"log": self.log, "axes": axes, "bands": bands, "markers": few}
+        figures.curves(along, lines, self.xlabel, self.ylabel, **options)
+        if few:
+            # values that were chosen, where a logarithmic axis would name one power of ten
+            places = np.unique(np.concatenate([one[np.isfinite(one)] for one in along.values()]))
+            axes.set_xticks(places, [f"{one:,.0f}".replace(",", "\u202f") for one in places])
+            axes.minorticks_off()
 
 
-#: A series of fewer points has markers.
+#: A series of fewer points has markers, and its values of x for ticks.
 _FEW = 8
 
 

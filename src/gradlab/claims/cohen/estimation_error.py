@@ -228,7 +228,11 @@ FIGURE = Figure(
     Means({"with_many": ""}, "P", "test error, large sample", "parameters", log="x"),
     Means({"added": ""}, "P", "what the small sample adds", "parameters", log="x"),
     Panel(
-        "bad_ones", "good", "test error, bad hypothesis", "test error, descent", by=("data",), diagonal=True
+        "bad_ones",
+        "good",
+        "test error, bad hypothesis",
+        "test error, descent",
+        by=("data",),
     ),
     caption="Means with 99 % intervals: test error of descent on the large sample and what the small sample adds, "
     "against the number of parameters; test errors of two nets without training errors on one sample, a "
