@@ -101,9 +101,7 @@ class DenseNetwork(Section):
 class ConvolutionalNetwork(Section):
     kind: Literal["convolutional"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(
-        default_factory=lambda: [4, 8]
-    )
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(default=[4, 8])
     kernel: Count = 3
     stride: Count = 2
     outputs: Count
@@ -116,9 +114,7 @@ class PooledNetwork(Section):
 
     kind: Literal["pooled"]
     shape: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=3, max_length=3)]
-    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(
-        default_factory=lambda: [32, 64]
-    )
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(default=[32, 64])
     kernel: Count = 5
     hidden: Count = 512
     outputs: Count
