@@ -113,7 +113,7 @@ class PooledNetwork(Section):
     """(Convolution, σ, max pool 2×2) for every channel number, then dense, σ, dropout, dense; with biases."""
 
     kind: Literal["pooled"]
-    shape: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=3, max_length=3)]
+    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
     channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(default=[32, 64])
     kernel: Count = 5
     hidden: Count = 512
