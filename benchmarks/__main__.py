@@ -33,6 +33,7 @@ from benchmarks import (  # noqa: E402
     scaling,
     spectra,
     table,
+    training,
 )
 from benchmarks.ours import OURS, missing  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
@@ -53,9 +54,10 @@ PARTS = (
     "pde",
     "auto",
     "first",
+    "training",
 )
 #: Parts that no method of one's choice takes part in.
-ALONE = {"coverage", "inertia", "fuzz", "pde", "auto", "first"}
+ALONE = {"coverage", "inertia", "fuzz", "pde", "auto", "first", "training"}
 
 
 class Budget(StrEnum):
@@ -353,6 +355,9 @@ def _alone(parts: set[str], budget: str, results: Results, console: Console, say
     if "first" in parts:
         results.keep(first=first.rows(first.NUMBERS[budget], say))
         _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
+    if "training" in parts:
+        results.keep(training=training.rows(budget, say))
+        _dicts(console, results.found["training"], "Training on images: gradlab over a loop by hand")
 
 
 def _scales(console: Console, scales: list[dict[str, Any]]) -> None:

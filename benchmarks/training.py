@@ -1,144 +1,179 @@
-"""Training on images against a loop written by hand in JAX: ``uv run --group bench python -m benchmarks.training``.
+"""Training on images against a loop written by hand in JAX, which does the same and nothing else.
 
-The same net, data, minibatches (a permutation an epoch), momentum and arithmetic (float64). By hand: one jitted scan
-over the iterations, the permutation drawn once an epoch, data on the device; once with
-``jax.lax.conv_general_dilated`` and once with gradlab's convolution. CPU seconds of all threads of the process,
-compilation apart, the least of some turns taken alternately; weights at the end are compared.
+The same net, start, images (random numbers), minibatches (a permutation an epoch), dropout, momentum and arithmetic
+(float64), and gradlab's convolution, which is the faster one on a CPU. By hand: one jitted scan over epochs and
+minibatches, data on the device. CPU seconds of all threads of the process, and wall seconds, compilation apart, the
+least of some turns taken alternately; that both end at the same weights is part of a row.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradlab.dynamics.descent import _DROPOUT, GradientDescent
 from gradlab.dynamics.momentum import HeavyBall
 from gradlab.laboratory import run
 from gradlab.problem.convolutional import convolved
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy
-from gradlab.problem.networks import Convolutional, Dense
+from gradlab.problem.networks import Convolutional, Dense, Pooled
 from gradlab.problem.problem import Problem
 
 STEP, MOMENTUM, TURNS = 0.01, 0.9, 2
 
 
-def lax_convolved(h: Any, kernel: Any, stride: int) -> Any:
-    """Cross-correlation by XLA's own convolution, channels last."""
-    return jax.lax.conv_general_dilated(
-        h, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC")
-    )
+@dataclass(frozen=True)
+class Setting:
+    """A net, and how it is trained: on all examples at once (``batch`` None) without momentum, else with it."""
+
+    name: str
+    network: Any
+    examples: int
+    batch: int | None
+    iterations: int
+
+    def row(self) -> str:
+        """In words."""
+        how = "GD, all of" if self.batch is None else f"SGD, momentum, {self.batch} of"
+        return f"{self.name}: {how} {self.examples}"
 
 
-def by_hand(network: Any, convolution: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """The net's outputs as one would write them."""
+#: The nets of the sources on MNIST and CIFAR-10; quick: small copies, and few iterations of the others.
+SETTINGS = {
+    "full": (
+        Setting("dense 784-128-10", Dense((784, 128, 10)), 2000, None, 40),
+        Setting("dense 784-128-10", Dense((784, 128, 10)), 2000, 100, 400),
+        Setting("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 500, None, 8),
+        Setting("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 1000, 100, 50),
+        Setting("MNIST tutorial's net, dropout", Pooled((1, 28, 28), dropout=0.5), 640, 64, 10),
+    ),
+    "quick": (
+        Setting("dense 784-128-10", Dense((784, 128, 10)), 1000, None, 30),
+        Setting("dense 784-128-10", Dense((784, 128, 10)), 1000, 100, 200),
+        Setting("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 100, None, 15),
+        Setting("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 200, 50, 40),
+        Setting(
+            "tutorial's small copy, dropout", Pooled((1, 8, 8), (4, 8), 3, 64, dropout=0.5), 500, 32, 300
+        ),
+    ),
+}
 
-    def outputs(weights: Any, x: Any) -> Any:
-        if isinstance(network, Dense):
-            h = x
-            for k, matrix in enumerate(weights):
-                h = (jax.nn.relu(h) if k else h) @ matrix.T
-            return h
-        h = x.transpose(0, 2, 3, 1)
+
+def outputs(network: Any, weights: Any, x: Any, key: Any) -> Any:
+    """The net's outputs as one would write them; key : of dropout."""
+    if isinstance(network, Dense):
+        for k, matrix in enumerate(weights):
+            x = (jax.nn.relu(x) if k else x) @ matrix.T
+        return x
+    h = x.transpose(0, 2, 3, 1)
+    if isinstance(network, Convolutional):
         for kernel in weights[:-1]:
-            h = jax.nn.relu(convolution(h, kernel, network.stride))
+            h = jax.nn.relu(convolved(h, kernel, network.stride))
         return h.transpose(0, 3, 1, 2).reshape(len(h), -1) @ weights[-1].T
+    for layer in weights[:-2]:
+        h = jax.nn.relu(convolved(h, layer["weight"]) + layer["bias"])
+        count, rows, columns, channels = h.shape
+        h = h.reshape(count, rows // 2, 2, columns // 2, 2, channels).max((2, 4))
+    h = h.transpose(0, 3, 1, 2).reshape(len(h), -1)
+    h = jax.nn.relu(h @ weights[-2]["weight"].T + weights[-2]["bias"])
+    kept = 1.0 - network.dropout
+    h = jnp.where(jax.random.bernoulli(key, kept, h.shape), h / kept, 0.0)
+    return h @ weights[-1]["weight"].T + weights[-1]["bias"]
 
-    return outputs
 
-
-def loop(outputs: Callable[..., Any], data: Data, batch: int, key: Any, epochs: int) -> Callable[[Any], Any]:
-    """Epochs of momentum as one jitted program."""
+def loop(setting: Setting, data: Data, key: Any) -> Callable[[Any], Any]:
+    """All iterations as one jitted program."""
     x, y = jnp.asarray(data.inputs), jnp.asarray(data.targets)
-    batches = len(x) // batch
+    batches = 1 if setting.batch is None else len(x) // setting.batch
+    drops = jax.random.fold_in(key, _DROPOUT)
 
-    def loss(weights: Any, rows: Any) -> Any:
-        logs = jax.nn.log_softmax(outputs(weights, x[rows]))
-        return -jnp.mean(jnp.take_along_axis(logs, y[rows][:, None], axis=1))
+    def loss(weights: Any, inputs: Any, targets: Any, k: Any) -> Any:
+        logs = jax.nn.log_softmax(outputs(setting.network, weights, inputs, jax.random.fold_in(drops, k)))
+        return -jnp.mean(jnp.take_along_axis(logs, targets[:, None], axis=1))
+
+    def descended(weights: Any, _: Any) -> tuple[Any, None]:
+        gradient = jax.grad(loss)(weights, x, y, 0)
+        return jax.tree.map(lambda w, g: w - STEP * g, weights, gradient), None
 
     def epoch(carry: Any, number: Any) -> tuple[Any, None]:
         order = jax.random.permutation(jax.random.fold_in(key, number), len(x))
+        rows = order[: batches * (setting.batch or 0)].reshape(batches, -1)
 
-        def step(carry: Any, rows: Any) -> tuple[Any, None]:
-            weights, velocity = carry
-            gradient = jax.grad(loss)(weights, rows)
+        def step(carry: Any, given: Any) -> tuple[Any, None]:
+            (weights, velocity), (rows, k) = carry, given
+            gradient = jax.grad(loss)(weights, x[rows], y[rows], k)
             velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
             return (jax.tree.map(lambda w, v: w - STEP * v, weights, velocity), velocity), None
 
-        return jax.lax.scan(step, carry, order[: batches * batch].reshape(batches, batch))
+        return jax.lax.scan(step, carry, (rows, number * batches + jnp.arange(batches)))
 
     def trained(weights: Any) -> Any:
+        if setting.batch is None:
+            return jax.lax.scan(descended, weights, None, setting.iterations)[0]
         still = jax.tree.map(jnp.zeros_like, weights)
-        return jax.lax.scan(epoch, (weights, still), jnp.arange(epochs))[0][0]
+        return jax.lax.scan(epoch, (weights, still), jnp.arange(setting.iterations // batches))[0][0]
 
     return jax.jit(trained)
 
 
-def cases() -> Sequence[tuple[str, Any, int, int, int]]:
-    """Name, net, examples, batch, epochs."""
-    return (
-        ("Figure 1's net, 3×32×32", Convolutional((3, 32, 32), (16,) * 5), 1000, 100, 1),
-        ("the same, all examples at once", Convolutional((3, 32, 32), (16,) * 5), 500, 500, 3),
-        ("small copy, 1×8×8", Convolutional((1, 8, 8), (8, 16)), 1000, 20, 10),
-        ("dense 784-128-10", Dense((784, 128, 10)), 2000, 100, 10),
-        ("dense 64-32-10", Dense((64, 32, 10)), 1000, 20, 20),
-    )
-
-
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of a piece of work, and what it gave."""
-    begun = time.process_time()
+def clocked(work: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    """CPU and wall seconds of a piece of work, and what it gave."""
+    begun = time.process_time(), time.perf_counter()
     found = jax.block_until_ready(work())
-    return time.process_time() - begun, found
+    return (time.process_time() - begun[0], time.perf_counter() - begun[1]), found
 
 
-def measured(network: Any, count: int, batch: int, epochs: int) -> tuple[list[float], float]:
-    """CPU seconds of gradlab and of both loops; the largest relative distance of their weights."""
+def measured(setting: Setting) -> dict[str, Any]:
+    """Seconds of gradlab and of the loop, their ratios, and the relative distance of their weights."""
     random, key = np.random.default_rng(0), jax.random.key(1)
-    shape = network.input_shape
-    data = Data(random.random((count, *shape)), random.integers(0, 10, count))
-    start = jax.tree.map(
-        lambda one: np.sqrt(2.0 / np.prod(one.shape[1:])) * random.standard_normal(one.shape),
-        network.shapes(),
-    )
+    network = setting.network
+    shape = getattr(network, "input_shape", (network.widths[0],) if isinstance(network, Dense) else ())
+    data = Data(random.random((setting.examples, *shape)), random.integers(0, 10, setting.examples))
+
+    def drawn(one: Any) -> np.ndarray:
+        return np.sqrt(2.0 / np.prod(one.shape[1:])) * random.standard_normal(one.shape)
+
+    start = jax.tree.map(drawn, network.shapes())
     problem = Problem(network, CrossEntropy("mean"), data)
-    flow = HeavyBall(problem, STEP, MOMENTUM, batch, key)
-    iterations = float(epochs * (count // batch))
-    first = jax.tree.map(jnp.asarray, start)
-    loops = [loop(by_hand(network, one), data, batch, key, epochs) for one in (lax_convolved, convolved)]
+    flow: Any = GradientDescent(problem, STEP)
+    if setting.batch is not None:
+        flow = HeavyBall(problem, STEP, MOMENTUM, setting.batch, key)
+    first, by_hand = jax.tree.map(jnp.asarray, start), loop(setting, data, key)
+    end = [float(setting.iterations)]
     works: list[Callable[[], Any]] = [
-        lambda: run(flow, start, [iterations], observables=())["final_weights"].values,
-        *(lambda one=one: np.asarray(problem.ravel(one(first))) for one in loops),
+        lambda: run(flow, start, end, observables=())["final_weights"].values,
+        lambda: np.asarray(problem.ravel(by_hand(first))),
     ]
-    rows: list[list[float]] = [[], [], []]
-    ends: list[Any] = [None] * 3
+    spent: list[list[tuple[float, float]]] = [[], []]
+    ends: list[Any] = [None, None]
     for turn in range(TURNS + 1):
         for i, work in enumerate(works):
-            spent, ends[i] = seconds(work)
+            seconds, ends[i] = clocked(work)
             if turn:  # the first compiles
-                rows[i].append(spent)
-    apart = max(float(np.linalg.norm(one - ends[0]) / np.linalg.norm(ends[0])) for one in ends[1:])
-    return [min(row) for row in rows], apart
+                spent[i].append(seconds)
+    cpu, wall = ([min(one[of] for one in each) for each in spent] for of in (0, 1))
+    return {
+        "net": setting.row(),
+        "iterations": setting.iterations,
+        "gradlab [CPU s]": cpu[0],
+        "by hand [CPU s]": cpu[1],
+        "ratio of CPU": cpu[0] / cpu[1],
+        "ratio of wall": wall[0] / wall[1],
+        "weights apart": float(np.linalg.norm(ends[1] - ends[0]) / np.linalg.norm(ends[0])),
+    }
 
 
-def main() -> None:
-    """Print the table."""
-    jax.config.update("jax_enable_x64", True)
-    print("| net | iterations | gradlab | hand, XLA's convolution | hand, same convolution | weights apart |")
-    print("|---|---|---|---|---|---|")
-    for name, network, count, batch, epochs in cases():
-        (ours, plain, same), apart = measured(network, count, batch, epochs)
-        number = epochs * (count // batch)
-        print(
-            f"| {name}, batch {batch} of {count} | {number} | {ours:.2f} s | {plain:.2f} s ({ours / plain:.2f}) "
-            f"| {same:.2f} s ({ours / same:.2f}) | {apart:.0e} |",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()
+def rows(budget: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One row a setting."""
+    found = []
+    for setting in SETTINGS[budget]:
+        say(setting.row())
+        found.append(measured(setting))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ def test_gradient_descent_equals_a_hand_written_loop_bit_for_bit() -> None:
     np.testing.assert_allclose(trajectory["t"].values, 0.05 * np.array([0, 50, 120, 200]), rtol=1e-14)
 
 
-def test_sgd_equals_a_hand_written_loop_bit_for_bit() -> None:
+@pytest.mark.parametrize("sampling", ["replacement", "epoch"])
+def test_sgd_equals_a_hand_written_loop_bit_for_bit(sampling: Any) -> None:
     problem, start = regression((4, 6, 2), "tanh")
     inputs, targets = problem.data.inputs, problem.data.targets
     key = jax.random.key(7)
@@ -59,14 +61,18 @@ def test_sgd_equals_a_hand_written_loop_bit_for_bit() -> None:
 
     @quickly
     def step(weights: tuple, k: jax.Array) -> tuple:
-        batch = jax.random.randint(jax.random.fold_in(key, k), (3,), 0, inputs.shape[0])
+        if sampling == "epoch":  # three minibatches of three
+            order = jax.random.permutation(jax.random.fold_in(key, k // 3), 9)
+            batch = jax.lax.dynamic_slice(order, (k % 3 * 3,), (3,))
+        else:
+            batch = jax.random.randint(jax.random.fold_in(key, k), (3,), 0, inputs.shape[0])
         gradient = jax.grad(loss)(weights, inputs[batch], targets[batch])
         return jax.tree.map(lambda w, g: w - 0.1 * g, weights, gradient)
 
     weights = start
     for k in range(100):
         weights = step(weights, jnp.asarray(k))
-    flow = gradlab.StochasticGradientDescent(problem, 0.1, 3, key)
+    flow = gradlab.StochasticGradientDescent(problem, 0.1, 3, key, sampling)
     trajectory = gradlab.run(flow, start, [37, 100])
     assert np.array_equal(trajectory["final_weights"].values, np.asarray(problem.ravel(weights)))
 

@@ -135,6 +135,11 @@ def test_a_stop_at_a_time_is_one_at_its_logarithm() -> None:
             'kind = "digits"',
         ),
         (
+            'kind = "pooled"\nshape = [1, 8, 8]\nchannels = [2]\nkernel = 3\nhidden = 4\noutputs = 10',
+            "cross-entropy",
+            'kind = "digits"',
+        ),
+        (
             'kind = "residual"\ninputs = 30\nwidth = 5\nblocks = 2\noutputs = 1',
             "exponential",
             'kind = "breast_cancer"',
@@ -175,6 +180,16 @@ def test_every_kind_of_network_loss_and_data_is_made(network: str, loss: str, da
     risk = made.problem.risk(made.weights)
     assert risk.dtype == np.float64
     assert np.isfinite(risk)
+
+
+def test_dropout_is_refused_where_nothing_would_drop() -> None:
+    net = 'kind = "pooled"\nshape = [1, 8, 8]\nchannels = [2]\nhidden = 4\noutputs = 10\ndropout = 0.5'
+    text = (
+        f'[network]\n{net}\n[loss]\nkind = "cross-entropy"\n[data]\nkind = "digits"\n[records]\nuntil = 4\n'
+    )
+    with pytest.raises(specification.SpecificationError, match="dropout acts in the iterations of sgd"):
+        built(text=text)
+    assert built(text=text + '[flow]\nkind = "momentum"\nstep = 0.1\nbatch = 8\n').problem.network.random
 
 
 def test_the_seed_moves_the_weights_and_not_the_data() -> None:

@@ -181,6 +181,73 @@ class Differences:
         axes.set_title(self.title, loc="left", fontsize=11)
 
 
+@dataclass(frozen=True)
+class Means:
+    """Means draws series of every case with their intervals: ``name``, ``name_low`` and ``name_high`` of the dataset.
+
+    ``series`` is from names to labels; ``x`` a name, or one for each series. ``by`` is the fact that tells cases apart.
+    """
+
+    series: Mapping[str, str]
+    x: str | Mapping[str, str]
+    ylabel: str
+    xlabel: str
+    log: str = ""
+    by: str = "data"
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The panel of a collected dataset."""
+        along, lines, bands = {}, {}, {}
+        cases = dataset[self.by].values
+        for i, case in enumerate(cases):
+            for name, said in self.series.items():
+                label = ", ".join(filter(None, (said, str(case) if len(cases) > 1 or not said else "")))
+                row = dataset.isel(case=i)
+                along[label] = row[self.x if isinstance(self.x, str) else self.x[name]].values
+                lines[label] = row[name].values
+                bands[label] = row[f"{name}_low"].values, row[f"{name}_high"].values
+        few = lines[label].size < _FEW
+        options: Any = {"log": self.log, "axes": axes, "bands": bands, "markers": few}
+        figures.curves(along, lines, self.xlabel, self.ylabel, **options)
+        if few:
+            # values that were chosen, where a logarithmic axis would name one power of ten
+            places = np.unique(np.concatenate([one[np.isfinite(one)] for one in along.values()]))
+            axes.set_xticks(places, [f"{one:,.0f}".replace(",", "\u202f") for one in places])
+            axes.minorticks_off()
+
+
+#: A series of fewer points has markers, and its values of x for ticks.
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class Named:
+    """Named draws a number for each of some names, from the dim of ``name``; with ``<name>_bar`` its interval."""
+
+    name: str
+    labels: tuple[str, ...]
+    xlabel: str
+    by: str = "data"
+    log: bool = False
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The panel of a collected dataset."""
+        cases, bar = dataset[self.by].values, f"{self.name}_bar"
+        places = np.arange(len(self.labels), dtype=float)
+        for i, case in enumerate(cases):
+            widths = dataset[bar].values[i] if bar in dataset else None
+            style: Any = {"fmt": "o", "color": figures.COLOURS[f"line{1 + i % 7}"], "label": str(case)}
+            axes.errorbar(dataset[self.name].values[i], places + 0.15 * i, xerr=widths, capsize=3.0, **style)
+        if self.log:
+            axes.set_xscale("symlog", linthresh=0.1)
+        axes.axvline(0.0, color=figures.COLOURS["ink"], linewidth=0.8)
+        axes.set_yticks(places, self.labels)
+        axes.set_ylim(len(self.labels) - 0.5, -0.5)
+        axes.set_xlabel(self.xlabel)
+        if len(cases) > 1:
+            figures.legend(axes)
+
+
 def _plain(fact: str, value: Any) -> str:
     """A word as it is, a number with the name of its fact."""
     return str(value) if isinstance(value, str) else f"{fact.replace('_', ' ')} = {value:g}"

@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
 import xarray as xr
 
-from gradlab.claims import catalogue
+from gradlab.claims import catalogue, underway
 from gradlab.claims.cases import Case, collect
 from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
@@ -44,6 +45,7 @@ def verify(
     cluster: str | None = None,
     on_result: Callable[[Result], None] | None = None,
     progress: Progress | None = None,
+    out: Path | None = None,
 ) -> list[Result]:
     """``verify`` runs studies in float64 and judges them.
 
@@ -55,6 +57,8 @@ def verify(
     cluster : in place of those, ``local``, ``slurm`` or the address of a Dask scheduler, with ``jobs`` workers.
     on_result : called in this process with each result as it comes in.
     progress : told what is running; with ``jobs`` above 1 or a cluster, of studies begun and done only.
+    out : a folder of results, in which long trainings of the catalogue's studies are kept, and gone on with where
+        they are there (:mod:`gradlab.claims.underway`); not with a cluster.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def verify(
     groups = _groups(studies)
     made = provenance(budget)
     finished: dict[str, Result] = {}
-    with closing(_outcomes(groups, budget, seed, jobs, cluster, progress)) as outcomes:
+    with closing(_outcomes(groups, budget, seed, jobs, cluster, progress, out)) as outcomes:
         for study, outcome in outcomes:
             result = Result(
                 study,
@@ -147,6 +151,7 @@ def _outcomes(
     jobs: int,
     cluster: str | None,
     progress: Progress | None,
+    out: Path | None,
 ) -> Generator[tuple[Study, _Outcome], None, None]:
     if not groups:
         return
@@ -157,9 +162,9 @@ def _outcomes(
     with executor(at_once, cluster) as running:
         for i, group in enumerate(groups):
             if running.here:
-                running.submit(_followed, group, budget, seed, progress)
+                running.submit(_followed, group, budget, seed, out, progress)
             else:
-                running.submit(_remote, references[i], budget, seed)
+                running.submit(_remote, references[i], budget, seed, None if cluster else out)
         left = list(range(len(groups)))
         _tell(groups, left, running, progress)
         for done in running.as_completed():
@@ -186,20 +191,25 @@ def _arrived(done: Done, count: int) -> list[_Outcome]:
     return [_Outcome(error=died + "".join(traceback.format_exception(done.error))) for _ in range(count)]
 
 
-def _followed(group: Sequence[Study], budget: Budget, seed: int, progress: Progress | None) -> list[_Outcome]:
+def _followed(
+    group: Sequence[Study], budget: Budget, seed: int, out: Path | None, progress: Progress | None
+) -> list[_Outcome]:
     with _heard(group[0].claim.id, progress):
-        return _run(group, budget, seed)
+        return _run(group, budget, seed, out)
 
 
-def _run(group: Sequence[Study], budget: Budget, seed: int) -> list[_Outcome]:
+def _run(group: Sequence[Study], budget: Budget, seed: int, out: Path | None) -> list[_Outcome]:
     """Run the cases of a group once; every study observes each case, and judges when all are in."""
     outcomes = [_Outcome() for _ in group]
     seen: list[list[tuple[str, xr.Dataset]]] = [[] for _ in group]
     each = list(zip(group, outcomes, seen, strict=True))
     begun = time.perf_counter()
-    with jax.enable_x64(True):
+    first = group[0].claim.id
+    # what a user's own file runs does not follow from the library's code
+    folder = None if group[0].origin.endswith(".py") else out
+    with jax.enable_x64(True), underway.kept_in(folder, first, budget, seed):
         try:
-            for case in group[0].run(budget, key(group[0].claim.id, seed)):
+            for case in group[0].run(budget, key(first, seed)):
                 for study, outcome, mine in each:
                     _attempt(outcome, partial(_see, study, mine, case))
                 if all(outcome.error is not None for outcome in outcomes):
@@ -271,5 +281,5 @@ def _references(group: Sequence[Study]) -> tuple[str, list[str]]:
     return origins.pop(), [study.claim.id for study in group]
 
 
-def _remote(reference: tuple[str, list[str]], budget: Budget, seed: int) -> list[_Outcome]:
-    return _run(catalogue.resolve(*reference), budget, seed)
+def _remote(reference: tuple[str, list[str]], budget: Budget, seed: int, out: Path | None) -> list[_Outcome]:
+    return _run(catalogue.resolve(*reference), budget, seed, out)

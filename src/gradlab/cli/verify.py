@@ -98,7 +98,7 @@ def _run(
     resume: bool,
 ) -> list[Result]:
     """Run them, or those not kept already; every result is kept, shown and on the page as soon as it is in."""
-    from gradlab.claims import keeping, verification
+    from gradlab.claims import catalogue, keeping, underway, verification
     from gradlab.report import page
     from gradlab.store.run import environment
 
@@ -110,6 +110,8 @@ def _run(
         if found is not None:
             finished[study.claim.id] = found
     left = [study for study in studies if study.claim.id not in finished]
+    for study in () if resume else left:
+        underway.forget(out, study.claim.id)
     drawn: dict[str, Any] = {}
 
     def write() -> None:
@@ -124,6 +126,10 @@ def _run(
         def on_result(result: Result) -> None:
             finished[result.claim.id] = result
             keeping.save(out, result)
+            base = catalogue.base(result.claim.id)
+            both = [study.claim.id for study in left if catalogue.base(study.claim.id) == base]
+            if all(one in finished and finished[one].error is None for one in both):
+                underway.forget(out, base)
             bar.advance()
             bar.print(screen.result_line(result.record()))
             write()
@@ -138,6 +144,7 @@ def _run(
                 cluster=cluster,
                 on_result=on_result,
                 progress=bar,
+                out=out if budget == "full" else None,
             )
         except KeyboardInterrupt:
             raise Interrupted(

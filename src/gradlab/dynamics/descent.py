@@ -168,16 +168,48 @@ def draw(key: Any, k: Any, count: int, batch: int, sampling: str) -> Int[Array, 
     """The minibatch of iteration k among ``count`` examples: a pure function of (key, k)."""
     if sampling == "replacement":
         return jax.random.randint(jax.random.fold_in(key, k), (batch,), 0, count)
-    batches = max(count // batch, 1)
-    order = jax.random.permutation(jax.random.fold_in(key, k // batches), count)
+    batches = _batches(count, batch)
+    order = key.order if isinstance(key, Epoch) else _order(key, k // batches, count)
     return jax.lax.dynamic_slice_in_dim(order, (k % batches) * batch, batch)
+
+
+def _batches(count: int, batch: int) -> int:
+    """Minibatches an epoch."""
+    return max(count // batch, 1)
+
+
+def _order(key: Any, epoch: Any, count: int) -> Int[Array, " count"]:
+    """The order of all examples in an epoch."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), count)
+
+
+class Epoch(eqx.Module):
+    """A key that knows the order of examples of one epoch: to draw it is to sort them, too much for an iteration."""
+
+    key: Array
+    order: Int[Array, " count"]
+
+
+def of_epoch(flow: Any, k: Any) -> tuple[Any, Any]:
+    """The flow for what is left of the epoch of iteration k, and how many iterations that is: it draws as before.
+
+    Infinitely many, of the flow as it is, where it draws with replacement or takes all examples.
+    """
+    batch = getattr(flow, "batch", None)
+    if batch is None or flow.sampling != "epoch":
+        return flow, jnp.inf
+    count = flow.problem.data.inputs.shape[0]
+    batches = _batches(count, batch)
+    known = Epoch(flow.key, _order(flow.key, k // batches, count))
+    return eqx.tree_at(lambda flow: flow.key, flow, known), batches - k % batches
 
 
 def drawn_problem(problem: Problem, key: Any, k: Any, batch: int | None, sampling: str) -> Problem:
     """The problem of iteration k: its minibatch, and what dropout leaves of the network."""
     count = problem.data.inputs.shape[0]
     if problem.network.random:
-        problem = problem.thinned(jax.random.fold_in(jax.random.fold_in(key, _DROPOUT), k))
+        drops = jax.random.fold_in(key.key if isinstance(key, Epoch) else key, _DROPOUT)
+        problem = problem.thinned(jax.random.fold_in(drops, k))
     return problem if batch is None else problem.minibatch(draw(key, k, count, batch, sampling))
 
 

@@ -78,4 +78,13 @@ def _network(section: schema.Network) -> tuple[int, int]:
             pixels = prod(shape[1:])
             kernels = sum(below * above * kernel**2 for below, above in pairwise(chain))
             return kernels + outputs * channels[-1] * pixels, sum(chain) * pixels
+        case schema.PooledNetwork(shape=shape, channels=channels, kernel=kernel, hidden=hidden):
+            chain, pixels, outputs = [shape[0], *channels], prod(shape[1:]), section.outputs
+            kernels = sum(below * above * kernel**2 for below, above in pairwise(chain))
+            dense = (
+                hidden * channels[-1] * pixels
+                + hidden * outputs
+                + section.redundant * (hidden**2 + outputs**2)
+            )
+            return kernels + dense, sum(chain) * pixels + hidden
     return 0, 0

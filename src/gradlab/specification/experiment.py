@@ -193,6 +193,11 @@ def _discrete(specification: Specification) -> bool:
 
 def _flow(section: flows.Flow, problem: Problem, noise: jax.Array, kick: jax.Array) -> flow.Flow:
     made: flow.Flow
+    if problem.network.random and not isinstance(section, flows.Stochastic | flows.Optimising):
+        raise SpecificationError(
+            'in [network]: dropout acts in the iterations of sgd and of optimisers; write kind = "momentum" in [flow], '
+            "or leave dropout out"
+        )
     match section:
         case flows.PlainFlow(kind=kind):
             made = _FLOWS[kind](problem)

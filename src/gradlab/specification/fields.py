@@ -40,6 +40,12 @@ FIELDS: dict[str, tuple[str, str]] = {
     "shape": ("Channels, height and width of an input.", "pixels"),
     "channels": ("Channels of every convolution.", "channels"),
     "kernel": ("Side of the square kernels.", "pixels"),
+    "hidden": ("Units of the first dense layer.", "units"),
+    "dropout": ("Probability with which a hidden unit is dropped in an iteration.", ""),
+    "redundant": (
+        "Whether each dense layer is followed by a square matrix: more layers, the same functions.",
+        "",
+    ),
     "stride": ("Distance at which kernels are put.", "pixels"),
     "outputs": ("Numbers that the network gives for an example.", "outputs"),
     "inputs": ("Numbers in an example.", "inputs"),

@@ -88,6 +88,19 @@ def network(section: schema.Network, data: Data, of: Any, module: ModuleType | N
                 outputs=section.outputs,
                 activation=activation_of(section.activation),
             )
+        case schema.PooledNetwork(shape=given):
+            _fits("shape", math.prod(given), inputs, f"images of {inputs} numbers")
+            _fits("outputs", section.outputs, outputs, f"{outputs} outputs")
+            built = networks.Pooled(
+                tuple(given),
+                tuple(section.channels),
+                section.kernel,
+                section.hidden,
+                section.outputs,
+                activation_of(section.activation),
+                dropout=section.dropout,
+                redundant=section.redundant,
+            )
         case schema.ResidualNetwork():
             _fits("inputs", section.inputs, inputs, f"{inputs} inputs")
             _fits("outputs", section.outputs, outputs, f"{outputs} outputs")

@@ -112,18 +112,18 @@ def _table(name: str, table: Mapping[str, Any], made: Mapping[str, Any]) -> str:
         if key == "kind" and "default" not in value:
             continue
         sentence, unit = field(name, key)
-        default = "required" if key in table.get("required", []) else _default(value, table)
+        default = "required" if key in table.get("required", []) else _default(value)
         kinds = "name or table" if key == "activation" else _type(value)
         lines.append(f"| `{key}` | {kinds} | {default} | {unit} | {sentence} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else "No further key.\n"
 
 
-def _default(value: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+def _default(value: Mapping[str, Any]) -> str:
     default = value.get("default")
     if isinstance(default, dict):
         return f"`{default['kind']}`" if default.get("kind") else "as below"
     if default is None:
-        return "—" if "default" in value else "`[4, 8]`" if "channels" in table["properties"] else "—"
+        return "—"
     if default == "":
         return "empty"
     return f"`{json.dumps(default)}`"

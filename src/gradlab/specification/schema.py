@@ -101,13 +101,26 @@ class DenseNetwork(Section):
 class ConvolutionalNetwork(Section):
     kind: Literal["convolutional"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(
-        default_factory=lambda: [4, 8]
-    )
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(default=[4, 8])
     kernel: Count = 3
     stride: Count = 2
     outputs: Count
     activation: Activation = PlainActivation(kind="relu")
+    init: Init = HeInit(kind="he")
+
+
+class PooledNetwork(Section):
+    """(Convolution, σ, max pool 2×2) for every channel number, then dense, σ, dropout, dense; with biases."""
+
+    kind: Literal["pooled"]
+    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    channels: Annotated[list[Count], Field(min_length=1, max_length=100)] = Field(default=[32, 64])
+    kernel: Count = 5
+    hidden: Count = 512
+    outputs: Count
+    activation: Activation = PlainActivation(kind="relu")
+    dropout: Fraction = 0.0
+    redundant: bool = False
     init: Init = HeInit(kind="he")
 
 
@@ -132,7 +145,8 @@ class FunctionNetwork(Section):
 
 
 Network = Annotated[
-    DenseNetwork | ConvolutionalNetwork | ResidualNetwork | FunctionNetwork, Field(discriminator="kind")
+    DenseNetwork | ConvolutionalNetwork | PooledNetwork | ResidualNetwork | FunctionNetwork,
+    Field(discriminator="kind"),
 ]
 
 

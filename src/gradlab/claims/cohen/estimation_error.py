@@ -33,9 +33,9 @@ import xarray as xr
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, mark
+from gradlab.claims.looks.training import Trained, curve, mark
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means, Panel
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.problem.data import Data
@@ -135,11 +135,10 @@ class Hypotheses(Trained):
         return mean_over(added[0] - added[-1], self.grain)
 
     def shown(self) -> dict[str, Any]:
-        small, large = (self.errors[:, i].mean(axis=1) for i in (0, -1))
         return {
             "P": ("width", self.of("parameters")),
-            "with_many": ("width", large),
-            "added": ("width", small - large),
+            **curve("with_many", "width", self.errors[:, -1]),
+            **curve("added", "width", self.errors[:, 0] - self.errors[:, -1]),
             "good": ("seed", self.errors[-1, 0]),
             "bad_ones": ("seed", self.bad[1]),
         }
@@ -173,7 +172,7 @@ def cases(key, *, sets, widths, depth, samples, test, batch, iterations, seeds):
                 [pictures.classifying(network, pictures.repeated(one, count)) for one in data],
                 starts,
                 pictures.descent(batch, STEP, MOMENTUM, "replacement"),
-                [last],
+                pictures.quartered(last),
                 rng,
                 observables=("error", "test_error"),
             )
@@ -226,19 +225,18 @@ BUDGETS: dict[str, Any] = {
     "few": {"widths": (3, 10), "samples": (60, 600), "test": 400, "iterations": 800, "seeds": 8},
 }
 FIGURE = Figure(
+    Means({"with_many": ""}, "P", "test error, large sample", "parameters", log="x"),
+    Means({"added": ""}, "P", "what the small sample adds", "parameters", log="x"),
     Panel(
-        "with_many",
-        "P",
-        "test error, large sample",
-        "parameters",
+        "bad_ones",
+        "good",
+        "test error, bad hypothesis",
+        "test error, descent",
         by=("data",),
-        log="x",
-        lines=True,
     ),
-    Panel("added", "P", "what the small sample adds", "parameters", by=("data",), log="x", lines=True),
-    Panel("bad_ones", "good", "test error, bad hypothesis", "test error, descent", by=("data",)),
-    caption="Test error of descent on the large sample and what the small sample adds, against the number of "
-    "parameters; test errors of two nets without training errors on one sample, a point a seed.",
+    caption="Means with 99 % intervals: test error of descent on the large sample and what the small sample adds, "
+    "against the number of parameters; test errors of two nets without training errors on one sample, a "
+    "point a seed.",
 )
 STUDY = study(
     "cohen.estimation-error",

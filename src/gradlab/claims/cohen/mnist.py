@@ -35,9 +35,9 @@ from scipy.stats import truncnorm
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, best_for_others, mark, sooner
+from gradlab.claims.looks.training import Trained, best_for_others, curve, mark, sooner
 from gradlab.claims.measured import EPS, Number, at_least, at_most, equals
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.dynamics.descent import Geometric
@@ -184,9 +184,8 @@ class Redundant(Trained):
         found: dict[str, Any] = {"iterations": ("record", self.moments)}
         best = np.array([np.bincount(row).argmax() for row in self.chosen])
         for arm, name in enumerate(("plain", "deeper")):
-            at = np.exp(self.losses[arm].mean(axis=1))
-            found[f"{name}_tutorial"] = ("record", at[self.tutorial_step])
-            found[f"{name}_best"] = ("record", at[best[arm]])
+            for which, step in (("tutorial", self.tutorial_step), ("best", best[arm])):
+                found |= curve(f"{name}_{which}", "record", self.losses[arm, step].T, logarithms=True)
         return found
 
 
@@ -285,19 +284,18 @@ BUDGETS: dict[str, Any] = {
 }
 FIGURE = Figure(
     *(
-        Panel(
-            f"{name}_{which}",
+        Means(
+            {f"plain_{which}": "plain", f"deeper_{which}": "with redundant layers"},
             "iterations",
-            f"{name} net: training loss",
+            "training loss",
             said,
-            by=("data",),
-            lines=True,
+            log="y",
         )
         for which, said in (("tutorial", "iteration, tutorial's step"), ("best", "iteration, best step"))
-        for name in ("plain", "deeper")
     ),
-    caption="Geometric means over pairs of the training loss without penalty and dropout: the tutorial's network, and "
-    "that with a redundant linear layer after each dense one, at the tutorial's step and each with its best.",
+    caption="Geometric means over pairs, with 99 % intervals, of the training loss without penalty and dropout: "
+    "the tutorial's network, and that with a redundant linear layer after each dense one, at the "
+    "tutorial's step and each with its best.",
 )
 STUDY = study(
     "cohen.mnist", Redundant, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings")

@@ -75,6 +75,17 @@ class Trained(Look):
         return mean_over(values, grain)
 
 
+def curve(name: str, dim: str, values: np.ndarray, logarithms: bool = False) -> dict[str, Any]:
+    """Means over the seeds of values (…, seed) with the ends of their intervals, for ``plots.Means``.
+
+    logarithms : the values are; drawn are geometric means.
+    """
+    numbers = [mean_over(row) for row in np.asarray(values)]
+    rows = np.array([(one.value, one.value - one.error, one.value + one.error) for one in numbers]).T
+    made = np.exp(rows) if logarithms else rows
+    return {f"{name}{end}": (dim, row) for end, row in zip(("", "_low", "_high"), made, strict=True)}
+
+
 def best_for_others(log_losses: np.ndarray) -> np.ndarray:
     """For every arm and seed the step with the least mean log loss of the other seeds: (arm, seed).
 

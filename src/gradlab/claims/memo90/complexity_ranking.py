@@ -33,7 +33,7 @@ from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over, rank_correlation
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import Number, at_least, at_most
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Named, Panel
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.dynamics.stops import Stop
@@ -230,7 +230,6 @@ class Minima(Look):
         found["correlation"] = ("measure", np.array([one.value for one in numbers]))
         found["correlation_bar"] = ("measure", np.array([one.error for one in numbers]))
         found["rescaled"] = ("measure", np.array(list(self.rescaled().values())))
-        found["which"] = ("measure", np.arange(1.0, len(MEASURES) + 1.0))
         return found
 
 
@@ -331,18 +330,11 @@ BUDGETS: dict[str, Any] = {
     "full": {"sets": ("MNIST",), "train": 100, "test": 1500, "draws": 24, "starts": 5},
     "few": {"hidden": (8, 8), "rules": RULES[:2], "draws": 8, "starts": 3},
 }
+NAMES = ("norms", "spectral", "path", "margin", "sharpness")
 FIGURE = Figure(
     Panel("errors", "norms", "test error", r"$\log\prod\rho_k$ at $L=\epsilon$", by=("data",)),
-    Panel(
-        "correlation",
-        "which",
-        "rank correlation with the test error",
-        "norms, spectral, path, margin, sharpness",
-        by=("data",),
-    ),
-    Panel(
-        "rescaled", "which", "moved by rescaled units [sd]", "as before", by=("data",), log="y", floor=1e-16
-    ),
+    Named("correlation", NAMES, "rank correlation with the test error"),
+    Named("rescaled", NAMES, "moved by rescaled units [sd]", log=True),
     caption="Minima at one loss: test error against the product of the norms; mean rank correlation over draws of the "
     "data of five measures; by how many standard deviations among minima each moves if hidden units are rescaled.",
 )

@@ -34,9 +34,9 @@ import xarray as xr
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, mark
+from gradlab.claims.looks.training import Trained, curve, mark
 from gradlab.claims.measured import Number, at_least, equals
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.problem.networks import Convolutional
@@ -77,8 +77,8 @@ class Curves(Trained):
         found: dict[str, Any] = {"sizes": ("sample", self.of("n"))}
         for kind, errors in (("normal", self.errors), ("random", self.random_errors)):
             for i, name in enumerate(("train", "test")):
-                found[f"{kind}_{name}"] = ("sample", errors[i].mean(axis=1))
-            found[f"{kind}_gap"] = ("sample", self.apart_by(errors).mean(axis=1))
+                found |= curve(f"{kind}_{name}", "sample", errors[i])
+            found |= curve(f"{kind}_gap", "sample", self.apart_by(errors))
         return found
 
 
@@ -161,15 +161,17 @@ def cases(key, *, sets, sizes, channels, test, epochs, batch, seeds, together):
             draws = [pictures.drawn_split(found, rng, n, test, shuffled) for n, shuffled in kinds]
             starts = [pictures.he(network, rng) for _ in draws]
             lasts = [n // batch * epochs for n in piece]
+            records = np.union1d(lasts, pictures.quartered(lasts[-1]))
             seen = pictures.trained(
                 [pictures.classifying(network, pictures.repeated(one, piece[-1])) for one in draws],
                 starts,
                 pictures.descent(batch, STEP, MOMENTUM, "replacement"),
-                lasts,
+                records,
                 rng,
                 observables=("error", "test_error"),
             )
-            both = np.stack([pictures.seeds_of(seen, one) for one in ("error", "test_error")])
+            ends = np.searchsorted(records, lasts)
+            both = np.stack([pictures.seeds_of(seen, one)[ends] for one in ("error", "test_error")])
             for i, n in enumerate(piece):
                 for shuffled, kind in ((0.0, "normal"), (1.0, "random")):
                     rows[kind].append(both[:, i, [j for j, one in enumerate(kinds) if one == (n, shuffled)]])
@@ -206,12 +208,19 @@ BUDGETS: dict[str, Any] = {
     "few": {"sizes": (60, 600), "channels": (6, 6), "test": 400, "epochs": 40, "seeds": 8},
 }
 FIGURE = Figure(
-    Panel("normal_train", "sizes", "training error", "n, normal labels", by=("data",), log="x", lines=True),
-    Panel("normal_test", "sizes", "test error", "n, normal labels", by=("data",), log="x", lines=True),
-    Panel("normal_gap", "sizes", "test − training", "n, normal labels", by=("data",), log="x", lines=True),
-    Panel("random_gap", "sizes", "test − training", "n, random labels", by=("data",), log="x", lines=True),
-    caption="Means over seeds against the number n of training examples: with normal labels the training error, the "
-    "test error and their difference; with random labels the difference.",
+    *(
+        Means(
+            {f"{kind}_test": "test", f"{kind}_train": "training"},
+            "sizes",
+            "class error",
+            f"n, {kind} labels",
+            log="x",
+        )
+        for kind in ("normal", "random")
+    ),
+    Means({"normal_gap": "normal", "random_gap": "random"}, "sizes", "test − training error", "n", log="x"),
+    caption="Means over seeds with 99 % intervals against the number n of training examples: training and test errors "
+    "with normal and with random labels, and their difference.",
 )
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings"))

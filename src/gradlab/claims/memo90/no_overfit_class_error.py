@@ -36,9 +36,9 @@ import xarray as xr
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, mark
+from gradlab.claims.looks.training import Trained, curve, mark
 from gradlab.claims.measured import Number, at_least, at_most
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.problem.networks import Convolutional
@@ -103,11 +103,11 @@ class Widths(Trained):
     def shown(self) -> dict[str, Any]:
         return {
             "P": ("width", self.parameters),
-            "error": ("width", self.errors.mean(axis=1)),
-            "loss": ("width", self.losses.mean(axis=1)),
-            "train_error": ("width", self.of("train_error").mean(axis=1)),
-            "on_the_way": ("moment", self.way[1].mean(axis=1)),
             "iteration": ("moment", self.of("iteration")),
+            **curve("error", "width", self.errors),
+            **curve("train_error", "width", self.of("train_error")),
+            **curve("loss", "width", self.losses),
+            **curve("on_the_way", "moment", self.way[1]),
         }
 
 
@@ -274,11 +274,12 @@ BUDGETS: dict[str, Any] = {
     "few": {"widths": (4, 12), "depth": 2, "train": 60, "test": 400, "seeds": 8, "random_seeds": 3},
 }
 FIGURE = Figure(
-    Panel("error", "P", "test error", "parameters", by=("data",), log="x", lines=True),
-    Panel("loss", "P", "test loss", "parameters", by=("data",), log="x", lines=True),
-    Panel("on_the_way", "iteration", "test loss, widest net", "iteration", by=("data",), lines=True),
-    caption="Means over seeds: test error and test loss against the number of parameters, every net with more "
-    "parameters than examples; and the test loss of the widest net while it is trained.",
+    Means({"error": "test", "train_error": "training"}, "P", "class error", "parameters", log="x"),
+    Means({"loss": ""}, "P", "test loss", "parameters", log="x"),
+    Means({"on_the_way": ""}, "iteration", "test loss, widest net", "iteration"),
+    caption="Means over seeds with 99 % intervals: class errors and test loss against the number of parameters, "
+    "every net with more parameters than examples; and the test loss of the widest net while it is "
+    "trained.",
 )
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings"))

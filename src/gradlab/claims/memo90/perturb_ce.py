@@ -32,14 +32,14 @@ import xarray as xr
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, mark
+from gradlab.claims.looks.training import Trained, curve, mark
 from gradlab.claims.measured import Number, at_least, at_most
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
+from gradlab.claims.underway import run
 from gradlab.dynamics.descent import GradientDescent
 from gradlab.dynamics.kicks import Kicked
-from gradlab.laboratory import run
 from gradlab.problem.networks import Convolutional
 from gradlab.problem.problem import stack
 
@@ -97,7 +97,7 @@ class Kicks(Trained):
         found: dict[str, Any] = {"iteration": ("record", self.of("iteration"))}
         for i, arm in enumerate(("kicked", "control")):
             for name in ("error", "test_error", "loss", "test_loss", "norm"):
-                found[f"{arm}_{name}"] = ("record", self.of(name)[:, i].mean(axis=1))
+                found |= curve(f"{arm}_{name}", "record", self.of(name)[:, i])
         return found
 
 
@@ -214,9 +214,11 @@ def cases(key, *, sets, channels, train, test, begin, kicks, seeds):
         until = float(EVERY * kicks)
         usual: dict[str, Any] = {"members": 2 * seeds, "observables": (*pictures.SEEN, "layer_norms")}
         none, quarter = np.zeros(2 * seeds), np.tile([SIGMA, 0.0], seeds)
-        first = run(_kicked(problems, none, key, until), weights, [float(begin)], **usual, keep="all")
+        # sixteen records: as many segments, from which a run that was cut short goes on
+        before = np.unique(np.round(np.linspace(0.0, begin, 17)[1:]))
+        first = run(_kicked(problems, none, key, until), weights, before, **usual)
         one = problems[0]
-        rows = first["weights"].transpose("member", "record", "weight").values[:, -1]
+        rows = first["final_weights"].transpose("member", "weight").values
         weights = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.unravel(row) for row in rows))
         moments = EVERY * np.arange(1.0, kicks + AFTER + 1.0)
         seen = run(_kicked(problems, quarter, key, until), weights, moments, **usual, keep="all")
@@ -259,13 +261,17 @@ BUDGETS: dict[str, Any] = {
 }
 FIGURE = Figure(
     *(
-        Panel(f"{arm}_{name}", "iteration", f"{arm}: {said}", "iteration", by=("data",), lines=True)
-        for name, said in (("test_error", "test error"), ("test_loss", "test loss"), ("norm", r"$\|W\|_2$"))
-        for arm in ("control", "kicked")
+        Means({f"{arm}_{name}": arm for arm in ("kicked", "control")}, "iteration", said, "iteration")
+        for name, said in (
+            ("test_error", "test error"),
+            ("error", "training error"),
+            ("test_loss", "test loss"),
+            ("loss", "training loss"),
+            ("norm", r"$\|W\|_2$"),
+        )
     ),
-    caption="Means over seeds just before every kick: test error, test loss and norm of the weights, left without "
-    "kicks, right with a quarter of each layer's own deviation every 100 iterations; the last three records are after "
-    "the end of the kicks.",
+    caption="Means over seeds with 99 % intervals just before every kick, with a quarter of each layer's own deviation "
+    "every 100 iterations and without kicks; the last three records are after the end of the kicks.",
 )
 STUDIES = tuple(
     study(name, look, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings"))

@@ -27,9 +27,9 @@ import xarray as xr
 
 from gradlab.claims.cases import case, generator
 from gradlab.claims.intervals import mean_over
-from gradlab.claims.looks.training import Trained, best_for_others, mark, sooner
+from gradlab.claims.looks.training import Trained, best_for_others, curve, mark, sooner
 from gradlab.claims.measured import Number, at_least, equals
-from gradlab.claims.plots import Figure, Panel
+from gradlab.claims.plots import Figure, Means, Panel
 from gradlab.claims.problems import images as pictures
 from gradlab.claims.studies import section, study
 from gradlab.problem.networks import Convolutional
@@ -112,7 +112,7 @@ class SGDAndGD(Trained):
         for kind, said in ((SIMPLE, "own"), (DIFFICULT, "random")):
             curves = self.at_chosen(self.losses, kind)
             for arm, name in ((SGD, "sgd"), (GD, "gd")):
-                found[f"{said}_{name}"] = ("record", np.exp(curves[arm].mean(axis=0)))
+                found |= curve(f"{said}_{name}", "record", curves[arm].T, logarithms=True)
         found["passes_sgd"], found["passes_gd"] = (("record", self.passes[arm]) for arm in (SGD, GD))
         found["differences"] = ("seed", self.difference(self.ends[1], SIMPLE))
         found["seed_number"] = ("seed", np.arange(1.0, len(self.drawn) + 1.0))
@@ -184,17 +184,14 @@ BUDGETS: dict[str, Any] = {
 }
 FIGURE = Figure(
     *(
-        Panel(
-            f"{said}_{name}",
-            f"passes_{name}",
-            f"{name.upper()}: training loss",
+        Means(
+            {f"{said}_sgd": "SGD", f"{said}_gd": "descent"},
+            {f"{said}_{name}": f"passes_{name}" for name in ("sgd", "gd")},
+            "training loss",
             f"passes, {said} labels",
-            by=("data",),
             log="xy",
-            lines=True,
         )
         for said in ("own", "random")
-        for name in ("sgd", "gd")
     ),
     Panel(
         "differences",
@@ -204,8 +201,9 @@ FIGURE = Figure(
         by=("data",),
         reference={"margin": 0.02, "− margin": -0.02},
     ),
-    caption="Geometric means over seeds of the training loss against passes through the data, with the images' own "
-    "labels and with random ones, each with its best step; and the paired differences of test errors at the end.",
+    caption="Geometric means over seeds, with 99 % intervals, of the training loss against passes through the "
+    "data, with the images' own labels and with random ones, each with its best step; and the paired "
+    "differences of test errors at the end.",
 )
 STUDY = study(
     "memo90.sgd-or-gd", SGDAndGD, cases, **BUDGETS, figure=FIGURE, settings=section(__doc__, "Settings")

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from gradlab import loaders
+from gradlab.claims.underway import run
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.momentum import HeavyBall
-from gradlab.laboratory import run
 from gradlab.problem.bundled import digits
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy
@@ -25,6 +25,8 @@ from gradlab.problem.problem import Problem, stack
 SEEN = ("loss", "error", "test_loss", "test_error")
 #: Images read of a set that is larger: of the training files, and of the test files.
 MOST = (10_000, 2_000)
+#: Iterations of a run whose end is not the only record.
+LONG = 2_000
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,11 @@ def trained(
     weights = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
     usual: dict[str, Any] = {"observables": SEEN, "members": len(problems)}
     return run(stacked, weights, records, **(usual | options))
+
+
+def quartered(last: int) -> np.ndarray:
+    """The record of a run's end; of a long run with quarters before it, from which one that was cut short goes on."""
+    return np.unique(np.round(last * np.linspace(0.25, 1.0, 4))) if last >= LONG else np.array([float(last)])
 
 
 def classifying(network: Network, data: Data, decay: Any = 0.0) -> Problem:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock
-from gradlab.dynamics.descent import Constant, GradientDescent, LossScaled
+from gradlab.dynamics.descent import Constant, GradientDescent, LossScaled, of_epoch
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers.solver import Solver
@@ -19,8 +19,8 @@ from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
 from gradlab.problem.fused import fused
 
-#: Iterations between two looks at whether all is finite. No bits depend on it: weights that are not finite stay so,
-#: and those iterations are then gone through again, one by one.
+#: Iterations between two looks at whether all is finite; the end of an epoch is a look too. No bits depend on it:
+#: weights that are not finite stay so, and those iterations are then gone through again, one by one.
 CHUNK = 100
 
 
@@ -82,17 +82,17 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
     # A limit that follows the clock is no whole number; of an iteration there is no part.
     until = jnp.minimum(end, state.tau + jnp.floor(limit))
 
-    def step(k: Any, y: Any, u: Any, memory: Any) -> tuple[Any, Any, Any]:
+    def step(going: Any, k: Any, y: Any, u: Any, memory: Any) -> tuple[Any, Any, Any]:
         # The schedule and the minibatch take the integer k; tau is the same number as a float.
         if isinstance(memory, tuple) and not memory:
-            increment, log_eta = flow.update(k, y)
+            increment, log_eta = going.update(k, y)
         else:
-            increment, log_eta, memory = flow.update(k, y, memory)
+            increment, log_eta, memory = going.update(k, y, memory)
         # Steps of one size add up to a product, below: u need not be summed.
         return tree.add(y, increment), (u if constant else jnp.logaddexp(u, log_eta)), memory
 
     def once(state: State) -> State:
-        y, u, memory = step(state.steps, state.y, state.u, state.memory)
+        y, u, memory = step(flow, state.steps, state.y, state.u, state.memory)
         steps, tau = state.steps + 1, state.tau + 1.0
         seen = jnp.log1p(flow.step.step * tau) if constant else u
         good = tree.finite(y) & _sound(state.memory, memory)
@@ -101,13 +101,14 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
         return replace(state, tau=tau, y=y, u=u, memory=memory, **counted)
 
     def chunk(state: State) -> State:
-        count = jnp.minimum(until - state.tau, float(CHUNK))
+        going, left = of_epoch(flow, state.steps)
+        count = jnp.minimum(until - state.tau, jnp.minimum(float(CHUNK), left))
         if stop.steps is not None:
             count = jnp.clip(stop.steps - state.steps, 1, count)
         number = count.astype(state.steps.dtype)
 
         def body(i: Any, carry: Any) -> Any:
-            return step(state.steps + i, *carry)
+            return step(going, state.steps + i, *carry)
 
         y, u, memory = jax.lax.fori_loop(0, number, body, (state.y, state.u, state.memory))
         good = tree.finite(y) & _sound(state.memory, memory)
