@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasIndex
 
 #: Clocks of a trajectory, which become coordinates.
 CLOCKS = ("tau", "t", "log_t")
@@ -73,7 +75,9 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     """
     dataset = dataset.copy().set_coords([name for name in CLOCKS if name in dataset])
     if "tau" in dataset.coords and dataset["tau"].dims == ("record",) and "tau" not in dataset.xindexes:
-        dataset = dataset.set_xindex("tau")
+        index = PandasIndex(pd.Index(dataset["tau"].values, name="tau"), "record")
+        # (``set_xindex`` asks whether the values are Dask's, and imports it.)
+        dataset = dataset.assign_coords(xr.Coordinates.from_xindex(index))
     if "layer" in dataset.dims and "layer" not in dataset.coords:
         dataset = dataset.assign_coords(layer=np.arange(1, dataset.sizes["layer"] + 1))
     for name in map(str, dataset.variables):
