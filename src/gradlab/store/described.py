@@ -80,10 +80,10 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.assign_coords(xr.Coordinates.from_xindex(index))
     if "layer" in dataset.dims and "layer" not in dataset.coords:
         dataset = dataset.assign_coords(layer=np.arange(1, dataset.sizes["layer"] + 1))
-    for name in map(str, dataset.variables):
-        long_name, units = _words(name)
-        dataset[name].attrs.setdefault("long_name", long_name)
-        dataset[name].attrs.setdefault("units", units)
+    for name, variable in dataset.variables.items():
+        long_name, units = _words(str(name))
+        variable.attrs.setdefault("long_name", long_name)
+        variable.attrs.setdefault("units", units)
     return dataset
 
 
