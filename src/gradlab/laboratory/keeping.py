@@ -16,6 +16,7 @@ from gradlab.dynamics.state import State
 from gradlab.laboratory.second import COARSE
 from gradlab.observe.observables import Observable
 from gradlab.problem.precision import put
+from gradlab.store.described import variable
 
 
 class Store(Protocol):
@@ -102,9 +103,4 @@ def frame(
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
-    return xr.Dataset({name: _variable(*pair) for name, pair in (variables | (finals or {})).items()})
-
-
-def _variable(dims: tuple[str, ...], values: Any) -> xr.Variable:
-    """A variable of an array; unlike one that xarray makes by itself, it asks for no Dask, whose import is dear."""
-    return xr.Variable(dims, np.asarray(values), fastpath=True)
+    return xr.Dataset({name: variable(*pair) for name, pair in (variables | (finals or {})).items()})
