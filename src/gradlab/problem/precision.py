@@ -85,10 +85,16 @@ def put(value: Any, dtype: Any = None) -> jax.Array:
     return jax.device_put(np.asarray(value, dtype))
 
 
+def _setting() -> tuple[Any, Any]:
+    """What decides, of this thread, in which precision and where an array is put."""
+    config: Any = jax.config
+    return config.jax_enable_x64, config.jax_default_device
+
+
 def _kept(value: Any) -> jax.Array:
     """A number as an array, the same one whenever it is asked for."""
     kind = _PLAIN.get(type(value), type(value))
-    key = (kind, kind(value).tobytes(), jax.config.jax_enable_x64, jax.config.jax_default_device)
+    key = (kind, kind(value).tobytes(), _setting())
     if (found := _KEPT.get(key)) is not None:
         return found
     made = jax.device_put(np.asarray(value))
@@ -99,7 +105,7 @@ def _kept(value: Any) -> jax.Array:
 
 def zeros(*shape: int, kind: Any = np.float64) -> jax.Array:
     """Zeros as an array, the same one whenever it is asked for."""
-    key = (kind, shape, jax.config.jax_enable_x64, jax.config.jax_default_device)
+    key = (kind, shape, _setting())
     if (found := _KEPT.get(key)) is not None:
         return found
     made = jax.device_put(np.zeros(shape, kind))
