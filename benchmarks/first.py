@@ -64,7 +64,12 @@ def _gradlab(number: int) -> dict[str, Any]:
     warm = min(_clocked(solve)[0] for _ in range(5))
     used = json.loads(seen.attrs["provenance"])["solver_used"]
     bar = float(abs(seen["final_weights_error"].values).max())
-    found = {"used": used, "bar": bar, "evaluations": int(seen["evaluations"].values[-1])}
+    # The second solve alone, as ``run`` makes it.
+    coarse = gl.solvers.Auto(TOLERANCE).coarser()
+    problem, start, _ = make(number)
+    again = gl.run(gl.GradientFlow(problem), start, [T], solver=coarse, observables=["loss"], refine=False)
+    named = (seen["evaluations"], seen["rounding_evaluations"], again["evaluations"])
+    found = {"used": used, "bar": bar, "evaluations": sum(int(count.values[-1]) for count in named)}
     return {"first": first, "warm": warm, "weights": seen["final_weights"].values.tolist(), **found}
 
 
@@ -130,6 +135,8 @@ def _diffrax(number: int) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
+    from gradlab.dynamics.solvers.methods import evaluations
+
     jax.config.update("jax_enable_x64", True)
     problem, start, _ = make(number)
     term = diffrax.ODETerm(lambda t, y, args: jax.tree.map(jnp.negative, problem.gradient(y)))
@@ -143,15 +150,20 @@ def _diffrax(number: int) -> dict[str, Any]:
             "adjoint": diffrax.ForwardMode(),
             "throw": False,
         }
-        return diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, T, None, y, **options).ys
+        solution = diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, T, None, y, **options)
+        return solution.ys, solution.stats["num_steps"]
 
     def end(tolerance: float) -> Any:
-        last = jax.block_until_ready(solve(start, tolerance))
+        last, _ = jax.block_until_ready(solve(start, tolerance))
         return np.concatenate([np.ravel(leaf[-1]) for leaf in last])
 
     first, _ = _clocked(lambda: end(DECADES[0]))
     rows = [(tolerance, *_clocked(lambda t=tolerance: end(t))) for tolerance in DECADES]
-    return _peer(first - rows[0][1], [("Dopri8", *row) for row in rows])
+    found = _peer(first - rows[0][1], [("Dopri8", *row) for row in rows])
+    stages = evaluations("dopri8")
+    for row in found["solves"]:
+        row["evaluations"] = stages * int(solve(start, row["tolerance"])[1])
+    return found
 
 
 def _alone(number: int, who: str) -> dict[str, Any]:
@@ -186,6 +198,8 @@ def rows(numbers: Iterable[int], tell: Callable[[str], None] = lambda what: None
             good = [one for one in found[who]["solves"] if error(one) <= max(ours, 1e-12)]
             best = min(good or found[who]["solves"][-1:], key=lambda one: one["first"])
             row |= {who: best["first"], f"{who} warm": best["warm"], f"{who} method": best["method"]}
+            if "evaluations" in best:
+                row["work"] = found["gradlab"]["evaluations"] / best["evaluations"]
         made.append(row)
     return made
 
@@ -204,6 +218,8 @@ def table(made: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]
         "to diffrax",
         "warm, ms",
         "warm to diffrax",
+        "evaluations to diffrax",
+        "warm to diffrax, an evaluation",
     )
     body, ratios = [], []
     for row in made:
@@ -211,17 +227,21 @@ def table(made: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]
             row["gradlab"] / row["scipy"],
             row["gradlab"] / row["diffrax"],
             row["gradlab warm"] / row["diffrax warm"],
+            row["work"],
+            row["gradlab warm"] / row["diffrax warm"] / row["work"],
         ]
         ratios.append(ratio)
         warm = f"{1e3 * row['gradlab warm']:.1f}"
         times = [f"{row[who]:.2f}" for who in ("gradlab", "scipy", "diffrax")]
         used = row["used"].split(";")[-1].split(" (")[0].split()[-1]
         name, error = f"{row['problem']} ({used}; {row['scipy method']})", f"{row['error']:.0e}"
-        body.append([name, error, *times, f"{ratio[0]:.2f}", f"{ratio[1]:.2f}", warm, f"{ratio[2]:.1f}"])
-    means = np.exp(np.mean(np.log(ratios), axis=0)) if ratios else np.ones(3)
-    body.append(
-        ["geometric mean", "", "", "", "", *(f"{mean:.2f}" for mean in means[:2]), "", f"{means[2]:.1f}"]
-    )
+        firsts, warms = (
+            [f"{one:.{digits}f}" for one in part] for part, digits in ((ratio[:2], 2), (ratio[2:], 1))
+        )
+        body.append([name, error, *times, *firsts, warm, *warms])
+    means = np.exp(np.mean(np.log(ratios), axis=0)) if ratios else np.ones(5)
+    firsts, warms = [f"{mean:.2f}" for mean in means[:2]], [f"{mean:.1f}" for mean in means[2:]]
+    body.append(["geometric mean", "", "", "", "", *firsts, "", *warms])
     return head, body
 
 
@@ -235,7 +255,8 @@ process of its own without a compilation cache (`python -m benchmarks --part fir
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
 by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same
-process. {len(made)} problems.
+process; *evaluations*: of gradlab those of both solves and of the tangent that follows rounding, rejected steps
+and looks at the stiffness included, of diffrax those of its one solve. {len(made)} problems.
 
 """
     return says + markdown(*table(made))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
-from gradlab.problem.precision import put
+from gradlab.problem.precision import zeros
 
 #: What is left at a record of the sums that forget.
 FORGET = 0.5
@@ -23,7 +23,7 @@ GRAIN = 8.0 * float(np.finfo(np.float64).eps)
 
 def unsummed() -> Array:
     """The sums at a start: of y relative to ‖y‖ and of log(1 + t), since the start and of late."""
-    return put(np.zeros((2, 2)))
+    return zeros(2, 2)
 
 
 def added(sums: Any, after: tuple[Any, ...], error: Any, keep: Any) -> Any:

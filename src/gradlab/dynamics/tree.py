@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -72,9 +72,9 @@ def plainly(a: Any) -> Any:
 
 
 def changed(a: Any, **fields: Any) -> Any:
-    """A module, or a plain one, with other values of some fields."""
+    """A module, or a plain one, with other values of some fields, which are neither converted nor checked."""
     if not isinstance(a, Plain):
-        return replace(a, **fields)
+        return made(type(a), vars(a) | fields)
     other = object.__new__(Plain)
     other.__dict__.update(a.__dict__, **fields)
     return other

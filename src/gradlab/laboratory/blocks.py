@@ -121,7 +121,8 @@ def through(
 
 def running(state: State) -> State:
     """The state as one that goes on."""
-    return replace(state, status=put(np.zeros_like(np.asarray(state.status))))
+    status = np.asarray(state.status)
+    return state if not status.any() else tree.changed(state, status=put(np.zeros_like(status)))
 
 
 def through_again(

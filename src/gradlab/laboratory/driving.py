@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from gradlab.dynamics import stops
+from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
@@ -352,7 +352,7 @@ def drive_all(
                     finals = _finals(drive, states, rows[-1])
                     parts = [frame(loose, drive.observables, drive.members, finals)]
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
-            states = [replace(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
+            states = [tree.changed(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
     return _join(parts)
 
@@ -400,7 +400,7 @@ def _record(
     (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
     errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
     row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
-    return [replace(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
+    return [tree.changed(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
 
 
 def _records(

@@ -59,20 +59,17 @@ class Host:
     def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
         self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
-        field = Constants(moving, clock, sight.layout)
-        self._turns = [self._turn(moving, clock, field, False)]
-        if isinstance(solver, Auto) and solver.stiff == "bdf":
-            self._turns.append(self._turn(moving, clock, field, True))
+        self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
+        self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
 
-    def _turn(
-        self, flow: Flow, clock: Any, field: Constants, changed: bool
-    ) -> tuple[Any, Any, hosted.Programs]:
+    def _turn(self, changed: bool) -> tuple[Any, Any, hosted.Programs]:
         """(``Auto`` and the method that steps, both plain, and the programs), by whether the stiff one does."""
+        field = self._field
         auto = inner = self.solver
         if isinstance(auto, Auto):
-            auto = host(replace(auto, changed=changed))
+            auto = auto if auto.changed is changed else host(replace(auto, changed=changed))
             inner = host(auto._adaptive(auto.name))
-        loop = Constants(flow, clock, inner, self.sight.layout)
+        loop = Constants(*self._moves, inner, self.sight.layout)
         compiled = hosted.Programs(
             lambda *changing: _attempts(True, loop, *changing),
             lambda *changing: _product(True, field, *changing),
@@ -107,7 +104,10 @@ class Host:
         return self._noted(hosted.Walk(compiled, self.sight.layout, state), state, auto)
 
     def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
-        return self._turns[isinstance(state.memory, Journal) and bool(state.memory.wish)]
+        changed = isinstance(state.memory, Journal) and bool(state.memory.wish)
+        if changed not in self._turns:
+            self._turns[changed] = self._turn(changed)
+        return self._turns[changed]
 
     def _noted(self, walk: hosted.Walk, state: State, auto: Any) -> dict[str, Any]:
         seen, level = self.sight(walk.y, walk.u)

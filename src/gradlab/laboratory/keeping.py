@@ -16,6 +16,7 @@ from gradlab.dynamics.state import State
 from gradlab.laboratory.second import COARSE
 from gradlab.observe.observables import Observable
 from gradlab.problem.precision import put
+from gradlab.store.described import variable
 
 
 class Store(Protocol):
@@ -103,4 +104,4 @@ def frame(
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
-    return xr.Dataset(variables | (finals or {}))
+    return xr.Dataset({name: variable(*pair) for name, pair in (variables | (finals or {})).items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -60,17 +61,57 @@ def pulled_in_double(function: Callable[[Any], Any], tree: Any) -> Any:
     return value(floats, rest)
 
 
-@float64
+#: Numbers as arrays, by type, value, precision and device: a run puts two hundred, most of them the same few.
+_KEPT: dict[Any, jax.Array] = {}
+_KEPT_AT_MOST, _LARGEST = 512, 10_000
+_PLAIN = {float: np.float64, int: np.int64, bool: np.bool_}
+_NUMBERS = frozenset({*_PLAIN, *_PLAIN.values()})
+
+
 def number(value: Any) -> jax.Array:
     """A number, or an array of them, as an array: 0.1 is the double 0.1 whether or not x64 is enabled."""
-    return put(value)
+    if isinstance(value, jax.Array):
+        return value
+    with jax.enable_x64(True):
+        return put(value)
 
 
 def put(value: Any, dtype: Any = None) -> jax.Array:
     """The value as a JAX array. (``jnp.asarray`` would compile a program for every new shape of a NumPy array.)"""
     if isinstance(value, jax.Array):
         return value if dtype is None else jnp.asarray(value, dtype)
+    if dtype is None and type(value) in _NUMBERS:
+        return _kept(value)
     return jax.device_put(np.asarray(value, dtype))
+
+
+def _setting() -> tuple[Any, Any]:
+    """What decides, of this thread, in which precision and where an array is put."""
+    config: Any = jax.config
+    return config.jax_enable_x64, config.jax_default_device
+
+
+def _kept(value: Any) -> jax.Array:
+    """A number as an array, the same one whenever it is asked for."""
+    kind = _PLAIN.get(type(value), type(value))
+    key = (kind, kind(value).tobytes(), _setting())
+    if (found := _KEPT.get(key)) is not None:
+        return found
+    made = jax.device_put(np.asarray(value))
+    if not isinstance(made, jax.core.Tracer) and len(_KEPT) < _KEPT_AT_MOST:
+        _KEPT[key] = made
+    return made
+
+
+def zeros(*shape: int, kind: Any = np.float64) -> jax.Array:
+    """Zeros as an array, the same one whenever it is asked for."""
+    key = (kind, shape, _setting())
+    if (found := _KEPT.get(key)) is not None:
+        return found
+    made = jax.device_put(np.zeros(shape, kind))
+    if not isinstance(made, jax.core.Tracer) and math.prod(shape) <= _LARGEST and len(_KEPT) < _KEPT_AT_MOST:
+        _KEPT[key] = made
+    return made
 
 
 #: Significant bits beyond which a number is no whole number of pixels, no half and no year: its float is one by type.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasIndex
 
 #: Clocks of a trajectory, which become coordinates.
 CLOCKS = ("tau", "t", "log_t")
@@ -73,14 +77,32 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     """
     dataset = dataset.copy().set_coords([name for name in CLOCKS if name in dataset])
     if "tau" in dataset.coords and dataset["tau"].dims == ("record",) and "tau" not in dataset.xindexes:
-        dataset = dataset.set_xindex("tau")
+        dataset = _indexed(dataset, "tau", "record", dataset["tau"].values)
     if "layer" in dataset.dims and "layer" not in dataset.coords:
-        dataset = dataset.assign_coords(layer=np.arange(1, dataset.sizes["layer"] + 1))
-    for name in map(str, dataset.variables):
-        long_name, units = _words(name)
-        dataset[name].attrs.setdefault("long_name", long_name)
-        dataset[name].attrs.setdefault("units", units)
+        dataset = _indexed(dataset, "layer", "layer", np.arange(1, dataset.sizes["layer"] + 1))
+    for name, variable in dataset.variables.items():
+        long_name, units = _words(str(name))
+        variable.attrs.setdefault("long_name", long_name)
+        variable.attrs.setdefault("units", units)
     return dataset
+
+
+def variable(dims: tuple[str, ...], values: Any) -> xr.Variable:
+    """A variable of an array. One that xarray makes of a pair first asks whether the values are Dask's: an import.
+
+    Examples
+    --------
+    >>> from gradlab.store.described import variable
+    >>> variable(("record",), [0.0, 1.0]).dims
+    ('record',)
+    """
+    return xr.Variable(dims, np.asarray(values), fastpath=True)
+
+
+def _indexed(dataset: xr.Dataset, name: str, dim: str, values: np.ndarray) -> xr.Dataset:
+    """With a coordinate that has an index (``set_xindex`` and ``assign_coords`` of an array ask for Dask as well)."""
+    index = PandasIndex(pd.Index(values, name=name), dim)
+    return dataset.assign_coords(xr.Coordinates.from_xindex(index))
 
 
 def bare(dataset: xr.Dataset) -> xr.Dataset:

@@ -79,9 +79,10 @@ def model_of(text: str, folder: checkpoints.Folder, data: Data) -> Network:
 
 def _wanted(made: Any) -> list[str]:
     """The arguments that a class or function must be given."""
-    parameters = list(
-        inspect.signature(made.__init__ if isinstance(made, type) else made).parameters.values()
-    )
+    called: Any = made
+    if isinstance(made, type):
+        called = called.__init__
+    parameters = list(inspect.signature(called).parameters.values())
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
         one.name for one in parameters[1 if isinstance(made, type) else 0 :]

@@ -30,7 +30,7 @@ from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Anywhere, changed
 from gradlab.problem.losses import Lp
-from gradlab.problem.precision import number, put
+from gradlab.problem.precision import number, put, zeros
 
 #: Real stability limits of the explicit pairs: |R(z)| ≤ 1 on [−limit, 0].
 LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
@@ -205,12 +205,12 @@ class Auto(Solver):
         return memory.wish == self.changed
 
     def memory(self, pair: Any) -> Journal:
-        none = put(np.zeros(CHANGES))
+        none = zeros(CHANGES)
         implicit = Adaptive("bdf").memory(pair) if self.stiff == "bdf" else ()
         stepper = method(self.stiff) if self.stiff in STABILISED else None
         past = stepper.memory(pair).past if isinstance(stepper, Multistep) else ()
         no, zero = put(False), put(0.0)
-        unchanged = put(np.zeros(CHANGES, bool))
+        unchanged = zeros(CHANGES, kind=np.bool_)
         return Journal(
             unknown(pair), past, implicit, no, zero, zero, zero, put(np.int64(0)), none, unchanged, none
         )

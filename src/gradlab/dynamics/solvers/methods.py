@@ -25,7 +25,7 @@ from gradlab.dynamics.solvers.rock4 import ROCK4
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State
 from gradlab.dynamics.stops import Stop
-from gradlab.problem.precision import number, put
+from gradlab.problem.precision import number, put, zeros
 
 #: The methods by name: diffrax's, and the stabilised ones for fields with a symmetric Jacobian.
 METHODS: dict[str, Any] = {
@@ -166,7 +166,7 @@ class Adaptive(Solver):
         if self.name == "bdf":
             size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(pair))
             one, none = put(np.int64(1)), put(np.int64(0))
-            return bdf.Memory(put(np.zeros((differences.ROWS, size))), one, none, put(0.0))
+            return bdf.Memory(zeros(differences.ROWS, size), one, none, put(0.0))
         return METHODS[self.name]().memory(pair) if self.name in STABILISED else ()
 
     def scratch(self, pair: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from gradlab.problem.precision import put
+from gradlab.problem.precision import put, zeros
 
 #: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): with pairs, 8 iterations and SLOW = 0.7 cost
 #: about a tenth less than 4 and 0.3 (thirteen small nets, errors 1e-4 and 1e-6, Jacobians at their price).
@@ -101,9 +101,9 @@ class Scratch(eqx.Module):
 
 def blank(size: int) -> Scratch:
     """Nothing kept yet, for ``size`` unknowns."""
-    square, one, none = put(np.zeros((size, size))), put(1.0), put(np.zeros((PAIRS, size)))
+    square, one, none = zeros(size, size), put(1.0), zeros(PAIRS, size)
     pairs = CorrectionPairs(none, none, one)
-    return Scratch(square, square, put(np.zeros(size, np.int32)), one, one, put(False), pairs)
+    return Scratch(square, square, zeros(size, kind=np.int32), one, one, put(False), pairs)
 
 
 def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Scratch, Array, Array]:
