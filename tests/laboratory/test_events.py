@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import gradlab as gl
+from gradlab.dynamics import stops
+from gradlab.laboratory.located import _blur
 
 
 def one_point() -> tuple[gl.Problem, Any]:
@@ -102,12 +104,9 @@ def test_each_member_of_an_ensemble_has_its_own_time() -> None:
     assert np.all(run.t_error.values[-1] > 0.0)
 
 
-def test_a_level_below_the_bar_of_what_meets_it_gives_no_moment() -> None:
-    """w' = −2 (w − 1) meets (w − 1)² = 1e-28 at t = 16.1, where w − 1 is rounding."""
-    problem = gl.Problem(
-        gl.Dense((1, 1), "identity"), gl.Square("sum"), gl.Data(np.ones((1, 1)), np.ones((1, 1)))
-    )
-    start, stop = problem.unravel(np.zeros(1)), gl.Stop(loss=1e-28)
-    run = gl.run(gl.GradientFlow(problem), start, [100.0], solver="tsit5", stop=stop, observables=["loss"])
-    assert abs(float(run.t[-1]) - 7.0 * np.log(10.0)) <= float(run.t_error[-1])
-    assert float(run.t_error[-1]) > 1.0
+def test_the_bar_of_what_meets_a_level_blurs_the_moment() -> None:
+    status, row = np.asarray(stops.LOSS), {"loss": np.asarray(2e-28), "gradient_norm": np.asarray(1.0)}
+    errors = {"loss_error": np.asarray(8e-25), "gradient_norm_error": np.asarray(1.0)}
+    assert _blur(status, row, errors) == pytest.approx(4000.0)
+    assert _blur(status, row | {"log_loss": np.asarray(-64.0)}, errors) == 0.0
+    assert _blur(np.asarray(stops.LOG_T), row, errors) == 0.0
