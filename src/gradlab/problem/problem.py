@@ -485,19 +485,14 @@ def _check_shapes(network: Network, loss: Loss, data: Data) -> None:
         )
     count = data.inputs.shape[0]
     outputs = jax.ShapeDtypeStruct((count, network.outputs), np.float64)
-    # Ours give what they say.
-    shapes = _known_shapes(network) if guard.own_network(network) else None
-    if shapes is not None:
+    if guard.own_network(network) and (shapes := _known_shapes(network)) is not None:
         outputs = jax.eval_shape(network, shapes, data.inputs)
     if outputs.shape != (count, network.outputs):
-        raise ValueError(
-            f"the network gives outputs of shape {outputs.shape} on {count} inputs; "
-            f"({count}, {network.outputs}) was expected: return one row of outputs per input"
-        )
-    if not guard.own_loss(loss):
-        return
-    values = jax.eval_shape(loss.per_example, outputs, data.targets)
-    if values.shape != (count,):
+        told = f"({count}, {network.outputs}) was expected: return one row of outputs per input"
+        raise ValueError(f"the network gives outputs of shape {outputs.shape} on {count} inputs; {told}")
+    own = guard.own_loss(loss)  # ours give what they say
+    values = jax.eval_shape(loss.per_example, outputs, data.targets) if own else outputs
+    if own and values.shape != (count,):
         raise ValueError(
             f"the loss gives values of shape {values.shape} on {count} examples; ({count},) was expected: "
             "return one value per example"
