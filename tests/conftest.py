@@ -62,6 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.thorough)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes may hold the time at which they were made, and two processes must give a test one name."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Groups that are not in the names of tests are none: each process would compile for every file."""
     if getattr(session.config.option, "loadgroup", False) and session.items:
