@@ -106,7 +106,8 @@ def test_each_member_of_an_ensemble_has_its_own_time() -> None:
 
 def test_the_bar_of_what_meets_a_level_blurs_the_moment() -> None:
     status, row = np.asarray(stops.LOSS), {"loss": np.asarray(2e-28), "gradient_norm": np.asarray(1.0)}
-    errors = {"loss_error": np.asarray(8e-25), "gradient_norm_error": np.asarray(1.0)}
-    assert _blur(status, row, errors) == pytest.approx(4000.0)
+    errors = {"loss_error": np.asarray(8e-29), "gradient_norm_error": np.asarray(1.0)}
+    assert _blur(status, row, errors) == pytest.approx(0.4)
+    assert _blur(status, row, errors | {"loss_error": np.asarray(2e-28)}) == np.inf
     assert _blur(status, row | {"log_loss": np.asarray(-64.0)}, errors) == 0.0
     assert _blur(np.asarray(stops.LOG_T), row, errors) == 0.0

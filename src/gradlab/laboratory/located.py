@@ -59,10 +59,10 @@ def timed(
 
 
 def _blur(status: np.ndarray, row: dict[str, Any], errors: dict[str, Any]) -> np.ndarray:
-    """The relative bar of what met its level; 0 where it is not recorded, or its logarithm is what is compared."""
+    """The relative bar of what met its level, ∞ from 1 on; 0 where it is not recorded, or its logarithm is compared."""
     blur = np.zeros(status.shape)
     for code, name in _COMPARED.items():
         if f"{name}_error" in errors and f"log_{name}" not in row:
             value, bar = np.abs(row[name]), errors[f"{name}_error"]
             blur = np.where((status == code) & (value > 0.0), bar / np.where(value > 0.0, value, 1.0), blur)
-    return blur
+    return np.where(blur < 1.0, blur, np.inf)
