@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 #: Tests that have ended in this process.
 _ENDED = itertools.count(1)
 
-#: What the tests' command leaves out: a line is how the names of some tests begin.
+#: What the tests' command leaves out: a line is how the names of some tests begin, or a group of wrong worlds.
 THOROUGH = tuple(
     line
     for line in (Path(__file__).parent / "thorough.txt").read_text(encoding="utf-8").splitlines()
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         claim = values.params.get("claim") if values and item.path.stem == "test_worlds" else None
         group = item.path.stem if claim is None else f"worlds of {claim.removesuffix('-corrected')}"
         item.add_marker(pytest.mark.xdist_group(group))
-        if item.nodeid.removeprefix("tests/").startswith(THOROUGH):
+        if item.nodeid.removeprefix("tests/").startswith(THOROUGH) or group in THOROUGH:
             item.add_marker(pytest.mark.thorough)
 
 

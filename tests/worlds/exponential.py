@@ -150,9 +150,6 @@ def other_support(more: bool) -> World:
     return seen(f"a support vector too {'many' if more else 'few'}", svm=change)
 
 
-HALF_AS_DEEP = seen(
-    "the path read at half its depth", path=lambda path, look: (*path[:-2], path[-1], path[-1])
-)
 NOT_TOLD = seen("a decay of 1e-6 λ that is not told", field=lambda field, look: field - 1e-6 * look.end)
 DECAYED = (doubled_ends(), moved_ends(1e-4), doubled_decay(), drift(1e-4))
 UPSIDE_DOWN = seen("Hessian of −L", second_derivatives=lambda H, look: -H)
@@ -190,7 +187,7 @@ WORLDS = {
         again("a run that ended early", noisy=True, mark=0.6),
     ),
     "notes.regularised-exp": LIMIT,
-    "notes.regularised-exp-corrected": (*LIMIT, other_support(more=True), HALF_AS_DEEP),
+    "notes.regularised-exp-corrected": (*LIMIT, other_support(more=True)),
     "memo90.regularised-exp-form": FORM,
     "memo90.regularised-exp-form-corrected": (
         *FORM,

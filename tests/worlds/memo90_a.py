@@ -356,7 +356,8 @@ WORLDS = {
     "memo90.time-is-inverse-lambda": TIME,
     "memo90.time-is-inverse-lambda-corrected": (*TIME, *PATHS),
     "memo90.slower-with-lambda": (
-        *SLOWER[2:4],
+        SLOWER[2],
+        SLOWER[4],
         seen("T of half", times=lambda t, look: np.sqrt(t)),
         noisy(1e-12),
     ),

@@ -191,9 +191,9 @@ def remembered(
         if i >= known:
             # nothing is kept of a bar of 0, that of the start
             kept = np.where(before > 0.0, moving[i - known], 0.0)
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore"):  # of an infinite bar nothing may be kept
                 part = np.where(np.isfinite(own), kept * (again[i] - own), 0.0)
-            own = np.fmax(own + part, KEPT * kept * before)
+                own = np.fmax(own + part, KEPT * kept * before)
             own = np.where(own > 0.0, own, np.nan)
         before = found[i] = np.where(stands[i], before, own) if still else own
     return found
