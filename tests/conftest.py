@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 import sys
@@ -48,18 +49,30 @@ if SHARED_DATA.is_dir():
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A file's tests run in one process, since they share compiled programs; of wrong worlds, those of one claim.
 
     First of all hooks: the one of pytest-xdist, which takes the groups that it finds, is registered after this one.
     """
+    names = set()
     for item in items:
         values = getattr(item, "callspec", None)
         claim = values.params.get("claim") if values and item.path.stem == "test_worlds" else None
         group = item.path.stem if claim is None else f"worlds of {claim.removesuffix('-corrected')}"
         item.add_marker(pytest.mark.xdist_group(group))
-        if item.nodeid.removeprefix("tests/").startswith(THOROUGH) or group in THOROUGH:
+        name = item.nodeid.removeprefix("tests/")
+        names |= {name, group}
+        if name.startswith(THOROUGH) or group in THOROUGH:
             item.add_marker(pytest.mark.thorough)
+    if config.args == config.getini("testpaths"):
+        ordered = sorted(names)
+        places = (bisect.bisect_left(ordered, line) for line in THOROUGH)
+        stale = [line for line, at in zip(THOROUGH, places, strict=True) if not _begins(ordered[at:], line)]
+        assert not stale, f"tests/thorough.txt names no test: {stale}"
+
+
+def _begins(names: list[str], line: str) -> bool:
+    return bool(names) and names[0].startswith(line)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
