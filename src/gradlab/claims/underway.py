@@ -7,6 +7,7 @@ by its number, and by a digest of all that it is given, and goes on from its las
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +23,7 @@ import xarray as xr
 import gradlab
 from gradlab import laboratory
 from gradlab.claims import catalogue
-from gradlab.store.disk import Disk, in_words
+from gradlab.store.disk import in_words
 from gradlab.store.identity import Identity, code_digest, environment
 from gradlab.store.run import Run
 
@@ -74,11 +75,12 @@ def run(flow: Any, weights: Any, records: Any, **options: Any) -> xr.Dataset:
         return laboratory.run(flow, weights, records, store=store, **options)
 
 
-def forget(out: Path, claim_id: str, disk: Disk | None = None) -> None:
+def forget(out: Path, claim_id: str) -> None:
     """Remove the trainings of a claim: its result is kept, or it begins anew."""
-    disk, folder = disk or Disk(), folder_of(out, claim_id)
+    folder = folder_of(out, claim_id)
     with in_words("removing trainings that were under way", folder, f"remove {folder} yourself"):
-        disk.remove_folder(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _digest(given: Any) -> str:

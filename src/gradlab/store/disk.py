@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -85,11 +84,6 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Remove one file; one that is gone already is no error."""
         path.unlink(missing_ok=True)
-
-    def remove_folder(self, path: Path) -> None:
-        """Remove a directory with all that is in it; one that is gone already is no error."""
-        if self.exists(path):
-            shutil.rmtree(path)
 
     def create(self, path: Path) -> int:
         """Open a file for writing, emptied, and give its descriptor."""
