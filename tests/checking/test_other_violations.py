@@ -144,6 +144,7 @@ SHOWN = {
     restarts: ("rate", "learning rate varies"), smoothed_labels: ("steps", "other labels at 5 of 5"),
     mixed_up: ("steps", "another function"), other_data: ("steps", "other labels at 2 of 5"),
     frozen_late: ("steps", "24 of 66 weights do not move, all of 0"), layer_rates: ("steps", "rates of their own"),
+    # of the 22 masked, those that have a gradient at that step
     normalised: ("steps", "another function"), masked: ("steps", "of 66 weights do not move"),
     quantised: ("steps", "weights do not move"), scaled_loss: ("rate", "0.06, and not 0.02 as said"),
     shifted_from_12: ("steps", "another function"), noisy_gradients: ("steps", "another function"),

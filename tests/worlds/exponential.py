@@ -150,6 +150,10 @@ def other_support(more: bool) -> World:
     return seen(f"a support vector too {'many' if more else 'few'}", svm=change)
 
 
+HALF_AS_FAST = seen(
+    "margins that grow half as fast",
+    path=lambda path, look: (*path[:-2], replace(path[-2], margins=0.5 * path[-2].margins), path[-1]),
+)
 NOT_TOLD = seen("a decay of 1e-6 λ that is not told", field=lambda field, look: field - 1e-6 * look.end)
 DECAYED = (doubled_ends(), moved_ends(1e-4), doubled_decay(), drift(1e-4))
 UPSIDE_DOWN = seen("Hessian of −L", second_derivatives=lambda H, look: -H)
@@ -187,7 +191,7 @@ WORLDS = {
         again("a run that ended early", noisy=True, mark=0.6),
     ),
     "notes.regularised-exp": LIMIT,
-    "notes.regularised-exp-corrected": (*LIMIT, other_support(more=True)),
+    "notes.regularised-exp-corrected": (*LIMIT, other_support(more=True), HALF_AS_FAST),
     "memo90.regularised-exp-form": FORM,
     "memo90.regularised-exp-form-corrected": (
         *FORM,
