@@ -364,3 +364,13 @@ def test_a_function_that_holds_arrays_is_refused() -> None:
 
     with pytest.raises(ValueError, match="cannot be hashed"):
         Function(Unhashable(), input_shape=1, outputs=1)
+
+
+def test_how_often_a_weight_is_used_on_one_example_is_counted() -> None:
+    # 18 weights at 4×4 places and 320 once; 18 at 36 places and 36 at 9. Biases count as used once.
+    assert gradlab.Dense((3, 4, 1)).reuse == 1.0
+    assert gradlab.Convolutional((1, 8, 8), (2,)).reuse == (18 * 16 + 320) / 338
+    pooled = gradlab.networks.Pooled((1, 6, 6), (2, 2), 3, 5, 3)
+    others = (2 + 2) + (5 * 8 + 5) + (3 * 5 + 3)
+    assert pooled.reuse == (18 * 36 + 36 * 9 + others) / (18 + 36 + others)
+    assert GATED.reuse is None

@@ -178,15 +178,16 @@ class Drive:
 
         A call ends with the last of them, wherever records are: an iteration's only error is rounding, which differs.
         """
-        if not self.flow.discrete:
+        if not self.flow.discrete or self.flow.observed.network.reuse is None:
             return np.inf
         made, work = float(np.max(np.asarray(state.steps))), self._work(state)
         return worth(work) - made if quick(work, made) and made < worth(work) else np.inf
 
     def _work(self, state: State) -> float:
-        """Weights × examples (× members)."""
+        """Products of a pass through the network: weights × how often one is used × examples (× members)."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
-        return float(weights) * float(np.shape(self.flow.observed.data.inputs)[self.members is not None])
+        examples = np.shape(self.flow.observed.data.inputs)[self.members is not None]
+        return float(weights) * (self.flow.observed.network.reuse or 1.0) * float(examples)
 
     @functools.cached_property
     def blocked(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,12 @@ def convolved(
     patches = jnp.concatenate(shifted, axis=-1).reshape(count * rows * columns, size * size * before)
     matrix = kernel.transpose(2, 3, 1, 0).reshape(size * size * before, after)
     return (patches @ matrix).reshape(count, rows, columns, after)
+
+
+def reused(sizes: Sequence[int], kernels: Sequence[int], positions: Sequence[int]) -> float:
+    """``Network.reuse`` of arrays of those sizes, the first of which are kernels at so many positions each."""
+    products = [size * places for size, places in zip(kernels, positions, strict=True)]
+    return (sum(sizes) - sum(kernels) + sum(products)) / sum(sizes)
 
 
 class Convolutional(Network):
@@ -103,6 +110,15 @@ class Convolutional(Network):
         for kernel in kernels:
             h = self.activation(convolved(h, kernel, self.stride))
         return h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1) @ last.T
+
+    @property
+    def reuse(self) -> float:
+        sizes, positions = [math.prod(one.shape) for one in self.shapes()], []
+        _, height, width = self.input_shape
+        for _ in self.channels:
+            height, width = -(-height // self.stride), -(-width // self.stride)
+            positions.append(height * width)
+        return reused(sizes, sizes[:-1], positions)
 
     def layers(self, weights: Any) -> tuple[Any, ...]:
         return tuple(weights)

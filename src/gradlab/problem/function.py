@@ -106,6 +106,10 @@ class Function(Network):
             raise ValueError(f"apply(weights, x) gave an array of shape {theirs}; expected {told}")
         return values.reshape(expected)
 
+    @property
+    def reuse(self) -> float | None:
+        return None
+
     def layers(self, weights: Any) -> tuple[Any, ...]:
         return tuple(self.partition.split(weights))
 

@@ -57,6 +57,11 @@ class Network(eqx.Module):
     def init(self, key: Any, scheme: Any) -> Any:
         """Initial weights by a scheme of :mod:`gradlab.problem.initialisation`."""
 
+    @property
+    def reuse(self) -> float | None:
+        """How many products a weight enters on one example, in the mean; None where that is not known."""
+        return 1.0
+
     def knowing(self, weights: Any) -> "Network":
         """The same network, which knows the shapes of its weights: from these, where it did not."""
         return self

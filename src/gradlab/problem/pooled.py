@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
-from gradlab.problem.convolutional import convolved
+from gradlab.problem.convolutional import convolved, reused
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn, whole, wholes
 
@@ -110,6 +111,16 @@ class Pooled(Network):
         return jnp.where(
             jax.random.bernoulli(self.key, 1.0 - self.dropout, h.shape), h / (1.0 - self.dropout), 0.0
         )
+
+    @property
+    def reuse(self) -> float:
+        shapes, positions = self.shapes(), []
+        _, height, width = self.input_shape
+        for _ in self.channels:
+            positions.append(height * width)
+            height, width = -(-height // 2), -(-width // 2)
+        kernels = [math.prod(layer["weight"].shape) for layer in shapes[: len(self.channels)]]
+        return reused([math.prod(one.shape) for one in jax.tree.leaves(shapes)], kernels, positions)
 
     def layers(self, weights: Any) -> tuple[Any, ...]:
         return tuple(weights)
