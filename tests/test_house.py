@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 import re
@@ -49,20 +50,27 @@ def room(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> set[str]:
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """What a file says, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
     """Full names of the modules a file imports, wherever in the file."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
         elif isinstance(node, ast.ImportFrom) and node.level:
             names.add("a relative import")
-    return names
+    return frozenset(names)
 
 
-def upward(path: Path, names: set[str]) -> list[str]:
+def upward(path: Path, names: Iterable[str]) -> list[str]:
     """Imports of a room that is not below the file's own."""
     own = room(path)
     wrong = []
@@ -103,7 +111,7 @@ def test_pure_rooms_touch_no_disk_plot_or_printer() -> None:
         if room(path) in PURE:
             tops = {name.split(".")[0] for name in imported(path)}
             assert not tops & forbidden, f"{path} imports {tops & forbidden}"
-            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
             named = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
             assert not named & {"print", "open"}, f"{path} prints or opens a file"
 
@@ -229,7 +237,7 @@ def twice(paths: Iterable[Path]) -> dict[str, list[str]]:
     """Public functions and classes that more than one of the files define at their top level."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
     return {name: homes for name, homes in found.items() if len(homes) > 1}

@@ -18,15 +18,18 @@ from gradlab.dynamics.solvers.multistep import (
     MRKC5,
     Multistep,
     Past,
-    bend,
     none,
     note,
     recall,
     shift_matrix,
 )
+from gradlab.dynamics.solvers.multistep import bend as _bend
 from gradlab.dynamics.solvers.rock4 import ROCK4
 
 METHODS = [MRKC3(), MRKC5()]
+
+# one program, where each of its hundred operations would be one
+bend = eqx.filter_jit(_bend)
 
 
 @pytest.mark.parametrize("degree", [3, 5])

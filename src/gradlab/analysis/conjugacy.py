@@ -5,17 +5,20 @@ Notation: x is the displacement from the equilibrium in the basis of the eigenve
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.integrate import solve_ivp
 
 from gradlab.analysis.linearisation import linearise
+from gradlab.problem.compiling import FULLY, on_cpu
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
 
@@ -34,7 +37,7 @@ DIRECTIONS, RADII = 32, 24
 #: Samples of a sphere that are turned to where ⟨x, ∇L⟩ falls, and how often.
 TURNED, TURNS = 8, 30
 #: Rows that a compiled program takes: the least that is enough, or several times the most.
-BATCHES = (48, 288)
+BATCHES = (4, 48, 288)
 #: Parts of a saddle's longest orbit, after each of which it is seen whether all samples have left the cut-off.
 PIECES = 16
 
@@ -62,25 +65,41 @@ def _hessians(structure: Any, leaves: Any, vectors: Any) -> Any:
     return jax.lax.map(lambda vector: problem.hessian(problem.unravel(vector)), vectors)
 
 
-def _batched(function: Callable[[Any, Any, Any], Any]) -> Callable[[Problem, np.ndarray], np.ndarray]:
-    """The function on any number of rows: two compiled programs for all problems of one shape, whatever is asked."""
-    # jit itself: a solve makes thousands of small calls
-    compiled = jax.jit(function, static_argnums=0)
-
-    def call(problem: Problem, rows: np.ndarray) -> np.ndarray:
-        leaves, structure = jax.tree.flatten(problem)
-        batch = next((size for size in BATCHES if size >= len(rows)), BATCHES[-1])
-        short = -len(rows) % batch
-        padded = np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]) if short else rows
-        found = [
-            np.asarray(compiled(structure, leaves, part)) for part in padded.reshape(-1, batch, rows.shape[1])
-        ]
-        return np.concatenate(found)[: len(rows)]
-
-    return call
+def _on_device(leaves: list[Any]) -> list[Any]:
+    return [jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
 
-_gradient_batch, _hessian_batch = _batched(_gradients), _batched(_hessians)
+def _collecting(structure: Any, leaves: Any, state: Any) -> Any:
+    """d/dt of (x, what is collected along the orbit, t) at a saddle, rows of ``state``."""
+    problem, centre, vectors, values, radius, direction, mine = jax.tree.unflatten(structure, leaves)
+    here, time, outer = state[:, : values.size], state[:, -1:], 2.0 * radius
+    distance = jnp.linalg.norm(here, axis=1, keepdims=True)
+    # evaluated on no point beyond the cut-off, where the gradient may be anything
+    seen = jnp.where(distance < outer, here, 0.0)
+    slope = jax.vmap(lambda x: problem.ravel(problem.gradient(problem.unravel(centre + vectors @ x))))(seen)
+    bent = _fade(distance, radius, outer) * (values * seen - slope @ vectors)
+    # beyond the cut-off nothing is left to collect, and an orbit that left does not come back
+    slow = direction * _fade(distance, outer, 2.0 * outer)
+    collected = jnp.where(mine, jnp.exp(values * time * mine) * bent, 0.0)
+    return slow * jnp.concatenate([bent - values * here, collected, jnp.ones_like(time)], axis=1)
+
+
+@functools.cache
+def _compiled(function: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    # jit itself, and fully: a solve makes thousands of small calls
+    return jax.jit(function, static_argnums=0, compiler_options=FULLY if on_cpu() else None)
+
+
+def _batched(
+    function: Callable[[Any, Any, Any], Any], structure: Any, leaves: Any, rows: np.ndarray
+) -> np.ndarray:
+    """The function on any number of rows: at most three compiled programs for all problems of one shape."""
+    batch = next((size for size in BATCHES if size >= len(rows)), BATCHES[-1])
+    short = -len(rows) % batch
+    padded = np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]) if short else rows
+    parts = padded.reshape(-1, batch, rows.shape[1])
+    found = [np.asarray(_compiled(function)(structure, leaves, part)) for part in parts]
+    return np.concatenate(found)[: len(rows)] if len(found) > 1 else found[0][: len(rows)]
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,13 @@ class Conjugacy:
 
     def _slope(self, x: np.ndarray) -> np.ndarray:
         """∇L in the basis of the eigenvectors; the linear flow is followed where Λx itself is the answer."""
-        return _gradient_batch(self.problem, self.weights(x)) @ self.vectors
+        return _batched(_gradients, *self._flat, self.weights(x)) @ self.vectors
+
+    @cached_property
+    def _flat(self) -> tuple[Any, Any]:
+        """The problem, taken apart once."""
+        leaves, structure = jax.tree.flatten(self.problem)
+        return structure, _on_device(leaves)
 
     @property
     def drift(self) -> float:
@@ -178,16 +203,13 @@ class Conjugacy:
         for direction, stable in ((1.0, False), (-1.0, True)):
             mine = (self.values > 0.0) == stable
 
-            def rate(state: np.ndarray, direction: float = direction, mine: np.ndarray = mine) -> np.ndarray:
-                here, time = state[:, :size], state[:, -1:]
-                distance = np.linalg.norm(here, axis=1, keepdims=True)
-                bent = self._nonlinearity(here)
-                # beyond the cut-off nothing is left to collect, and an orbit that left does not come back
-                slow = direction * _fade(distance, outer, 2.0 * outer)
-                collected = np.where(mine, np.exp(self.values * time * mine) * bent, 0.0)
-                moving = np.concatenate([bent - self.values * here, collected, np.ones_like(time)], axis=1)
-                return slow * moving
-
+            leaves, structure = jax.tree.flatten(
+                (
+                    *(self.problem, self.centre, self.vectors, self.values),
+                    *(np.asarray(self.radius), np.asarray(direction), mine),
+                )
+            )
+            rate = functools.partial(_batched, _collecting, structure, _on_device(leaves))
             state = np.concatenate([x, np.zeros((len(x), size + 1))], axis=1)
             for _ in range(PIECES):
                 state = _solve(rate, state, span / PIECES, tolerance, self._scale(x))
@@ -195,13 +217,6 @@ class Conjugacy:
                     break
             shift += state[:, size:-1]
         return x + shift
-
-    def _nonlinearity(self, x: np.ndarray) -> np.ndarray:
-        """N̂ = χ(|x|/R)(Λx − ∇L), evaluated on no point beyond R, where the gradient may be anything."""
-        outer = 2.0 * self.radius
-        distance = np.linalg.norm(x, axis=1, keepdims=True)
-        seen = np.where(distance < outer, x, 0.0)
-        return _fade(distance, self.radius, outer) * (self.values * seen - self._slope(seen))
 
     @float64
     def inverse(self, images: Float[np.ndarray, "B P"], tolerance: float = FINE) -> Float[np.ndarray, "B P"]:
@@ -408,7 +423,7 @@ def _transversal(blank: Conjugacy, grid: np.ndarray, radii: np.ndarray) -> np.nd
 def _contracting(blank: Conjugacy, grid: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """1 − √2 Lip(N̂)/min|λ| for the cut-off at every radius R of the grid."""
     with np.errstate(all="ignore"):
-        bends = _hessian_batch(blank.problem, blank.weights(grid))
+        bends = _batched(_hessians, *blank._flat, blank.weights(grid))
         bends = blank.vectors.T @ bends @ blank.vectors - np.diag(blank.values)
         bent = np.linalg.norm(blank.values * grid - blank._slope(grid), axis=1)
         finite = np.isfinite(bends).all(axis=(1, 2))
@@ -427,7 +442,7 @@ def _contracting(blank: Conjugacy, grid: np.ndarray, radii: np.ndarray) -> np.nd
 
 def _fade(distance: Any, inner: float, outer: float) -> Any:
     """1 up to ``inner``, 0 from ``outer`` on, and a polynomial with four continuous derivatives between."""
-    s = np.clip((distance - inner) / (outer - inner), 0.0, 1.0)
+    s = ((distance - inner) / (outer - inner)).clip(0.0, 1.0)
     return 1.0 - s**5 * (126.0 + s * (-420.0 + s * (540.0 + s * (-315.0 + 70.0 * s))))
 
 

@@ -29,7 +29,7 @@ from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.conditioning import conditioned, followed, told
 from gradlab.laboratory.driving import Drive, drive_all, frame
 from gradlab.laboratory.keeping import Store, strong
-from gradlab.laboratory.programs import Constants, Program
+from gradlab.laboratory.programs import Constants, Program, quick
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -41,6 +41,13 @@ from gradlab.store.identity import environment
 
 _start_one = Program(start)
 _start_members = Program(eqx.filter_vmap(start, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
+
+
+def _seen(items: Sequence[Observable], problem: Problem, point: Any) -> dict[str, Any]:
+    return {item.name: item(problem, point, point, jnp.nan) for item in items}
+
+
+_seen_at = Program(_seen)
 
 
 def _prepare(
@@ -356,10 +363,15 @@ def at(
         problem.fits(point)
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
-    rows = [
-        {item.name: np.asarray(item(problem, point, point, jnp.nan)) for item in items} for point in weights
-    ]
+    constants, quickly = Constants(items, problem), quick(_work(problem), len(weights))
+    rows = [jax.tree.map(np.asarray, _seen_at(quickly, constants, point)) for point in weights]
     return described(frame(rows, items, None))
+
+
+def _work(problem: Problem) -> float:
+    """What one pass over all examples takes, in products."""
+    examples = np.shape(problem.data.inputs)[0]
+    return float(problem.size) * (problem.network.reuse or 1.0) * float(examples)
 
 
 def member(flow_or_problem: Any, index: int) -> Any:

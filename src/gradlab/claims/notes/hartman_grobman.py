@@ -269,11 +269,14 @@ class HartmanGrobman(Solved):
         changed="First all of h', 2e-3 of a ball apart: other coordinates of nearly the same rate left up to 0.05.",
     )
     @where_built
-    def wrong_index(self) -> Number:
+    def wrong_index(self) -> Number | None:
         """|h'_i(V) − h'_i(W)|/‖V − W‖ of two points along the slowest direction i, h' to the flow with its sign turned.
 
-        h' commutes with the flows as well as h, and is no homeomorphism: to first order it has no i-th coordinate.
+        Asked of the first draw. h' commutes with the flows as well as h, and is no homeomorphism: to first order it has
+        no i-th coordinate.
         """
+        if self.facts["draw"] > 1:
+            return NOT_ASKED
         built = self.built
         slowest = int(np.argmin(np.abs(built.values)))
         values = np.where(np.arange(self.size) == slowest, -built.values, built.values)

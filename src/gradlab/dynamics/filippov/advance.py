@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from gradlab.dynamics import stops
+from gradlab.dynamics.filippov.counts import Counts
 from gradlab.dynamics.filippov.events import OUTSIDE, Event, Watch
 from gradlab.dynamics.filippov.modes import Mode, Surfaces, jumps, mode, program, surfaces
 from gradlab.dynamics.filippov.sliding import interior, resolve
-from gradlab.dynamics.filippov.stepping import Counts, Stepper
 from gradlab.problem.activations import LeakyReLU
 from gradlab.problem.dense import Dense
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
+
+if TYPE_CHECKING:
+    from gradlab.dynamics.filippov.stepping import Stepper
 
 #: Accepted steps of one call, events (beside one for every pair) within CROWDED parts of u, and rejections within
 #: one piece, after which a solve is given up.
@@ -219,6 +222,9 @@ class _Solve:
         begin, share, refused = self.u, float(slides.mean()), self.counts.rejected
 
         def stepper(u: float, y: np.ndarray, stop: float, h: float, known: Any = None) -> Stepper:
+            # SciPy's integrators are half a second of imports, which only such nets pay
+            from gradlab.dynamics.filippov.stepping import Stepper
+
             return Stepper(velocity, jacobian, u, y, stop, h, self.tolerance, self.counts, known)
 
         solver = stepper(self.u, self.y, end, self._first_step(velocity, end))

@@ -7,13 +7,18 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from scipy.optimize import brentq
 
 #: How far outside [0, 1] a multiplier must be to end its sliding. Leaving is continuous in the velocity, so that
 #: this moves the orbit by its square only.
 OUTSIDE = 1e-8
 #: Points of a step at which multipliers are looked at (they are no polynomials; pre-activations are, exactly).
 SAMPLES = 3
+
+
+def _root(function: Callable[[float], Any], left: float, right: float, **options: float) -> float:
+    from scipy.optimize import brentq
+
+    return float(brentq(function, left, right, **options))
 
 
 class Event(eqx.Module):
@@ -99,7 +104,7 @@ class Watch:
             if at(left, j, g) <= floor:
                 x = left
             else:
-                x = brentq(lambda x, j=j, g=g, f=floor: at(x, j, g) - f, left, right, xtol=1e-15)
+                x = _root(lambda x, j=j, g=g, f=floor: at(x, j, g) - f, left, right, xtol=1e-15)
             u = start + x * (end - start)
             if best is None or u < best[0]:
                 best = (u, int(j), int(g))
@@ -122,7 +127,7 @@ class Watch:
 
         # A node may pass by rounding alone: one at a time is not rounded as all of them together are.
         if worst(left) > 0.0 > worst(right):
-            right = brentq(worst, left, right, xtol=4e-16 * max(1.0, right), rtol=1e-14)
+            right = _root(worst, left, right, xtol=4e-16 * max(1.0, right), rtol=1e-14)
         gap = self.slack(path(right)) - self.slack_floor
         j, g = np.unravel_index(np.argmin(np.where(np.isfinite(gap), gap, np.inf)), gap.shape)
         return float(right), int(j), int(g)

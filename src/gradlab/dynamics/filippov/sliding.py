@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 #: More than any |φ| in units of the force, unless normals are nearer than this to dependent.
 REACH = 1e8
@@ -47,6 +46,8 @@ def _bounded(force: np.ndarray, jumps: np.ndarray, normals: np.ndarray) -> np.nd
         rest = force + (theta * jumps)[~narrow] @ normals[~narrow]
         theta[narrow] = normals[narrow] @ rest > 0.0
         return theta
+    from scipy.optimize import lsq_linear
+
     found = lsq_linear(normals.T, -force, bounds=(lower, upper), method="bvls", tol=1e-15)
     return np.clip(found.x / jumps, 0.0, 1.0)
 

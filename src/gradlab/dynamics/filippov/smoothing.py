@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from gradlab.dynamics import stops
 from gradlab.dynamics.filippov.advance import Look, Memory, Outcome, refuse_beyond, slope, supports, unwatched
+from gradlab.dynamics.filippov.counts import Counts
 from gradlab.dynamics.filippov.modes import program
-from gradlab.dynamics.filippov.stepping import Counts, Stepper
 from gradlab.problem.network import Network, batch, count, drawn
 from gradlab.problem.precision import float64
 from gradlab.problem.problem import Problem
@@ -118,6 +118,9 @@ def advance_smoothed(
     h = 0.0 if memory is None else float(memory.h)
     if end > u:
         h = h or min(1e-3, end - u)
+        # SciPy's integrators are half a second of imports, which only such nets pay
+        from gradlab.dynamics.filippov.stepping import Stepper
+
         solver = Stepper(velocity, jacobian, u, y, end, h, tolerance, counts)
         while u < end and status == stops.RUNNING:
             planned = solver.h_abs

@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.integrate import Radau
 
+from gradlab.dynamics.filippov.counts import Counts
+
 #: Newton's error as a share of the error tolerance; SciPy's own choice, √tolerance, meets round-off at 1e-10.
 NEWTON = 1e-3
-
-
-class Counts:
-    """Evaluations of the field, Jacobians, accepted and rejected steps of one call."""
-
-    def __init__(self) -> None:
-        self.evaluations = self.jacobians = self.steps = self.rejected = 0
 
 
 class Stepper(Radau):
