@@ -1,8 +1,7 @@
 """One visual language: datasets to figures, and figures to SVG; the only plotting import of the house.
 
-Every figure is a bare :class:`matplotlib.figure.Figure`: no global state, nothing to close. The colours are
-named in :data:`COLOURS`, can be told apart by colour-blind readers, and are doubled by shape or dash, so
-that nothing is said by colour alone. A caption travels with its figure (:func:`with_caption`).
+A figure is a bare :class:`matplotlib.figure.Figure`: no global state. Colours (:data:`COLOURS`) can be told apart by
+colour-blind readers, and are doubled by shape or dash. A caption travels with its figure (:func:`with_caption`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterMathtext, LogFormatterSciNotation, MaxNLocator
 
 LINES = ("#1f5fa8", "#d1660f", "#12806a", "#a83f7c", "#5aa2d6", "#8a6d12", "#4d5560")
 #: Every colour by name; a page may map the names to other colours in the dark.
@@ -85,8 +84,6 @@ _STYLE: dict[Any, Any] = {
 
 _MANY = 3000  # more points than this are drawn as an image inside the SVG
 _WIDTH = 7.2  # inches: the width of the report's column
-
-# --- drawing -----------------------------------------------------------------------------------------
 
 
 def panels(
@@ -208,8 +205,6 @@ def with_caption(figure: Figure, caption: str) -> Figure:
         figure.set_label(caption)
     return figure
 
-
-# --- every case against its tolerance ----------------------------------------------------------------
 
 _OUTCOMES = {
     "supported": ("o", True, 4.6, "satisfies"),
@@ -363,8 +358,6 @@ def _marker(outcome: str) -> Line2D:
     return Line2D([], [], color=colour, marker=shape, mfc=face, markersize=size, lw=1.0, label=words)
 
 
-# --- what the drawing functions share ----------------------------------------------------------------
-
 _SHAPES = ("o", "D", "^", "s", "v", "P", "X")
 
 
@@ -395,8 +388,7 @@ def _chart(
 
 
 def _abscissa(x: Any, label: str) -> np.ndarray:
-    own = x[label] if isinstance(x, Mapping) else x
-    return np.asarray(own, dtype=float).ravel()
+    return np.asarray(x[label] if isinstance(x, Mapping) else x, dtype=float).ravel()
 
 
 def _drawable(axes: Axes, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -405,8 +397,7 @@ def _drawable(axes: Axes, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"a line has {xs.size} abscissae and {ys.size} values; give as many of each")
     good = np.isfinite(xs) & np.isfinite(ys)
     for scale, values in ((axes.get_xscale(), xs), (axes.get_yscale(), ys)):
-        if scale == "log":
-            good &= np.where(np.isfinite(values), values, 0.0) > 0.0
+        good &= (scale != "log") | (np.where(np.isfinite(values), values, 0.0) > 0.0)
     return xs, np.where(good, ys, np.nan)
 
 
@@ -447,34 +438,28 @@ def _words(text: str, length: int = 1000) -> str:
     """The text, cut to `length`, if its mathtext parses; else with its dollars taken literally."""
     text = text if len(text) <= length else text[: length - 1].rstrip() + "…"
     try:
-        for line in text.split("\n"):
+        for line in text.split("\n") if "$" in text else ():
             _MATH.parse(line)
     except (ValueError, RuntimeError):
         return text.replace("$", r"\$")
     return text
 
 
-# --- to bytes ----------------------------------------------------------------------------------------
-
-
 def svg(figure: Figure, *, prefix: str | None = None) -> str:
-    """The figure as an ``<svg>`` element: the same text for the same figure, text as paths, then released.
+    """The figure as an ``<svg>`` element without metadata, the same for the same figure, then released.
 
-    Every id begins with `prefix` (default: a digest of the drawing), so that several figures can stand in
-    one page. There is no XML declaration, doctype, date or other metadata.
+    Every id begins with `prefix` (default: a digest of the drawing): several figures can stand in one page.
     """
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    text = _saved(figure, format="svg", metadata=nothing, dpi=144).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"\s*(<metadata>.*?</metadata>|<!--.*?-->)", "", text, flags=re.DOTALL)
-    text = re.sub(r"\s+", " ", text).strip()
+    text = _saved(figure, format="svg", metadata=nothing, dpi=144).decode().partition("<svg")[2]
+    text = re.sub(r"\s*(<metadata>.*?</metadata>|<!--.*?-->)", "", f"<svg{text}", flags=re.DOTALL)
     # a hundredth of a point is enough for a coordinate
+    text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
     mark = prefix if prefix is not None else "g" + hashlib.sha256(text.encode()).hexdigest()[:8]
     if not re.fullmatch(r"[A-Za-z][\w.-]*", mark):
         raise ValueError(f"prefix is {mark!r}; an id begins with a letter and has letters, digits, '-', '.'")
-    text = re.sub(r'\bid="', f'id="{mark}-', text)
-    text = re.sub(r'href="#', f'href="#{mark}-', text)
+    text = re.sub(r'\b(id="|href="#)', rf"\1{mark}-", text)
     return text.replace("url(#", f"url(#{mark}-")
 
 
@@ -483,18 +468,33 @@ def png(figure: Figure, *, dpi: int = 160) -> bytes:
     return _saved(figure, format="png", dpi=dpi, metadata={"Software": None})
 
 
-def _saved(figure: Figure, **options: Any) -> bytes:
-    """Save, after bringing what a study drew with bare matplotlib into the same language; then release.
+class _Powers(LogFormatterSciNotation):
+    """Powers of ten as plain text: mathtext takes a hundredth of a second a label, half of all that a figure takes."""
 
-    A figure that pyplot made is closed there as well.
-    """
+    def __call__(self, x: Any, pos: Any = None) -> str:
+        text = (
+            super()
+            .__call__(x, pos)
+            .removeprefix(r"$\mathdefault{")
+            .removesuffix("}$")
+            .replace(r"\times", "×")
+        )
+        raised = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+        return re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(raised), text).replace("-", "−")
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    """Save, what a study drew with bare matplotlib in the same language; then release, of pyplot too."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         for text in figure.findobj(Text):
             text.set_fontfamily(_FONTS)
             text.set_math_fontfamily("stix")
+        for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(_Powers())
         figure.savefig(buffer, **options)
-    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
     figure.clear()
     return buffer.getvalue()

@@ -275,7 +275,7 @@ class HartmanGrobman(Solved):
         Asked of the first draw. h' commutes with the flows as well as h, and is no homeomorphism: to first order it has
         no i-th coordinate.
         """
-        if self.facts["draw"] > 1:
+        if self.facts.get("draw", 1) > 1:
             return NOT_ASKED
         built = self.built
         slowest = int(np.argmin(np.abs(built.values)))
