@@ -104,7 +104,11 @@ class Watch:
             if at(left, j, g) <= floor:
                 x = left
             else:
-                x = _root(lambda x, j=j, g=g, f=floor: at(x, j, g) - f, left, right, xtol=1e-15)
+
+                def gap(x: float, j: int = j, g: int = g, floor: float = floor) -> Any:
+                    return at(x, j, g) - floor
+
+                x = _root(gap, left, right, xtol=1e-15)
             u = start + x * (end - start)
             if best is None or u < best[0]:
                 best = (u, int(j), int(g))
