@@ -54,6 +54,13 @@ def merged(quick: list[list[dict[str, Any]]], full: list[list[dict[str, Any]]]) 
     ]
 
 
+def ran(records: list[dict[str, Any]], budget: str) -> str:
+    """At which seeds the claims were run at a budget, and how many of them at each set."""
+    sets = Counter(", ".join(sorted(record["seeds" if budget == "quick" else "full"])) for record in records)
+    told = [f"seeds {seeds} ({count} claims)" for seeds, count in sets.most_common() if seeds]
+    return f"at the {budget} budget, {' or '.join(told)}" if told else ""
+
+
 def words(record: dict[str, Any]) -> str:
     """The verdict, the print, and where seeds or budgets differ."""
     word = record["verdict"] if record["verdict"] == "supported" else f"**{record['verdict']}**"
@@ -96,7 +103,5 @@ if __name__ == "__main__":
         text = json.dumps(merged(quick, full), indent=1, ensure_ascii=False, allow_nan=False)
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
-    ran = (("quick", sorted(records[0]["seeds"])), ("full", sorted(records[0]["full"])))
-    runs = " and ".join(f"at the {budget} budget, seeds {', '.join(seeds)}" for budget, seeds in ran if seeds)
-    head = HEAD.format(runs=runs.replace("seeds 0", "seed 0") if runs.endswith("seeds 0") else runs)
+    head = HEAD.format(runs=" and ".join(filter(None, (ran(records, budget) for budget in ("quick", "full")))))
     (HERE / "verdicts.md").write_text(head + "".join(map(row, records)), encoding="utf-8")
