@@ -103,5 +103,7 @@ if __name__ == "__main__":
         text = json.dumps(merged(quick, full), indent=1, ensure_ascii=False, allow_nan=False)
         (HERE / "verdicts.json").write_text(text + "\n", encoding="utf-8")
     records = json.loads((HERE / "verdicts.json").read_text(encoding="utf-8"))
-    head = HEAD.format(runs=" and ".join(filter(None, (ran(records, budget) for budget in ("quick", "full")))))
+    head = HEAD.format(
+        runs=" and ".join(filter(None, (ran(records, budget) for budget in ("quick", "full"))))
+    )
     (HERE / "verdicts.md").write_text(head + "".join(map(row, records)), encoding="utf-8")
