@@ -178,7 +178,13 @@ FIELDS |= {"print", "repair", "sentences", "asked", "headline", "seal", "seed"}
 
 def test_json_stands_alone_on_standard_output_and_verdicts_do_not_change_the_exit_code() -> None:
     result = invoke(
-        "verify", claim("small", 0.5, 0.1), claim("large", 0.5, 1.5), claim("edge", 1.1), "--json"
+        "verify",
+        claim("small", 0.5, 0.1),
+        claim("large", 0.5, 1.5),
+        claim("edge", 1.1),
+        "--json",
+        "--jobs",
+        "1",
     )
     records = json.loads(result.stdout, parse_constant=pytest.fail)
     assert [one["verdict"] for one in records] == ["supported", "refuted", "inconclusive"]

@@ -31,11 +31,9 @@ def results() -> list[Result]:
     return verify(catalogue.load(REPRESENTATIVE), budget="quick", seed=0)
 
 
-def test_every_claim_is_published_and_for_the_same_seeds() -> None:
+def test_every_claim_is_published_for_seed_0_or_for_all_five() -> None:
     assert [record["id"] for record in RECORDS] == catalogue.ids()
-    seeds = {tuple(sorted(record["seeds"])) for record in RECORDS}
-    assert len(seeds) == 1
-    assert "0" in next(iter(seeds))
+    assert {"".join(sorted(record["seeds"])) for record in RECORDS} <= {"0", "01234"}
 
 
 def test_nothing_that_is_asked_was_changed_since() -> None:
