@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -30,6 +32,27 @@ FULLY: dict[str, Any] = {
 def on_cpu() -> bool:
     """Whether programs run on the CPU, whose compiler these options are for."""
     return jax.default_backend() == "cpu"
+
+
+#: Weights² × examples of a Hessian up to which a program that runs some ten times is compiled quickly.
+_SMALL = 1e7
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``eqx.filter_jit`` of a function of a problem, and of more: quickly where its Hessian is small."""
+
+    @functools.cache
+    def program(quickly: bool) -> Callable[..., Any]:
+        # what equinox hands on to jax.jit is not in its types
+        jit: Any = eqx.filter_jit
+        return jit(function, compiler_options=QUICKLY if quickly else None)
+
+    @functools.wraps(function)
+    def call(problem: Any, *others: Any) -> Any:
+        work = float(problem.size) ** 2 * np.shape(problem.data.inputs)[0]
+        return program(on_cpu() and work <= _SMALL)(problem, *others)
+
+    return call
 
 
 #: Arrays of one shape beyond which they are drawn as one, to the same bits: each alone takes 0.14 s to compile.

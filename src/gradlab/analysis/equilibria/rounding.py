@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from gradlab.problem.compiling import compiled
 from gradlab.problem.problem import Problem
 
 EPS = float(np.finfo(np.float64).eps)
@@ -115,12 +115,12 @@ def moved_data(problem: Problem, weights: Any, changes: Any, derivative: Any) ->
     return jax.jvp(at, point, moves)[1]
 
 
-@eqx.filter_jit
+@compiled
 def _gradient_move(problem: Problem, weights: Any, changes: Any) -> Float[Array, ""]:
     return jnp.sum(moved_data(problem, weights, changes, jax.grad) ** 2)
 
 
-@eqx.filter_jit
+@compiled
 def _hessian_move(problem: Problem, weights: Any, changes: Any, along: Any) -> Float[Array, ""]:
     v = jnp.asarray(ravel_pytree(along)[0], jnp.float64)
     product = moved_data(problem, weights, changes, lambda f: lambda x: jax.jvp(jax.grad(f), (x,), (v,))[1])

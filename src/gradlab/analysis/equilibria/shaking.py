@@ -25,6 +25,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from gradlab.analysis.equilibria.rounding import EPS, operations
+from gradlab.problem.compiling import compiled
 from gradlab.problem.problem import Problem
 
 #: The size of a shake.
@@ -117,9 +118,9 @@ def _shaking(shake: _Shaker) -> Callable[[Any, list[Any]], list[Any]]:
     return operation
 
 
-@eqx.filter_jit
-def _shaken(function: Callable[..., Array], arguments: Any, pool: Any) -> Array:
-    arrays, static = eqx.partition(arguments, eqx.is_array)
+@compiled
+def _shaken(problem: Problem, others: Any, function: Callable[..., Array], pool: Any) -> Array:
+    arrays, static = eqx.partition((problem, *others), eqx.is_array)
     flat, tree = jax.tree.flatten(arrays)
 
     def of(*leaves: Any) -> Array:
@@ -130,20 +131,20 @@ def _shaken(function: Callable[..., Array], arguments: Any, pool: Any) -> Array:
 
 
 def entrywise(
-    function: Callable[..., Array], *arguments: Any, draws: int = DRAWS
+    function: Callable[..., Array], problem: Problem, *others: Any, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An array-valued function of arrays, and the root mean square over draws of what one rounding moves each entry by.
+    """An array-valued function, and the root mean square over draws of what one rounding moves each entry by.
 
     ``function`` is one that can be hashed, such as a function of a module; its arguments may hold anything else.
     """
     random = np.random.default_rng(4)
-    here = np.asarray(_shaken(function, arguments, np.ones(POOL)))
+    here = np.asarray(_shaken(problem, others, function, np.ones(POOL)))
     total = np.zeros(here.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(draws):
             # √3 times a uniform number of [−1, 1] has mean square 1
             pool = 1.0 + SHAKE * np.sqrt(3.0) * random.uniform(-1.0, 1.0, POOL)
-            moved = np.asarray(_shaken(function, arguments, pool))
+            moved = np.asarray(_shaken(problem, others, function, pool))
             # scaled first: squares of what moves in units of 1e-160 would be 0
             total = np.hypot(total, (moved - here) / SHAKE)
     return here, EPS * total / np.sqrt(draws)

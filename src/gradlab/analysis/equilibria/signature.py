@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from gradlab.analysis.equilibria.polishing import Polished
 from gradlab.analysis.equilibria.rounding import EPS, hessian_rounding
 from gradlab.analysis.equilibria.scaling import equilibrated
 from gradlab.analysis.equilibria.shaking import gradient_entries, hessian_entries
+from gradlab.problem.compiling import compiled
 from gradlab.problem.problem import Problem
 
 #: Weights up to which every entry of H has its own bound; beyond, one bound of ‖H‖ and no scaling.
@@ -147,7 +147,7 @@ def _at_equilibrium(
     return margins + worst, shift, change
 
 
-@eqx.filter_jit
+@compiled
 def _changes(
     problem: Problem,
     weights: Any,

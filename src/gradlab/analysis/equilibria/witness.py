@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.analysis.equilibria.rounding import operations
 from gradlab.analysis.equilibria.shaking import entrywise
+from gradlab.problem.compiling import compiled
 from gradlab.problem.problem import Problem
 
 #: Lengths tried: ‖W‖ (or 1) times these.
@@ -87,6 +87,6 @@ def _difference(problem: Problem, weights: Any, step: Any) -> Array:
     return problem.factor * risk + 0.5 * held
 
 
-@eqx.filter_jit
+@compiled
 def _differences(problem: Problem, weights: Any, steps: Float[Array, "k P"]) -> Float[Array, " k"]:
     return jax.lax.map(lambda step: _difference(problem, weights, step), steps)
