@@ -57,7 +57,9 @@ def merged(quick: list[list[dict[str, Any]]], full: list[list[dict[str, Any]]]) 
 def ran(records: list[dict[str, Any]], budget: str) -> str:
     """At which seeds the claims were run at a budget, and how many of them at each set."""
     sets = Counter(", ".join(sorted(record["seeds" if budget == "quick" else "full"])) for record in records)
-    told = [f"seeds {seeds} ({count} claims)" for seeds, count in sets.most_common() if seeds]
+    told = [
+        f"seed{'s' * (',' in seeds)} {seeds} ({count} claims)" for seeds, count in sets.most_common() if seeds
+    ]
     return f"at the {budget} budget, {' or '.join(told)}" if told else ""
 
 
