@@ -32,10 +32,9 @@ from gradlab.problem.problem import Problem
 SHAKE = 2.0**-36
 #: Shakes drawn. The mean of 6 squares is below a hundredth of its expectation with probability 1e-6 at worst.
 DRAWS = 6
-#: Random numbers of a draw: more than all arrays in the Hessian of a small net hold (2-8-1, ten examples: 40 000).
-POOL = 2**17
-#: Numbers left out after each array, a prime.
-SKIPPED = 7
+#: Random numbers of a draw, a prime, and how far the k-th array begins from the one before: no two of the first POOL
+#: arrays of a program begin at one place, so that a difference of two of one shape keeps the rounding of both.
+POOL, STRIDE = 2**17 - 1, 81_007
 
 #: Operations whose result is exact, or chosen among operands.
 _EXACT = frozenset({
@@ -57,10 +56,10 @@ _INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 class _Shaker:
-    """Multiplies arrays by numbers of a pool, 1 + ε r, of which every call takes the next ones."""
+    """Multiplies arrays by numbers of a pool, 1 + ε r, of which every call takes others."""
 
     def __init__(self, pool: Any) -> None:
-        self.pools, self.taken = {1: pool}, 0
+        self.pools, self.calls = {1: pool}, 0
 
     def __call__(self, x: Any) -> Any:
         dtype = jnp.result_type(x)
@@ -71,9 +70,8 @@ class _Shaker:
 
     def _next(self, shape: tuple[int, ...]) -> Any:
         count, length = math.prod(shape), self.pools[1].size
-        begin = self.taken % length
-        # where the pool is gone through again, no two arrays of a shape begin at one place: a − b keeps its error
-        self.taken += count + SKIPPED
+        self.calls += 1
+        begin = self.calls * STRIDE % length
         turns = max(1, -(-(begin + count) // length))
         if turns not in self.pools:
             self.pools[turns] = jnp.tile(self.pools[1], turns)
