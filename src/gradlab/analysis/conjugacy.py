@@ -203,12 +203,15 @@ class Conjugacy:
         for direction, stable in ((1.0, False), (-1.0, True)):
             mine = (self.values > 0.0) == stable
 
-            leaves, structure = jax.tree.flatten(
-                (
-                    *(self.problem, self.centre, self.vectors, self.values),
-                    *(np.asarray(self.radius), np.asarray(direction), mine),
-                )
+            frame = (
+                self.centre,
+                self.vectors,
+                self.values,
+                np.asarray(self.radius),
+                np.asarray(direction),
+                mine,
             )
+            leaves, structure = jax.tree.flatten((self.problem, *frame))
             rate = functools.partial(_batched, _collecting, structure, _on_device(leaves))
             state = np.concatenate([x, np.zeros((len(x), size + 1))], axis=1)
             for _ in range(PIECES):

@@ -31,6 +31,11 @@ WORTH = 5e8
 LARGE = 0.01
 
 
+def products(network: Any, weights: float, examples: float) -> float:
+    """The work of one pass: weights × how often one is used on an example × examples."""
+    return float(weights) * (network.reuse or 1.0) * float(examples)
+
+
 def quick(work: float, evaluations: float) -> bool:
     """Whether a program is compiled quickly: ``work`` is weights × examples (× members), after so many evaluations."""
     return on_cpu() and work <= LARGE * WORTH and work * evaluations <= WORTH

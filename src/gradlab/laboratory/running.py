@@ -29,7 +29,7 @@ from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.conditioning import conditioned, followed, told
 from gradlab.laboratory.driving import Drive, drive_all, frame
 from gradlab.laboratory.keeping import Store, strong
-from gradlab.laboratory.programs import Constants, Program, quick
+from gradlab.laboratory.programs import Constants, Program, products, quick
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -363,15 +363,10 @@ def at(
         problem.fits(point)
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
-    constants, quickly = Constants(items, problem), quick(_work(problem), len(weights))
+    work = products(problem.network, problem.size, np.shape(problem.data.inputs)[0])
+    constants, quickly = Constants(items, problem), quick(work, len(weights))
     rows = [jax.tree.map(np.asarray, _seen_at(quickly, constants, point)) for point in weights]
     return described(frame(rows, items, None))
-
-
-def _work(problem: Problem) -> float:
-    """What one pass over all examples takes, in products."""
-    examples = np.shape(problem.data.inputs)[0]
-    return float(problem.size) * (problem.network.reuse or 1.0) * float(examples)
 
 
 def member(flow_or_problem: Any, index: int) -> Any:
