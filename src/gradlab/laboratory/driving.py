@@ -34,7 +34,7 @@ from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
-from gradlab.laboratory.programs import Constants, Program, products, quick, worth
+from gradlab.laboratory.programs import Constants, Program, quick, work_of_a_pass, worth
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
@@ -187,7 +187,7 @@ class Drive:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
         examples = np.shape(self.flow.observed.data.inputs)[self.members is not None]
-        return products(self.flow.observed.network, weights, examples)
+        return work_of_a_pass(self.flow.observed.network, weights, examples)
 
     @functools.cached_property
     def blocked(self) -> bool:

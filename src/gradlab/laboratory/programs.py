@@ -31,7 +31,7 @@ WORTH = 5e8
 LARGE = 0.01
 
 
-def products(network: Any, weights: float, examples: float) -> float:
+def work_of_a_pass(network: Any, weights: float, examples: float) -> float:
     """The work of one pass: weights × how often one is used on an example × examples."""
     return float(weights) * (network.reuse or 1.0) * float(examples)
 

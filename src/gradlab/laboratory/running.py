@@ -29,7 +29,7 @@ from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.conditioning import conditioned, followed, told
 from gradlab.laboratory.driving import Drive, drive_all, frame
 from gradlab.laboratory.keeping import Store, strong
-from gradlab.laboratory.programs import Constants, Program, products, quick
+from gradlab.laboratory.programs import Constants, Program, quick, work_of_a_pass
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -363,7 +363,7 @@ def at(
         problem.fits(point)
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
-    work = products(problem.network, problem.size, np.shape(problem.data.inputs)[0])
+    work = work_of_a_pass(problem.network, problem.size, np.shape(problem.data.inputs)[0])
     constants, quickly = Constants(items, problem), quick(work, len(weights))
     rows = [jax.tree.map(np.asarray, _seen_at(quickly, constants, point)) for point in weights]
     return described(frame(rows, items, None))
