@@ -25,7 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatterMathtext, LogFormatterSciNotation, MaxNLocator
+from matplotlib.ticker import Formatter, LogFormatterSciNotation, MaxNLocator, ScalarFormatter
 
 LINES = ("#1f5fa8", "#d1660f", "#12806a", "#a83f7c", "#5aa2d6", "#8a6d12", "#4d5560")
 #: Every colour by name; a page may map the names to other colours in the dark.
@@ -101,7 +101,6 @@ def panels(
             empty.remove()
     for axes in grid[:n]:
         axes.grid(True, color=COLOURS["grid"], linewidth=0.7)
-        axes.tick_params(which="minor", labelbottom=False, labelleft=False)
     return figure, list(grid[:n])
 
 
@@ -292,8 +291,7 @@ class _Row:
         axes.plot(edge, steps, color=COLOURS["ink"], linestyle="-", linewidth=1.1)
         for outcome in _OUTCOMES:
             self._points(axes, outcome, (self.outcomes == outcome) & np.isfinite(self.number), low, high)
-        axes.set_xlim(low, high)
-        axes.set_ylim(len(y) - 0.4, -0.6)
+        axes.set(xlim=(low, high), ylim=(len(y) - 0.4, -0.6))
         axes.set_xlabel(self._deciding(axes, low, high), loc="left", color=COLOURS["muted"])
         few = len(y) <= 10
         axes.set_yticks(y if few else [], [_words(case, 30) for case in self.cases] if few else [])
@@ -380,8 +378,7 @@ def _chart(
             draw(axes, label, *_drawable(axes, xs[i], y), {"label": _words(label) or "_nolegend_", **look})
         for label, value in options.get("reference", {}).items():
             reference(axes, label, float(value))
-        axes.set(xlabel=_words(xlabel), ylabel=_words(ylabel))
-        axes.set_title(_words(options.get("title", "")))
+        axes.set(xlabel=_words(xlabel), ylabel=_words(ylabel), title=_words(options.get("title", "")))
         if any(series):
             legend(axes)
     return with_caption(cast(Figure, axes.get_figure(root=True)), options.get("caption", ""))
@@ -445,13 +442,14 @@ def _words(text: str, length: int = 1000) -> str:
     return text
 
 
-def svg(figure: Figure, *, prefix: str | None = None) -> str:
+def svg(figure: Figure, *, prefix: str | None = None, measure: Callable[[Figure], Any] | None = None) -> str:
     """The figure as an ``<svg>`` element without metadata, the same for the same figure, then released.
 
     Every id begins with `prefix` (default: a digest of the drawing): several figures can stand in one page.
+    `measure` is called with the figure as it is laid out, before it is released.
     """
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    text = _saved(figure, format="svg", metadata=nothing, dpi=144).decode().partition("<svg")[2]
+    text = _saved(figure, measure, format="svg", metadata=nothing, dpi=144).decode().partition("<svg")[2]
     text = re.sub(r"\s*(<metadata>.*?</metadata>|<!--.*?-->)", "", f"<svg{text}", flags=re.DOTALL)
     # a hundredth of a point is enough for a coordinate
     text = re.sub(r"\s+", " ", text).strip()
@@ -468,22 +466,22 @@ def png(figure: Figure, *, dpi: int = 160) -> bytes:
     return _saved(figure, format="png", dpi=dpi, metadata={"Software": None})
 
 
-class _Powers(LogFormatterSciNotation):
-    """Powers of ten as plain text: mathtext takes a hundredth of a second a label, half of all that a figure takes."""
+class _Plain(Formatter):
+    """Numbers of an axis as plain text: mathtext takes a hundredth of a second a label, most of what a figure takes."""
 
     def __call__(self, x: Any, pos: Any = None) -> str:
+        text = super().__call__(x, pos).replace(r"\mathdefault", "").replace(r"\times10^{0}", "")
         text = (
-            super()
-            .__call__(x, pos)
-            .removeprefix(r"$\mathdefault{")
-            .removesuffix("}$")
-            .replace(r"\times", "×")
+            text.strip("$").removeprefix("{").removesuffix("}" * (text[:2] == "${")).replace(r"\times", "×")
         )
         raised = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(raised), text).replace("-", "−")
 
 
-def _saved(figure: Figure, **options: Any) -> bytes:
+_PLAIN = {kind: type("Plain", (_Plain, kind), {}) for kind in (ScalarFormatter, LogFormatterSciNotation)}
+
+
+def _saved(figure: Figure, measure: Callable[[Figure], Any] | None = None, **options: Any) -> bytes:
     """Save, what a study drew with bare matplotlib in the same language; then release, of pyplot too."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
@@ -491,9 +489,13 @@ def _saved(figure: Figure, **options: Any) -> bytes:
             text.set_fontfamily(_FONTS)
             text.set_math_fontfamily("stix")
         for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
-            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
-                axis.set_major_formatter(_Powers())
+            # a log axis within a decade has its numbers at the minor ticks
+            for ticks in ("major", "minor"):
+                if plain := _PLAIN.get(type(getattr(axis, ticks).formatter)):
+                    getattr(axis, f"set_{ticks}_formatter")(plain())
         figure.savefig(buffer, **options)
+        if measure is not None:
+            measure(figure)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
     figure.clear()

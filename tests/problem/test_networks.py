@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 import gradlab
+from gradlab.problem import convolutional
 from gradlab.problem.activations import Activation, leaky_relu, polynomial, smooth_relu
 from gradlab.problem.initialisation import Gaussian
-from gradlab.problem.networks import Convolutional, Dense, Function, Network, Residual
+from gradlab.problem.networks import Convolutional, Dense, Function, Network, Pooled, Residual
 
 KEY = jax.random.key(7)
 
@@ -374,3 +376,25 @@ def test_how_often_a_weight_is_used_on_one_example_is_counted() -> None:
     others = (2 + 2) + (5 * 8 + 5) + (3 * 5 + 3)
     assert pooled.reuse == (18 * 36 + 36 * 9 + others) / (18 + 36 + others)
     assert GATED.reuse is None
+
+
+@pytest.mark.parametrize("network", [Convolutional((2, 5, 4), (3, 2)), Pooled((2, 5, 4), (3, 2), 3, 4)])
+def test_examples_pass_in_blocks_where_all_their_patches_would_not_fit(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, x = np.random.default_rng(0), np.random.default_rng(1).standard_normal((11, 2, 5, 4))
+    weights = jax.tree.map(lambda like: random.standard_normal(like.shape), network.shapes())
+
+    def of_all(w: Any) -> Any:
+        outputs = network(w, x)
+        slope = jax.grad(lambda v: jnp.sum(jnp.tanh(network(v, x))))
+        return outputs, slope(w), jax.jvp(slope, (w,), (w,))[1]
+
+    whole, blocks, mapped = of_all(weights), [], jax.lax.map
+    monkeypatch.setattr(convolutional, "MOST", 5_000)
+    monkeypatch.setattr(jax.lax, "map", lambda f, xs: blocks.append(xs.shape[:2]) or mapped(f, xs))
+    parts = of_all(weights)
+    assert blocks
+    assert all(count > 1 and count * size >= 11 for count, size in blocks)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-12)

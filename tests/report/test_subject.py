@@ -144,12 +144,14 @@ def test_columns_of_panels_can_be_told_apart_and_nothing_else() -> None:
     figure, (left, right) = figures.panels(2)
     left.plot([0, 1], [0, 1])
     right.set_ylabel("a quantity")
+    figure.draw_without_rendering()
     (a, b), (c, d) = drawing.columns(figure)
     assert a == 0.0
     assert b == c
     assert d == pytest.approx(72.0 * figure.get_figwidth())
     assert 0.4 * d < b < 0.6 * d
     figure.suptitle("a title that reaches over both panels, and so keeps them together in one piece")
+    figure.draw_without_rendering()
     assert drawing.columns(figure) == []
     figure, grid = figures.panels(1)
     drawn = grid[0].imshow([[0.0, 1.0]])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -38,6 +39,36 @@ def convolved(
     patches = jnp.concatenate(shifted, axis=-1).reshape(count * rows * columns, size * size * before)
     matrix = kernel.transpose(2, 3, 1, 0).reshape(size * size * before, after)
     return (patches @ matrix).reshape(count, rows, columns, after)
+
+
+#: Bytes of inner values, patches above all, beyond which examples pass in blocks. Minibatches of the networks that are
+#: trained here stay below; twenty members of an ensemble fit a small machine.
+MOST = 2**27
+
+
+def in_blocks(
+    function: Callable[[Any], Float[Array, "N C"]],
+    x: Float[Array, "N ..."],
+    kernels: Any,
+    places: Sequence[int],
+) -> Float[Array, "N C"]:
+    """``function`` of the examples x, in blocks where the patches of all would take more than MOST bytes.
+
+    kernels : arrays (A, B, p, p), or their shapes. places : how many patches an image has in each convolution. Where
+    it is differentiated every block is computed twice, so that the inner values of one are in memory.
+    """
+    reals = sum(
+        many * (one.shape[0] + math.prod(one.shape[1:])) for one, many in zip(kernels, places, strict=True)
+    )
+    total = x.shape[0]
+    count = -(-8 * reals * total // MOST)
+    if count <= 1 or total <= 1:
+        return function(x)
+    size = -(-total // count)
+    rows = jnp.minimum(jnp.arange(-(-total // size) * size), total - 1)
+    blocks = x[rows].reshape(-1, size, *x.shape[1:])
+    made = jax.lax.map(jax.checkpoint(function), blocks)
+    return made.reshape(-1, *made.shape[2:])[:total]
 
 
 def reused(sizes: Sequence[int], kernels: Sequence[int], positions: Sequence[int]) -> float:
@@ -105,20 +136,29 @@ class Convolutional(Network):
 
     def __call__(self, weights: Any, x: Float[Array, "N ..."]) -> Float[Array, "N C"]:
         self.check(weights)
-        h = batch(self, x).transpose(0, 2, 3, 1)
         *kernels, last = weights
-        for kernel in kernels:
-            h = self.activation(convolved(h, kernel, self.stride))
-        return h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1) @ last.T
+
+        def outputs(images: Float[Array, "N B H W"]) -> Float[Array, "N C"]:
+            h = images.transpose(0, 2, 3, 1)
+            for kernel in kernels:
+                h = self.activation(convolved(h, kernel, self.stride))
+            return h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1) @ last.T
+
+        return in_blocks(outputs, batch(self, x), kernels, self._positions())
+
+    def _positions(self) -> list[int]:
+        """How many patches an image has in each convolution."""
+        _, height, width = self.input_shape
+        found = []
+        for _ in self.channels:
+            height, width = -(-height // self.stride), -(-width // self.stride)
+            found.append(height * width)
+        return found
 
     @property
     def reuse(self) -> float:
-        sizes, positions = [math.prod(one.shape) for one in self.shapes()], []
-        _, height, width = self.input_shape
-        for _ in self.channels:
-            height, width = -(-height // self.stride), -(-width // self.stride)
-            positions.append(height * width)
-        return reused(sizes, sizes[:-1], positions)
+        sizes = [math.prod(one.shape) for one in self.shapes()]
+        return reused(sizes, sizes[:-1], self._positions())
 
     def layers(self, weights: Any) -> tuple[Any, ...]:
         return tuple(weights)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
-from gradlab.problem.convolutional import convolved, reused
+from gradlab.problem.convolutional import convolved, in_blocks, reused
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn, whole, wholes
 
@@ -96,11 +96,15 @@ class Pooled(Network):
 
     def __call__(self, weights: Any, x: Float[Array, "N ..."]) -> Float[Array, "N C"]:
         self.check(weights)
-        h = batch(self, x).transpose(0, 2, 3, 1)
-        for layer in weights[: len(self.channels)]:
-            h = _pooled(self.activation(convolved(h, layer["weight"]) + layer["bias"]))
-        h = h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1)
-        dense = weights[len(self.channels) :]
+        before, dense = weights[: len(self.channels)], weights[len(self.channels) :]
+
+        def features(images: Float[Array, "N B H W"]) -> Float[Array, "N D"]:
+            h = images.transpose(0, 2, 3, 1)
+            for layer in before:
+                h = _pooled(self.activation(convolved(h, layer["weight"]) + layer["bias"]))
+            return h.transpose(0, 3, 1, 2).reshape(h.shape[0], -1)
+
+        h = in_blocks(features, batch(self, x), [layer["weight"] for layer in before], self._positions())
         half = len(dense) // 2
         h = self._dropped(self.activation(_dense(dense[:half], h)))
         return _dense(dense[half:], h)
@@ -112,13 +116,18 @@ class Pooled(Network):
             jax.random.bernoulli(self.key, 1.0 - self.dropout, h.shape), h / (1.0 - self.dropout), 0.0
         )
 
+    def _positions(self) -> list[int]:
+        """How many patches an image has in each convolution."""
+        _, height, width = self.input_shape
+        found = []
+        for _ in self.channels:
+            found.append(height * width)
+            height, width = -(-height // 2), -(-width // 2)
+        return found
+
     @property
     def reuse(self) -> float:
-        shapes, positions = self.shapes(), []
-        _, height, width = self.input_shape
-        for _ in self.channels:
-            positions.append(height * width)
-            height, width = -(-height // 2), -(-width // 2)
+        shapes, positions = self.shapes(), self._positions()
         kernels = [math.prod(layer["weight"].shape) for layer in shapes[: len(self.channels)]]
         return reused([math.prod(one.shape) for one in jax.tree.leaves(shapes)], kernels, positions)
 

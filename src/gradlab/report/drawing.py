@@ -54,8 +54,8 @@ def drawing(figure: Any, anchor: str, caption: str = "") -> Drawing:
     legible on light and dark paper.
     """
     caption = caption or str(figure.get_label() or "")
-    beside = columns(figure)
-    svg = figures.svg(figure, prefix=anchor)
+    beside: list[tuple[float, float]] = []
+    svg = figures.svg(figure, prefix=anchor, measure=lambda laid_out: beside.extend(columns(laid_out)))
     opening, rest = svg.split(">", 1)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)
     width = float(size[1]) if size else 500.0
@@ -79,11 +79,10 @@ def columns(figure: Any) -> list[tuple[float, float]]:
     """(left, right) of each column of panels in points, so that a narrow page can put one under the other.
 
     Empty where there is one column, where something reaches over two, or where one is no panel (a scale of colours).
-    The figure is laid out for it.
+    The figure has been laid out.
     """
     if len(figure.axes) < 2:
         return []
-    figure.draw_without_rendering()
     parts = [*figure.axes, *figure.legends, *figure.texts]
     boxes = [box for part in parts if part.get_visible() and (box := part.get_tightbbox()) is not None]
     merged: list[list[float]] = []

@@ -25,6 +25,7 @@ MOST, STEP, REST = 50000, 1e-2, 1e-3
 HORIZON = 1e6
 
 
+@eqx.filter_jit
 def _field(problem: Problem, u: Any, vector: Any) -> Any:
     """dW/du, u = log(1 + t): (1 + t)(−∇L), whose factors may over- and underflow where it does not."""
     direction, log_scale = descent_direction(problem, problem.unravel(vector))
@@ -117,12 +118,13 @@ class FlowRecords(Look):
         moving = np.maximum(ways, np.asarray(_speeds(self.problem, starts, ends))) > REST * ways.max()
         if not moving.any():
             return NOT_ASKED
-        given, longest = (self.problem, starts[moving], begins[moving], ends[moving]), ways.max()
+        # all records, for one program a problem: those that rest arrive at once
+        given, longest = (self.problem, starts, begins, np.where(moving, ends, begins)), ways.max()
         fine, coarse = (np.asarray(_followed(*given, share * STEP * longest)) for share in (0.25, 1.0))
-        longest = max(longest, float(np.max(np.linalg.norm(fine - starts[moving], axis=1))))
+        longest = max(longest, float(np.max(np.linalg.norm(fine - starts, axis=1)[moving])))
         missed, change = (
-            float(np.max(np.linalg.norm(fine - other, axis=1))) / longest
-            for other in (self.weights[1:][moving], coarse)
+            float(np.max(np.linalg.norm(fine - other, axis=1)[moving])) / longest
+            for other in (self.weights[1:], coarse)
         )
         return Number(missed, change)
 
