@@ -1,4 +1,4 @@
-"""Small problems are compiled quickly and, when counts say so, fully: the same answers, the same bits when resumed."""
+"""Small problems are compiled quickly and, when counts say so, better: the same answers, the same bits when resumed."""
 
 from __future__ import annotations
 
@@ -41,27 +41,41 @@ def compiled(run: Any) -> str:
     return str(json.loads(run.attrs["provenance"])["compiled"])
 
 
-def test_what_is_small_is_compiled_quickly_and_what_is_large_or_long_fully() -> None:
-    assert programs.quick(500.0, 0.0)
-    assert programs.quick(500.0, 1e5)
-    assert not programs.quick(500.0, 1e7)
-    assert not programs.quick(5e7, 0.0)
-    # Never quickly after fully, as evaluations are made.
+def test_what_is_small_is_compiled_quickly_and_what_is_large_or_long_better() -> None:
+    assert programs.way(500.0, 0.0) == "quickly"
+    assert programs.way(500.0, 1e5) == "quickly"
+    assert programs.way(500.0, 1e7) == "moderately"
+    assert programs.way(500.0, 1e9) == "fully"
+    assert programs.way(5e7, 0.0) == "fully"
+    order = ["quickly", "moderately", "fully"]
     for work in 10.0 ** np.arange(1, 9):
-        tiers = [programs.quick(work, count) for count in 10.0 ** np.arange(0, 9)]
-        assert tiers == sorted(tiers, reverse=True)
+        # Never quickly after fully, as evaluations are made, and changed just where it is said.
+        tiers = [order.index(programs.way(work, count)) for count in 10.0 ** np.arange(0, 9)]
+        assert tiers == sorted(tiers)
+        made = 0.0
+        while np.isfinite(following := programs.change(work, made)):
+            assert (
+                programs.way(work, following - 1.0)
+                == programs.way(work, made)
+                != programs.way(work, following)
+            )
+            made = following
+        assert programs.way(work, made) == "fully"
 
 
 @pytest.mark.parametrize("solver", ["tsit5", "dopri8", "bdf", "mrkc3"])
-def test_both_ways_of_compiling_give_the_same_answer_within_its_error(
+def test_all_ways_of_compiling_give_the_same_answer_within_its_error(
     solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quickly = solved([1.0, 3.0], solver=gl.Adaptive(solver, 1e-8))
-    monkeypatch.setattr(programs, "WORTH", 0.0)
-    fully = solved([1.0, 3.0], solver=gl.Adaptive(solver, 1e-8))
-    assert (compiled(quickly), compiled(fully)) == ("quickly", "fully")
-    gap = np.abs(quickly["loss"].values - fully["loss"].values)[1:]
-    assert np.all(gap <= quickly["loss_error"].values[1:] + fully["loss_error"].values[1:])
+    runs = [solved([1.0, 3.0], solver=gl.Adaptive(solver, 1e-8))]
+    monkeypatch.setattr(programs, "LARGE", -np.inf)  # of a WORTH below 0
+    for border in ("WORTH", "LONG"):
+        monkeypatch.setattr(programs, border, -1.0)
+        runs.append(solved([1.0, 3.0], solver=gl.Adaptive(solver, 1e-8)))
+    assert [compiled(run) for run in runs] == ["quickly", "moderately", "fully"]
+    for run in runs[1:]:
+        gap = np.abs(runs[0]["loss"].values - run["loss"].values)[1:]
+        assert np.all(gap <= runs[0]["loss_error"].values[1:] + run["loss_error"].values[1:])
 
 
 @pytest.mark.parametrize("records", [24, 320])
@@ -77,7 +91,7 @@ def test_a_run_that_is_compiled_anew_on_the_way_is_resumed_to_the_same_bits(
     monkeypatch.setattr(programs, "WORTH", weights * examples * middle)
     monkeypatch.setattr(programs, "LARGE", 1.0)
     whole = solved(moments)
-    assert compiled(whole) == "quickly, then fully"
+    assert compiled(whole) == "quickly, then moderately"
 
     identity = Identity({"specification": {"records": records}, "data": "d", **environment()})
 

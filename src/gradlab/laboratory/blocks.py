@@ -96,7 +96,7 @@ def through(
         pace = pace or Pace(drive.flow, drive.clock, drive.solver, drive.stop, state, np.float64(ends[at]))
         constants: Constants = drive.calls(drive.solver.following(state.memory))
         state, kept, done = _run(
-            drive.quickly(state),
+            drive.way(state),
             constants,
             state,
             np.pad(ends[at:], (0, blank), mode="edge"),

@@ -34,7 +34,7 @@ from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
 from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
-from gradlab.laboratory.programs import Constants, Program, quick, work_of_a_pass, worth
+from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, way, work_of_a_pass
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
     COARSE,
@@ -167,27 +167,32 @@ class Drive:
             for rows, (flow, seen) in parts
         ]
 
-    def quickly(self, state: State) -> bool:
-        """Whether programs are compiled quickly from this state on."""
+    def way(self, state: State) -> Way:
+        """How programs are compiled from this state on."""
         if self.flow.discrete:
-            return self.left(state) < np.inf
-        return quick(self._work(state), float(np.max(np.asarray(state.evaluations))))
+            known = self.flow.observed.network.reuse is not None
+            return way(self._work(state), float(np.max(np.asarray(state.steps)))) if known else "fully"
+        made = float(np.max(np.asarray(state.evaluations)))
+        # An ensemble that will make so many in any case is compiled once.
+        sure = 0.0 if self.members is None else float(2 * self.records * getattr(self.solver, "each", 1))
+        return way(self._work(state), max(made, sure))
 
     def left(self, state: State) -> float:
-        """The iterations that are still compiled quickly; infinitely many where none is, and for what is no iteration.
+        """The iterations that are still compiled in this way; infinitely many where all are, and where there are none.
 
         A call ends with the last of them, wherever records are: an iteration's only error is rounding, which differs.
         """
         if not self.flow.discrete or self.flow.observed.network.reuse is None:
             return np.inf
-        made, work = float(np.max(np.asarray(state.steps))), self._work(state)
-        return worth(work) - made if quick(work, made) and made < worth(work) else np.inf
+        made = float(np.max(np.asarray(state.steps)))
+        return change(self._work(state), made) - made
 
     def _work(self, state: State) -> float:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
         examples = np.shape(self.flow.observed.data.inputs)[self.members is not None]
-        return work_of_a_pass(self.flow.observed.network, weights, examples)
+        work = work_of_a_pass(self.flow.observed.network, weights, examples)
+        return work if self.members is None else TOGETHER * work
 
     @functools.cached_property
     def blocked(self) -> bool:
@@ -209,7 +214,7 @@ class Drive:
 
     def hosts(self, state: State) -> bool:
         """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
-        return self._host is not None and self.quickly(state) and turn(self.solver, state.memory)
+        return self._host is not None and self.way(state) == "quickly" and turn(self.solver, state.memory)
 
     @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:
@@ -234,7 +239,7 @@ class Drive:
         if not np.any(np.asarray(state.status) == stops.UNDERFLOW):
             return state
         why = _explain_one if self.members is None else _explain_members
-        return why(self.quickly(state), self.constants("flow", "clock"), state)
+        return why(self.way(state), self.constants("flow", "clock"), state)
 
     def _to(
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
@@ -253,7 +258,7 @@ class Drive:
             else:
                 solver, limit = solver.following(state.memory), min(limit, self.left(state))
                 state, seen = step(
-                    self.quickly(state),
+                    self.way(state),
                     self.calls(solver),
                     state,
                     end,
@@ -276,7 +281,7 @@ class Drive:
         """The same for a solver that steps on the host."""
         moved = self.solver.carry(self.flow, self.clock, self.stop, state, float(end), tell)
         constants = self.constants("flow", "stop", "observables")
-        code, seen = _look(self.quickly(state), constants, moved)
+        code, seen = _look(self.way(state), constants, moved)
         status = jnp.where(moved.status == stops.RUNNING, code, moved.status)
         return replace(moved, status=status), seen | self.solver.seen(moved)
 
@@ -301,7 +306,7 @@ class Drive:
         if not np.any(hit):
             return state
         kick = _kick_one if self.members is None else _kick_members
-        kicked = kick(self.quickly(state), self.constants("flow"), np.int64(number), state.y)
+        kicked = kick(self.way(state), self.constants("flow"), np.int64(number), state.y)
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(hit.reshape(hit.shape + (1,) * (new.ndim - hit.ndim)), new, old)
@@ -462,8 +467,8 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         ]
     else:
         flatten = _flat_one if drive.members is None else _flat_members
-        quickly, constants = drive.quickly(states[0]), drive.constants("flow")
-        vectors = [np.asarray(flatten(quickly, constants, state.y)) for state in states]
+        compiled, constants = drive.way(states[0]), drive.constants("flow")
+        vectors = [np.asarray(flatten(compiled, constants, state.y)) for state in states]
     finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
     for name, (dims, values) in drive.solver.finals(states[0].memory).items():
         finals[name] = ((*lead, *dims), np.asarray(values))

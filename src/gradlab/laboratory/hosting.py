@@ -50,7 +50,7 @@ class Sight:
         self.layout, self._constants = layout, Constants(flow, observables, layout)
 
     def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
-        return jax.tree.map(np.asarray, _seen(True, self._constants, y, np.float64(u)))
+        return jax.tree.map(np.asarray, _seen("quickly", self._constants, y, np.float64(u)))
 
 
 class Host:
@@ -71,9 +71,9 @@ class Host:
             inner = host(auto._adaptive(auto.name))
         loop = Constants(*self._moves, inner, self.sight.layout)
         compiled = hosted.Programs(
-            lambda *changing: _attempts(True, loop, *changing),
-            lambda *changing: _product(True, field, *changing),
-            lambda *changing: _stiffly(True, loop, *changing),
+            lambda *changing: _attempts("quickly", loop, *changing),
+            lambda *changing: _product("quickly", field, *changing),
+            lambda *changing: _stiffly("quickly", loop, *changing),
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
 

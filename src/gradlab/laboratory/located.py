@@ -48,7 +48,7 @@ def timed(
         return errors
     look = _crossing_one if drive.members is None else _crossing_members
     constants = drive.constants("flow", "clock", "stop")
-    (gap, rate, pace), (other, *_) = (look(drive.quickly(states[0]), constants, state) for state in states)
+    (gap, rate, pace), (other, *_) = (look(drive.way(states[0]), constants, state) for state in states)
     with np.errstate(all="ignore"):
         off = (np.abs(gap) + FACTOR * np.abs(np.asarray(gap) - np.asarray(other))) / np.abs(rate)
         off = np.maximum(off, _blur(status, row, errors) / np.abs(rate))

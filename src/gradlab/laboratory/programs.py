@@ -1,9 +1,10 @@
-"""Compiled programs: quickly or fully, by counts; let go before there are too many of them.
+"""Compiled programs: quickly, moderately or fully, by counts; let go before there are too many of them.
 
 XLA's compiler is most of what a new small problem costs. Compiled *quickly* (no optimisation by LLVM, no fusion
 emitters) a program takes a fifth of the time to compile, and runs 1.5 to 4 times as long. What is small is therefore
-compiled quickly, and once more, fully, when its evaluations have paid for it. The two round differently, so which one
-runs follows from counts alone (:func:`quick`), never from the clock, and a resumed run keeps its bits.
+compiled quickly; once more, *moderately* (some optimisation), when its evaluations have paid for it; and *fully* when
+they are many. The three round differently, so which one runs follows from counts alone (:func:`way`), never from the
+clock, and a resumed run keeps its bits.
 
 Processes that compiled for a thousand tests were seen to abort inside XLA. Each program takes memory maps, of
 which Linux gives a process 65 530 by default; that they ran out is the likely cause, and was not measured.
@@ -14,20 +15,28 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from gradlab.problem.compiling import FULLY, QUICKLY, on_cpu
+from gradlab.problem.compiling import FULLY, MODERATELY, QUICKLY, on_cpu
 
 #: The part of the maps that may be in use before programs are let go.
 _SHARE = 0.4
 
-#: Evaluations × weights × examples after which a full compilation, some 0.7 s, would have paid for itself: what a
+#: How a program is compiled.
+Way = Literal["quickly", "moderately", "fully"]
+
+#: Evaluations × weights × examples after which a moderate compilation, some 0.7 s, would have paid for itself: what a
 #: quickly compiled evaluation loses is 1.3 µs at 480 weights × examples, 18 at 16 500.
 WORTH = 5e8
-#: The part of that from which on one evaluation is too much, and nothing is compiled quickly.
+#: How many times as much it loses with a member axis: 31 µs at 3 840 weights × examples × members, 150 at 7 560.
+TOGETHER = 8.0
+#: After which a full compilation has paid for itself: a moderately compiled pass loses 0.3 of 2 µs at 480, 11 of 60 at
+#: 3·10⁵.
+LONG = 40.0 * WORTH
+#: The part of WORTH from which on one evaluation is too much, and all is compiled fully at once.
 LARGE = 0.01
 
 
@@ -36,14 +45,19 @@ def work_of_a_pass(network: Any, weights: float, examples: float) -> float:
     return float(weights) * (network.reuse or 1.0) * float(examples)
 
 
-def quick(work: float, evaluations: float) -> bool:
-    """Whether a program is compiled quickly: ``work`` is weights × examples (× members), after so many evaluations."""
-    return on_cpu() and work <= LARGE * WORTH and work * evaluations <= WORTH
+def way(work: float, evaluations: float) -> Way:
+    """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations."""
+    if not on_cpu() or work > LARGE * WORTH:
+        return "fully"
+    return "quickly" if work * evaluations < WORTH else "moderately" if work * evaluations < LONG else "fully"
 
 
-def worth(work: float) -> float:
-    """The number of evaluations of that work that are compiled quickly, a whole number."""
-    return float(WORTH // max(work, 1.0))
+def change(work: float, evaluations: float) -> float:
+    """The number of evaluations from which on another way is taken; a whole number, or infinite."""
+    if way(work, evaluations) == "fully":
+        return np.inf
+    borders = (float(np.ceil(border / max(work, 1.0))) for border in (WORTH, LONG))
+    return min((border for border in borders if border > evaluations), default=np.inf)
 
 
 def _is_array(leaf: Any) -> bool:
@@ -106,13 +120,13 @@ class Program:
             return function(*key.with_arrays(arrays), *changing)
 
         body.__name__ = getattr(function, "__name__", "program")
-        self._quickly, self._fully, self._elsewhere = (
-            jax.jit(body, static_argnums=0, compiler_options=options) for options in (QUICKLY, FULLY, None)
-        )
+        ways = {"quickly": QUICKLY, "moderately": MODERATELY, "fully": FULLY, "elsewhere": None}
+        self._ways: dict[str, Any] = {
+            name: jax.jit(body, static_argnums=0, compiler_options=options) for name, options in ways.items()
+        }
 
-    def __call__(self, quickly: bool, constants: Constants, *changing: Any) -> Any:
-        program = self._quickly if quickly else self._fully if on_cpu() else self._elsewhere
-        return program(constants.key, constants.arrays, changing)
+    def __call__(self, way: Way, constants: Constants, *changing: Any) -> Any:
+        return self._ways[way if on_cpu() else "elsewhere"](constants.key, constants.arrays, changing)
 
 
 def let_go() -> bool:

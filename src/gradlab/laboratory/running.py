@@ -29,7 +29,7 @@ from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.conditioning import conditioned, followed, told
 from gradlab.laboratory.driving import Drive, drive_all, frame
 from gradlab.laboratory.keeping import Store, strong
-from gradlab.laboratory.programs import Constants, Program, quick, work_of_a_pass
+from gradlab.laboratory.programs import Constants, Program, way, work_of_a_pass
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -85,7 +85,7 @@ def _prepare(
         state = start(flow, picked, weights, booked=_booked(drive, weights))
     else:
         begin = _start_one if members is None else _start_members
-        state = begin(True, Constants(flow, picked), weights)
+        state = begin("quickly", Constants(flow, picked), weights)
         drive = replace(drive, layout=Layout.of(state.y))
     return drive, strong(state)
 
@@ -314,8 +314,8 @@ def _compiled(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
     """How the run's programs were compiled, in words; they are changed for others between two records."""
     if drive.solver.hosted:
         return "on the host"
-    words = ["quickly" if drive.quickly(state) else "fully" for state in (begun, _ended(begun, dataset))]
-    return words[0] if words[0] == words[1] else "quickly, then fully"
+    first, last = (drive.way(state) for state in (begun, _ended(begun, dataset)))
+    return first if first == last else f"{first}, then {last}"
 
 
 def _ended(begun: State, dataset: xr.Dataset) -> State:
@@ -333,7 +333,7 @@ def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
     # BDF is stepped from the host as well; no other stiff method is.
     stabilised = "changes" in dataset and getattr(drive.solver, "stiff", "") != "bdf"
     changed = stabilised and bool(np.any(dataset["changes"].values))
-    if not changed and drive.quickly(_ended(begun, dataset)):
+    if not changed and drive.way(_ended(begun, dataset)) == "quickly":
         return "from the host"
     return "from the host, then in a compiled loop"
 
@@ -364,8 +364,8 @@ def at(
     chosen = default(problem) if observables is None else _named(observables, problem)
     items = (*chosen, Weights())
     work = work_of_a_pass(problem.network, problem.size, np.shape(problem.data.inputs)[0])
-    constants, quickly = Constants(items, problem), quick(work, len(weights))
-    rows = [jax.tree.map(np.asarray, _seen_at(quickly, constants, point)) for point in weights]
+    constants, compiled = Constants(items, problem), way(work, len(weights))
+    rows = [jax.tree.map(np.asarray, _seen_at(compiled, constants, point)) for point in weights]
     return described(frame(rows, items, None))
 
 
