@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 
 import gradlab
 from gradlab import Adaptive, Dense, Gaussian, GradientDescent, GradientFlow, Problem
-from gradlab.laboratory import members
+from gradlab.laboratory import members, programs
 from gradlab.laboratory.members import Told, at_once, blocks, join, take
 from gradlab.laboratory.progress import PROGRESS
 from gradlab.problem.problem import stack
@@ -125,3 +126,29 @@ def test_the_error_of_a_block_ends_the_others() -> None:
         at_once(work, 2, told)
     with pytest.raises(RuntimeError, match="another block failed"):
         told.of(0)(1.0)
+
+
+@pytest.mark.parametrize(("solver", "factorises"), [("bdf", True), ("tsit5", False)])
+def test_one_block_at_a_time_factorises_matrices(
+    nets, solver: str, factorises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XLA's batched factorisations wait in the pool that their parts need: two at once on two cores never ended."""
+    problem, starts = nets
+    lock, held = threading.RLock(), []
+
+    class Lock:
+        def __enter__(self) -> None:
+            lock.acquire()
+            held.append(threading.get_ident())
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    monkeypatch.setattr(programs, "_FACTORISING", Lock())
+    flows = stack([GradientFlow(problem)] * len(starts))
+    run = gradlab.run(
+        flows, stack(starts), [0.1, 0.2], solver=solver, observables=["loss"], members=len(starts)
+    )
+    assert bool(held) is factorises
+    assert np.all(run["loss_error"].values[1:] > 0.0)
+    assert json.loads(run.attrs["provenance"])["compiled"] == "quickly"

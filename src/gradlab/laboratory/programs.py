@@ -13,6 +13,7 @@ which Linux gives a process 65 530 by default; that they ran out is the likely c
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 from gradlab.problem.compiling import FULLY, MODERATELY, QUICKLY, on_cpu
+from gradlab.problem.jaxprs import equations
 
 #: The part of the maps that may be in use before programs are let go.
 _SHARE = 0.4
@@ -58,6 +60,16 @@ def change(work: float, evaluations: float) -> float:
         return np.inf
     borders = (float(np.ceil(border / max(work, 1.0))) for border in (WORTH, LONG))
     return min((border for border in borders if border > evaluations), default=np.inf)
+
+
+#: One program at a time that factorises: a batch of factorisations waits, in a thread of XLA's pool, for parts that
+#: need another thread of the same pool, so that as many batches as threads wait for each other without end.
+_FACTORISING = threading.RLock()
+#: LAPACK's, as JAX names them.
+_FACTORISATIONS = {
+    "cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "qr", "schur", "svd",
+    "triangular_solve", "tridiagonal",
+}  # fmt: skip
 
 
 def _is_array(leaf: Any) -> bool:
@@ -121,12 +133,25 @@ class Program:
 
         body.__name__ = getattr(function, "__name__", "program")
         ways = {"quickly": QUICKLY, "moderately": MODERATELY, "fully": FULLY, "elsewhere": None}
+        self._known: dict[_Static, bool] = {}
         self._ways: dict[str, Any] = {
             name: jax.jit(body, static_argnums=0, compiler_options=options) for name, options in ways.items()
         }
 
     def __call__(self, way: Way, constants: Constants, *changing: Any) -> Any:
-        return self._ways[way if on_cpu() else "elsewhere"](constants.key, constants.arrays, changing)
+        program = self._ways[way if on_cpu() else "elsewhere"]
+        if not self._factorises(program, constants, changing):
+            return program(constants.key, constants.arrays, changing)
+        with _FACTORISING:
+            return jax.block_until_ready(program(constants.key, constants.arrays, changing))
+
+    def _factorises(self, program: Any, constants: Constants, changing: tuple[Any, ...]) -> bool:
+        """Whether it factorises matrices; looked up where it was asked before."""
+        if constants.key not in self._known:
+            traced = program.trace(constants.key, constants.arrays, changing)
+            names = {equation.primitive.name for equation in equations(traced.jaxpr.jaxpr)}
+            self._known[constants.key] = not names.isdisjoint(_FACTORISATIONS)
+        return self._known[constants.key]
 
 
 def let_go() -> bool:

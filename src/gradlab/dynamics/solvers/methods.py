@@ -142,7 +142,7 @@ class Adaptive(Solver):
     @property
     def each(self) -> int:
         """Evaluations per attempted step; 0 where they are not counted, 1 where the method counts its own."""
-        return evaluations(self.name)
+        return 1 if self.name == "bdf" else evaluations(self.name)
 
     def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
         reason = super().refuse(flow, clock, ensemble)
