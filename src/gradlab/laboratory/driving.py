@@ -171,11 +171,16 @@ class Drive:
         """How programs are compiled from this state on."""
         if self.flow.discrete:
             known = self.flow.observed.network.reuse is not None
-            return way(self._work(state), float(np.max(np.asarray(state.steps)))) if known else "fully"
+            made = float(np.max(np.asarray(state.steps)))
+            return way(self._work(state), made, self._together) if known else "fully"
         made = float(np.max(np.asarray(state.evaluations)))
         # An ensemble that will make so many in any case is compiled once.
         sure = 0.0 if self.members is None else float(2 * self.records * getattr(self.solver, "each", 1))
-        return way(self._work(state), max(made, sure))
+        return way(self._work(state), max(made, sure), self._together)
+
+    @property
+    def _together(self) -> float:
+        return 1.0 if self.members is None else TOGETHER
 
     def left(self, state: State) -> float:
         """The iterations that are still compiled in this way; infinitely many where all are, and where there are none.
@@ -185,14 +190,13 @@ class Drive:
         if not self.flow.discrete or self.flow.observed.network.reuse is None:
             return np.inf
         made = float(np.max(np.asarray(state.steps)))
-        return change(self._work(state), made) - made
+        return change(self._work(state), made, self._together) - made
 
     def _work(self, state: State) -> float:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""
         weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
         examples = np.shape(self.flow.observed.data.inputs)[self.members is not None]
-        work = work_of_a_pass(self.flow.observed.network, weights, examples)
-        return work if self.members is None else TOGETHER * work
+        return work_of_a_pass(self.flow.observed.network, weights, examples)
 
     @functools.cached_property
     def blocked(self) -> bool:

@@ -47,19 +47,23 @@ def work_of_a_pass(network: Any, weights: float, examples: float) -> float:
     return float(weights) * (network.reuse or 1.0) * float(examples)
 
 
-def way(work: float, evaluations: float) -> Way:
-    """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations."""
-    if not on_cpu() or work > LARGE * WORTH:
+def way(work: float, evaluations: float, together: float = 1.0) -> Way:
+    """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations.
+
+    together : TOGETHER of an ensemble.
+    """
+    if not on_cpu() or work > LARGE * WORTH or work * evaluations >= LONG:
         return "fully"
-    return "quickly" if work * evaluations < WORTH else "moderately" if work * evaluations < LONG else "fully"
+    lost = together * work
+    return "quickly" if lost <= LARGE * WORTH and lost * evaluations < WORTH else "moderately"
 
 
-def change(work: float, evaluations: float) -> float:
+def change(work: float, evaluations: float, together: float = 1.0) -> float:
     """The number of evaluations from which on another way is taken; a whole number, or infinite."""
-    if way(work, evaluations) == "fully":
-        return np.inf
-    borders = (float(np.ceil(border / max(work, 1.0))) for border in (WORTH, LONG))
-    return min((border for border in borders if border > evaluations), default=np.inf)
+    now = way(work, evaluations, together)
+    borders = (float(np.ceil(border / max(work, 1.0))) for border in (WORTH / together, LONG))
+    others = (border for border in borders if border > evaluations and way(work, border, together) != now)
+    return min(others, default=np.inf)
 
 
 #: One program at a time that factorises: a batch of factorisations waits, in a thread of XLA's pool, for parts that
