@@ -470,10 +470,8 @@ class _Plain(Formatter):
     """Numbers of an axis as plain text: mathtext takes a hundredth of a second a label, most of what a figure takes."""
 
     def __call__(self, x: Any, pos: Any = None) -> str:
-        text = super().__call__(x, pos).replace(r"\mathdefault", "").replace(r"\times10^{0}", "")
-        text = (
-            text.strip("$").removeprefix("{").removesuffix("}" * (text[:2] == "${")).replace(r"\times", "×")
-        )
+        text = re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", super().__call__(x, pos))
+        text = text.replace(r"\times10^{0}", "").replace(r"\times", "×")
         raised = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(raised), text).replace("-", "−")
 
