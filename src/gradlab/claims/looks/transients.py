@@ -29,12 +29,13 @@ def _outputs(problem: Problem, vectors: Any) -> Any:
 def crossing(times: np.ndarray, values: np.ndarray, level: float) -> Number:
     """The first time at which a recorded quantity passes a level from below, and what interpolation makes of it.
 
-    Infinite, with an infinite bar, where it does not pass.
+    Infinite, with an infinite bar, where it does not pass; 0 where it was never below.
     """
-    above = np.flatnonzero(values >= level)
-    if not above.size or above[0] == 0:
-        return Number(0.0 if above.size else math.inf, 0.0 if above.size else math.inf)
-    i = int(above[0])
+    passed = np.flatnonzero((values[1:] >= level) & (values[:-1] < level))
+    if not passed.size:
+        never = bool(values[0] >= level)
+        return Number(0.0 if never else math.inf, 0.0 if never else math.inf)
+    i = int(passed[0]) + 1
     low, high = max(i - 3, 0), min(i + 3, len(times))
     smooth = PchipInterpolator(times[low:high], values[low:high])
     found = [one for one in smooth.solve(level, extrapolate=False) if times[i - 1] <= one <= times[i]]

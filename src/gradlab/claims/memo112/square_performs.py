@@ -74,7 +74,9 @@ class Performs(Paired, Transient):
 
     @property
     def half(self) -> Number:
-        """ρ/ρ_eq at half the duration of a flow."""
+        """ρ/ρ_eq at half the duration of a flow; unknown where the start was no small one."""
+        if not self.duration.value > 0.0:
+            return Number(np.nan, np.inf)
         share = self.at(self.filled, self.duration.value / 2.0)
         return Number(share, share * self.duration.error / self.duration.value)
 
