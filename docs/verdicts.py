@@ -52,22 +52,15 @@ def said(runs: list[list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
 def merged(quick: list[list[dict[str, Any]]], full: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The records of the first quick seed of each claim, with the verdicts of all seeds at both budgets."""
     seeds, long = said(quick), said(full)
-    took = {
-        record["id"]: record.get("full_seconds", record["seconds"])
-        for run in reversed(full)
-        for record in run
-    }
+    took = {record["id"]: record["seconds"] for run in reversed(full) for record in run}
     first: dict[str, dict[str, Any]] = {}
     for record in (record for run in quick for record in run):
-        first.setdefault(record["id"], record)
+        one = first.setdefault(record["id"], {"full": {}, "full_seconds": None} | record)
+        if record.get("full") and record["seal"] == one["seal"]:
+            one |= {name: record[name] for name in ("full", "full_seconds")}
+    again = {claim: {"full": long[claim], "full_seconds": took[claim]} for claim in long}
     return [
-        first[claim]
-        | {
-            "budget": "quick",
-            "seeds": seeds[claim],
-            "full": long.get(claim, {}),
-            "full_seconds": took.get(claim),
-        }
+        first[claim] | {"budget": "quick", "seeds": seeds[claim]} | again.get(claim, {})
         for claim in catalogue.ids()
         if claim in first
     ]
