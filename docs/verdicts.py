@@ -27,9 +27,10 @@ Made with `gradlab verify --json`, {runs}, and `python docs/verdicts.py`; compar
 `gradlab verify --expect docs/verdicts.json`, which also says where a statement, tolerance or setting was changed since.
 The verdict is about the substance; a misprint is said beside it. The number is the deciding one at seed 0 of the quick
 budget: the worst of all cases asked, or the one that comes closest to its tolerance. What is not the same for all seeds
-and both budgets says so. Times are of one core of a machine with other work on it, of both budgets. With an empty compile
-cache and two cores of their own the sources take at the quick budget: notes 67 s, memo112 83 s, memo90 157 s, chitour
-43 s, cohen 59 s (a slower machine took 2.4 times as long). A full budget is cut short and taken up with `--resume`.
+and both budgets says so. Times are of one core of a machine with other work on it, of both budgets. With an empty
+compile cache and two cores of their own the sources take at the quick budget: notes 67 s, memo112 83 s, memo90 157 s,
+chitour 43 s, cohen 59 s (a slower machine took 2.4 times as long). A full budget is cut short and taken up with
+`--resume`.
 
 | claim | verdict | what holds | deciding part | measured | required | asked | time |
 |---|---|---|---|---|---|---|---|

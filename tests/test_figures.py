@@ -189,3 +189,18 @@ def test_named_colours_differ_in_lightness_or_hue_from_the_paper() -> None:
     for name in ("ink", "muted", "supported", "refuted", "inconclusive", "unmet"):
         contrast = 1.05 / (luminance(figures.COLOURS[name]) + 0.05)
         assert contrast >= 4.5, name
+
+
+def test_a_log_axis_within_a_decade_has_its_numbers_at_the_minor_ticks() -> None:
+    seen: list[list[str]] = []
+
+    def labels(figure: Any) -> None:
+        for minor in (True, False):
+            seen.append([text.get_text() for text in figure.axes[0].get_yticklabels(minor=minor)])
+
+    figures.svg(figures.curves([0, 1], {"": [15.0, 80.0]}, "x", "y", log="y"), measure=labels)
+    assert [label for label in seen[0] if label] == ["20", "30", "40", "60"]
+    seen.clear()
+    figures.svg(figures.curves([0, 1], {"": [1e-7, 80.0]}, "x", "y", log="y"), measure=labels)
+    assert {"10⁻⁶", "10⁰"} <= set(seen[1])
+    assert not any(seen[0])

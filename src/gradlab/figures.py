@@ -471,7 +471,7 @@ class _Plain(Formatter):
 
     def __call__(self, x: Any, pos: Any = None) -> str:
         text = re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", super().__call__(x, pos))
-        text = text.replace(r"\times10^{0}", "").replace(r"\times", "×")
+        text = f"{x:g}" if "times" in text and 1e-3 <= x < 1e4 else text.replace(r"\times", "×")
         raised = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(raised), text).replace("-", "−")
 
