@@ -48,7 +48,8 @@ def test_what_is_small_is_compiled_quickly_and_what_is_large_or_long_better() ->
     assert programs.way(500.0, 1e9) == "fully"
     assert programs.way(5e7, 0.0) == "fully"
     order = ["quickly", "moderately", "fully"]
-    for work in 10.0 ** np.arange(1, 9):
+    # among them works whose quotient with a border is rounded
+    for work in (*10.0 ** np.arange(1, 9), *(programs.WORTH / np.arange(101.0, 201.0))):
         # Never quickly after fully, as evaluations are made, and changed just where it is said.
         tiers = [order.index(programs.way(work, count)) for count in 10.0 ** np.arange(0, 9)]
         assert tiers == sorted(tiers)

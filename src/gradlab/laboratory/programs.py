@@ -47,21 +47,26 @@ def work_of_a_pass(network: Any, weights: float, examples: float) -> float:
     return float(weights) * (network.reuse or 1.0) * float(examples)
 
 
+def _until(border: float, work: float) -> float:
+    """The first whole number of evaluations of that work that reach a border."""
+    return float(np.ceil(border / max(work, 1.0)))
+
+
 def way(work: float, evaluations: float, together: float = 1.0) -> Way:
     """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations.
 
     together : TOGETHER of an ensemble.
     """
-    if not on_cpu() or work > LARGE * WORTH or work * evaluations >= LONG:
+    if not on_cpu() or work > LARGE * WORTH or evaluations >= _until(LONG, work):
         return "fully"
-    lost = together * work
-    return "quickly" if lost <= LARGE * WORTH and lost * evaluations < WORTH else "moderately"
+    small = together * work <= LARGE * WORTH
+    return "quickly" if small and evaluations < _until(WORTH / together, work) else "moderately"
 
 
 def change(work: float, evaluations: float, together: float = 1.0) -> float:
     """The number of evaluations from which on another way is taken; a whole number, or infinite."""
     now = way(work, evaluations, together)
-    borders = (float(np.ceil(border / max(work, 1.0))) for border in (WORTH / together, LONG))
+    borders = (_until(border, work) for border in (WORTH / together, LONG))
     others = (border for border in borders if border > evaluations and way(work, border, together) != now)
     return min(others, default=np.inf)
 
@@ -125,6 +130,10 @@ class Constants:
         self.key = _KEYS.setdefault(static, static)
 
 
+#: Which programs factorise matrices.
+_KNOWN: dict[tuple[Any, _Static], bool] = {}
+
+
 class Program:
     """A pure function of constants, then of changing ones that hold arrays only; compiled when it is called.
 
@@ -137,7 +146,6 @@ class Program:
 
         body.__name__ = getattr(function, "__name__", "program")
         ways = {"quickly": QUICKLY, "moderately": MODERATELY, "fully": FULLY, "elsewhere": None}
-        self._known: dict[_Static, bool] = {}
         self._ways: dict[str, Any] = {
             name: jax.jit(body, static_argnums=0, compiler_options=options) for name, options in ways.items()
         }
@@ -151,11 +159,12 @@ class Program:
 
     def _factorises(self, program: Any, constants: Constants, changing: tuple[Any, ...]) -> bool:
         """Whether it factorises matrices; looked up where it was asked before."""
-        if constants.key not in self._known:
+        known = (self, constants.key)
+        if known not in _KNOWN:
             traced = program.trace(constants.key, constants.arrays, changing)
             names = {equation.primitive.name for equation in equations(traced.jaxpr.jaxpr)}
-            self._known[constants.key] = not names.isdisjoint(_FACTORISATIONS)
-        return self._known[constants.key]
+            _KNOWN[known] = not names.isdisjoint(_FACTORISATIONS)
+        return _KNOWN[known]
 
 
 def let_go() -> bool:
@@ -169,5 +178,6 @@ def let_go() -> bool:
         return False
     jax.clear_caches()
     _KEYS.clear()
+    _KNOWN.clear()
     gc.collect()
     return True
