@@ -18,6 +18,7 @@ import worlds
 from gradlab.claims import catalogue
 from gradlab.claims.cases import Case, case, point
 from gradlab.claims.judging import NOT_MET, REFUTED, SUPPORTED, Verdict
+from gradlab.claims.looks import transients
 from gradlab.claims.looks.flows import FlowRecords
 from gradlab.claims.memo112.normalised_flow import Equations, PolarFlow, PrintedFlow
 from gradlab.claims.problems import polar
@@ -295,3 +296,19 @@ def test_a_net_of_another_degree_than_it_says_is_refuted() -> None:
 def test_biases_leave_no_degree_to_judge() -> None:
     network = Dense((2, 2, 1), "relu", bias=True)
     assert judged("notes.homogeneity", homogeneity(network, *np.ones(9))).verdict == NOT_MET
+
+
+@pytest.mark.parametrize(
+    ("values", "time"),
+    [
+        ([0.0, 1.0, 2.0], 1.5),
+        ([2.0, 0.0, 1.0, 2.0], 2.5),  # above at first, which is no passage from below
+        ([2.0, 1.0, 0.5], np.inf),  # nor is a fall
+        ([2.0, 3.0, 4.0], 0.0),
+        ([0.0, 0.5, 1.0], np.inf),
+    ],
+)
+def test_a_transient_ends_where_its_level_is_passed_from_below(values: list[float], time: float) -> None:
+    found = transients.crossing(np.arange(float(len(values))), np.array(values), 1.5)
+    assert found.value == pytest.approx(time, abs=0.05)
+    assert np.isinf(found.error) == np.isinf(time)

@@ -33,7 +33,7 @@ def crossing(times: np.ndarray, values: np.ndarray, level: float) -> Number:
     """
     passed = np.flatnonzero((values[1:] >= level) & (values[:-1] < level))
     if not passed.size:
-        never = bool(values[0] >= level)
+        never = bool(np.all(values >= level))
         return Number(0.0 if never else math.inf, 0.0 if never else math.inf)
     i = int(passed[0]) + 1
     low, high = max(i - 3, 0), min(i + 3, len(times))
