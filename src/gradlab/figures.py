@@ -41,7 +41,8 @@ COLOURS: Mapping[str, str] = {
     "unmet": "#6b7480",
     **{f"line{i}": colour for i, colour in enumerate(LINES, start=1)},
 }
-_DASHES: Sequence[Any] = (("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6))) * 2)[: len(LINES)]
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)))
+_SHAPES = ("o", "D", "^", "s", "v", "P", "X")
 _FONTS = ["STIXGeneral", "DejaVu Sans"]
 
 _STYLE: dict[Any, Any] = {
@@ -58,7 +59,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=LINES) + cycler(linestyle=_DASHES),
+    "axes.prop_cycle": cycler(color=LINES * len(_DASHES)) + cycler(linestyle=_DASHES * len(LINES)),
     "axes.formatter.use_mathtext": True,
     **dict.fromkeys(("axes.labelsize", "legend.title_fontsize"), 10.5),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), COLOURS["ink"]),
@@ -112,6 +113,7 @@ class Options(TypedDict, total=False):
     title: str
     caption: str
     axes: Axes  # a panel to draw into; without it a new figure is made
+    order: Mapping[str, int]  # label to the number of its look, to agree with another panel
 
 
 def curves(
@@ -356,9 +358,6 @@ def _marker(outcome: str) -> Line2D:
     return Line2D([], [], color=colour, marker=shape, mfc=face, markersize=size, lw=1.0, label=words)
 
 
-_SHAPES = ("o", "D", "^", "s", "v", "P", "X")
-
-
 def _chart(
     draw: Callable[[Axes, str, np.ndarray, np.ndarray, dict[str, Any]], None],
     x: Any,
@@ -373,8 +372,9 @@ def _chart(
         xs = [_abscissa(x, label) for label in series]
         _scales(axes, options.get("log", ""), xs, series.values())
         for i, (label, y) in enumerate(series.items()):
-            k = i % len(LINES)
-            look = {"color": LINES[k], "linestyle": _DASHES[k], "marker": _SHAPES[k]}
+            k, count = options.get("order", {}).get(label, i), len(LINES)
+            look = {"color": LINES[k % count], "linestyle": _DASHES[k % len(_DASHES)]}
+            look["marker"] = _SHAPES[(k + k // count) % count]
             draw(axes, label, *_drawable(axes, xs[i], y), {"label": _words(label) or "_nolegend_", **look})
         for label, value in options.get("reference", {}).items():
             reference(axes, label, float(value))

@@ -63,14 +63,14 @@ class Panel:
     lines: bool = False
     each: int = 6
 
-    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
-        """The panel of a collected dataset, the deciding case of a measure ringed."""
-        y, rows = dataset[self.y].values, self._rows(dataset)
-        # a group of which nothing is asked has no points, and no place in the legend
-        rows = {name: which for name, which in rows.items() if np.isfinite(y[which]).any()} or rows
-        rows = dict(list(rows.items())[: self.most])
+    def draw(
+        self, dataset: xr.Dataset, verdict: Verdict, axes: Any, order: Mapping[str, int] | None = None
+    ) -> None:
+        """The panel of a collected dataset, the deciding case of a measure ringed; groups look as ``order`` says."""
+        y, rows = dataset[self.y].values, self.groups(dataset)
         y = y if self.floor is None else np.maximum(y, self.floor)
         options: Any = {"log": self.log, "axes": axes, "reference": self.reference, "title": self.title}
+        options["order"] = order or {}
         if self.x is None:
             first = {name: y[which[0]] for name, which in rows.items()}
             index = np.arange(1, y.shape[-1] + 1)
@@ -79,12 +79,9 @@ class Panel:
         count = dataset.sizes["case"]
         x = np.arange(1, count + 1) if self.x == "case" else dataset[self.x].values
         if self.lines:
-            drawn, along = {}, {}
-            for name, which in rows.items():
-                seen = [row for row in which if np.isfinite(y[row]).any()][: self.each]
-                for i, row in enumerate(seen):
-                    label = f"{name} {i + 1}" if i else name
-                    drawn[label], along[label] = y[row], x[row] if np.ndim(x) > 1 else x
+            single = self.labels(dataset)
+            drawn = {label: y[row] for label, row in single.items()}
+            along = {label: x[row] if np.ndim(x) > 1 else x for label, row in single.items()}
             figures.curves(along, drawn, self.xlabel, self.ylabel, **options)
             return
         across, over = ({name: values[which].ravel() for name, which in rows.items()} for values in (x, y))
@@ -93,6 +90,25 @@ class Panel:
         if deciding is not None and y.ndim == 1 and np.ndim(x) == 1:
             where = int(np.flatnonzero(dataset["case"].values == deciding)[0])
             figures.ring(axes, float(x[where]), float(y[where]))
+
+    def groups(self, dataset: xr.Dataset) -> dict[str, np.ndarray]:
+        """The cases of every group that is drawn; one of which nothing is asked has no points."""
+        y, rows = dataset[self.y].values, self._rows(dataset)
+        rows = {name: which for name, which in rows.items() if np.isfinite(y[which]).any()} or rows
+        return dict(list(rows.items())[: self.most])
+
+    def labels(self, dataset: xr.Dataset) -> dict[str, int]:
+        """Every label of the panel with its first case: of groups, or of the cases whose lines are drawn."""
+        y, most = dataset[self.y].values, self.each if self.lines else 1
+        kept = {
+            name: [row for row in which if not self.lines or np.isfinite(y[row]).any()][:most]
+            for name, which in self.groups(dataset).items()
+        }
+        return {
+            f"{name} {i + 1}" if i else name: int(row)
+            for name, rows in kept.items()
+            for i, row in enumerate(rows)
+        }
 
     def _rows(self, dataset: xr.Dataset) -> dict[str, np.ndarray]:
         facts = [[_plain(fact, value) for value in dataset[fact].values] for fact in self.by]
@@ -277,6 +293,16 @@ class Figure:
 
     def __call__(self, dataset: xr.Dataset, verdict: Verdict) -> Any:
         figure, axes = figures.panels(len(self.panels), height=self.height)
+        # a group looks the same in all panels
+        looks: dict[tuple[str, ...], dict[str, int]] = {}
+        for panel in self.panels:
+            if isinstance(panel, Panel):
+                order = looks.setdefault(panel.by, {})
+                for label in panel.labels(dataset):
+                    order.setdefault(label, len(order))
         for panel, place in zip(self.panels, axes, strict=True):
-            panel.draw(dataset, verdict, place)
+            if isinstance(panel, Panel):
+                panel.draw(dataset, verdict, place, looks[panel.by])
+            else:
+                panel.draw(dataset, verdict, place)
         return figures.with_caption(figure, self.caption)

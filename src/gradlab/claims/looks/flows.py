@@ -64,7 +64,7 @@ def _followed(problem: Problem, vectors: Any, begins: Any, ends: Any, allowed: A
         u, v, _, _ = jax.lax.while_loop(going, step, (begin, start, (end - begin) / 16.0, 0))
         return jnp.where(u >= end, v, jnp.nan)
 
-    return jax.vmap(follow)(vectors, begins, ends)
+    return jax.lax.map(lambda given: follow(*given), (vectors, begins, ends))
 
 
 class Beside(NamedTuple):

@@ -11,7 +11,9 @@ Settings. Loss Σ(g − y)². Chains of 2, 3 and 5 layers on eight numbers from 
 longer, and chains of one layer; linear (6, 4, 4, 1) nets and ReLU (5, 6, 4, 1) ones on two overlapping classes of 14
 points with ‖x‖ = 1, from ρ(0) = 1e-3, equal norms, to t = 12 (ReLU by Heun steps of 5e-3). Residual ReLU nets (5,
 width 4, one block) on such points, from norms of 0.05 to t = 1.5. A residual net has no factor Πρ_k: its ρ is the
-root mean square of its outputs, and ρ/ρ_eq = Σg²/Σyg as for all.
+root mean square of its outputs, and ρ/ρ_eq = Σg²/Σyg as for all. Convolutional ReLU nets (two convolutions of four
+channels, kernel 3, stride 2, and a full layer) on 14 bundled digits, odd or even, ‖x‖ = 1, from ρ(0) = 1e-2, to t =
+15, likewise by Heun; ρ_k is the norm of a kernel, in which f is as homogeneous as in a full layer.
 
 Tolerances. "Very slowly", "very small", "quickly" are words; they are read so that straight growth fails and
 exponential growth from 2e-3 ρ_eq or less, the slowest that a transient of two layers can be, passes: u(T/2) =
@@ -34,7 +36,7 @@ from gradlab.claims.studies import section, study
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.fixed import Fixed
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.problem.networks import Dense, Residual
+from gradlab.problem.networks import Convolutional, Dense, Residual
 
 SMALL = 2e-3
 
@@ -175,11 +177,12 @@ class Slow(UndecayedTransient):
         }
 
 
-#: Networks, solvers, and the end of the run as a share of ``until``.
-NETS: dict[str, tuple[Any, Any, float]] = {
-    "linear, 3 layers": (Dense((6, 4, 4, 1), "identity"), Adaptive("dopri8", 1e-9), 1.0),
-    "ReLU, 3 layers": (Dense((5, 6, 4, 1)), Fixed("heun", 5e-3), 1.0),
-    "residual, one block": (Residual(5, 4, 1, 1), Fixed("heun", 5e-3), 0.125),
+#: Networks, solvers, the end of the run as a share of ``until``, and the product of the norms at the start.
+NETS: dict[str, tuple[Any, Any, float, float]] = {
+    "linear, 3 layers": (Dense((6, 4, 4, 1), "identity"), Adaptive("dopri8", 1e-9), 1.0, 1e-3),
+    "ReLU, 3 layers": (Dense((5, 6, 4, 1)), Fixed("heun", 5e-3), 1.0, 1e-3),
+    "residual, one block": (Residual(5, 4, 1, 1), Fixed("heun", 5e-3), 0.125, 1.25e-4),
+    "convolutional, digits": (Convolutional((1, 8, 8), (4, 4), outputs=1), Fixed("heun", 5e-3), 1.25, 1e-2),
 }
 
 
@@ -196,11 +199,12 @@ def cases(key, *, depths, chains, nets, draws, until):
         times = np.linspace(0.0, {1: 2.0, 2: 4.0, 3: 8.0}.get(depth, 16.0), 161)[1:]
         yield from ensemble(GradientFlow, drawn, times, solver=Adaptive("dopri8", 1e-10))
     for name in nets:
-        network, solver, share = NETS[name]
+        network, solver, share, small = NETS[name]
+        classes = transients.digits if isinstance(network, Convolutional) else transients.classes
         drawn = [
             (
-                transients.classes(rng, network, 14),
-                transients.equal(rng, network, 1.25e-4 if isinstance(network, Residual) else 1e-3),
+                classes(rng, network, 14),
+                transients.equal(rng, network, small),
                 {"net": name, "draw": i + 1},
             )
             for i in range(draws)

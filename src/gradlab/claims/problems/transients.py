@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.claims.problems import polar
+from gradlab.claims.problems import paired, polar
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Loss, Square
 from gradlab.problem.networks import Dense, Network
@@ -41,6 +41,14 @@ def classes(rng: np.random.Generator, network: Network, count: int, loss: Loss |
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     given = Square() if loss is None else loss
     return Problem(network, given, Data(x, labels[:, None] if given.labels == "real" else labels))
+
+
+def digits(rng: np.random.Generator, network: Network, count: int) -> Problem:
+    """Bundled digits on the sphere, odd or even as ±1, under the square loss."""
+    pool = paired.pool("digits")
+    rows = rng.permutation(len(pool.inputs))[:count]
+    labels = 2.0 * pool.truth("odd or even")[rows] - 1.0
+    return Problem(network, Square(), Data(pool.inputs[rows], labels[:, None]))
 
 
 def equal(rng: np.random.Generator, network: Network, product: float) -> Any:
