@@ -39,10 +39,10 @@ class Energy(eqx.Module):
     spent: Float[Anywhere, "..."]
     doubt: Float[Anywhere, "..."]
 
-    def after(self, before: Any, after: Any, error: Any) -> Energy:
+    def after(self, before: Any, after: Any, error: Any, left: Any = 0.0) -> Energy:
         """After an accepted step from (y, u, E) to (y, u, E) with this estimated error.
 
-        Without an estimate (Euler's method), None, all that the step has added is in doubt.
+        left : the part of what the step adds that an iteration may leave, which no estimate sees. Without an estimate (Euler's method), None, all that the step has added is in doubt.
         """
         (y0, _, e0), (y1, _, e1) = before, after
         if error is None:
@@ -50,7 +50,8 @@ class Energy(eqx.Module):
         way, off = tree.norm(jax.tree.map(jnp.subtract, y1, y0)), tree.norm(error[0])
         # E has grown by at least the mean ‖∇L‖ times the way.
         slope = jnp.abs(e1 - e0) / jnp.where(way > 0.0, way, 1.0)
-        return Energy(self.first, self.grain, e1, self.doubt + slope * off + jnp.abs(error[2]))
+        own = jnp.abs(error[2]) + left * jnp.abs(e1 - e0)
+        return Energy(self.first, self.grain, e1, self.doubt + slope * off + own)
 
 
 def keeps(flow: Flow) -> bool:

@@ -58,12 +58,12 @@ class State(eqx.Module):
         """What a step moves: (y, u), and E where the energy is balanced."""
         return (self.y, self.u, self.energy.spent) if isinstance(self.energy, Energy) else (self.y, self.u)
 
-    def settled(self, after: tuple[Any, ...], error: Any, keep: Any) -> State:
-        """With the pair after a step, where ``keep`` holds."""
+    def settled(self, after: tuple[Any, ...], error: Any, keep: Any, left: Any = 0.0) -> State:
+        """With the pair after a step, where ``keep`` holds; left : the part of it that an iteration may leave."""
         kept = tree.where(keep, after, self.pair)
         booked = self.energy
         if isinstance(booked, Energy):
-            booked = tree.where(keep, booked.after(self.pair, after, error), booked)
+            booked = tree.where(keep, booked.after(self.pair, after, error, left), booked)
         erred = local_errors.added(self.erred, kept, error, keep)
         return replace(self, y=kept[0], u=kept[1], energy=booked, erred=erred)
 

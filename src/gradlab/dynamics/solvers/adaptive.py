@@ -143,7 +143,7 @@ def adaptive(
         code = watch(flow, stop, after, steps)
         code = jnp.where(underflow, stops.UNDERFLOW, jnp.where(keep, code, stops.RUNNING))
         state = replace(
-            state.settled(after, error, keep),
+            state.settled(after, error, keep, solver.left),
             tau=jnp.where(keep, tau, state.tau),
             h=next_h,
             steps=steps,

@@ -43,8 +43,9 @@ SHORT = 0.95
 #: Learnt from (pairs are scaled up, and again where they are made orthogonal), it took orbits of equal neurons off
 #: their invariant subspace 30 000 times as far as rounding does; left alone, as far.
 CLEAN = 1e-8
-#: Newton's iteration leaves no more than this part of a step: an orbit that comes to rest leaves nothing.
-LEFT = 0.1
+#: Newton's iteration leaves no more than this part of a step: an orbit that comes to rest leaves nothing. Of what it
+#: left in a step, this counts in the next one (``Scratch.left``).
+LEFT, FADES = 0.1, 0.9
 #: Steps shorter than this part of the spacing say too little about a full one to choose orders and steps by.
 INFORMATIVE = 0.49
 
@@ -125,10 +126,14 @@ def refit(
     return start(y, jnp.minimum(memory.step, h), slope)
 
 
-def left(y: Any, moved: Any, tolerance: Any) -> Any:
-    """How long what Newton's iteration leaves may be: a part of what a step may err by, and of the last step itself."""
+def left(y: Any, moved: Any, tolerance: Any, of_late: Any) -> Any:
+    """How long what Newton's iteration leaves may be, by what it left of late in units of what a step may err by.
+
+    It leaves no more than a part of those, and of the last step itself.
+    """
     xp = tree.library(y)
-    return xp.minimum(newton.FRACTION * tolerance * xp.linalg.norm(y), LEFT * xp.linalg.norm(moved))
+    most = xp.minimum(of_late, newton.FRACTION) * tolerance * xp.linalg.norm(y)
+    return xp.minimum(most, LEFT * xp.linalg.norm(moved))
 
 
 def narrowed(memory: Memory, widest: Any) -> Memory:
@@ -302,7 +307,10 @@ def attempt(
     valid = jnp.where(solved.converged, ~solved.slow, False)
     # A rejected error may be Newton's own: measure the rate again.
     rate = jnp.where(accepted, solved.rate, 1.0)
-    scratch = Scratch(scratch.jacobian, scratch.lu, scratch.pivots, scratch.c, rate, valid, solved.pairs)
+    of_late = FADES * scratch.left
+    of_late = jnp.where(accepted, jnp.maximum(of_late, solved.left), of_late)
+    kept = (scratch.jacobian, scratch.lu, scratch.pivots, scratch.c)
+    scratch = Scratch(*kept, rate, valid, solved.pairs, of_late)
     return Attempt(
         jnp.where(accepted, after, tau),
         jnp.where(accepted, new, y),

@@ -308,7 +308,8 @@ class Walk:
             self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
             self._counted(state)
             y, moved = np.asarray(state.memory.differences)[:2, : self.layout.size]
-            self._look(IMPLICIT, bdf.left(y, moved, solver.tolerance))
+            of_late = np.asarray(state.scratch.left)[()]
+            self._look(IMPLICIT, bdf.left(y, moved, solver.tolerance, of_late))
         self.slope, self.begun, self.scratch = None, False, state.scratch
         self.memory = tree.changed(self.memory, implicit=state.memory)
 

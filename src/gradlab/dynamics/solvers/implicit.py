@@ -150,7 +150,7 @@ def resumed(
             (outcome.tau, outcome.memory, outcome.y),
         )
         state = replace(
-            state.settled(pair, unknowns.unravel(outcome.estimate), accepted),
+            state.settled(pair, unknowns.unravel(outcome.estimate), accepted, solver.left),
             tau=tau,
             h=memory.step,
             steps=steps,
@@ -164,7 +164,7 @@ def resumed(
         )
         weights = unknowns.size - 1
         y, moved = (memory.differences[row, :weights] for row in (0, 1))
-        left = bdf.left(y, moved, solver.tolerance)
+        left = bdf.left(y, moved, solver.tolerance, state.scratch.left)
         state = with_look(state, along(flow, clock, state), IMPLICIT, left)
         return state, vector, attempts + 1, event
 

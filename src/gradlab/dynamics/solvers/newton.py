@@ -87,7 +87,8 @@ class Scratch(eqx.Module):
 
     jacobian : J of the right-hand side. lu, pivots : factors of I − c J. c : the c they belong to.
     rate : estimate of the contraction rate of the iteration (1: unknown). valid : whether to use all this;
-    if not, the next attempt evaluates the Jacobian. pairs : what earlier corrections showed of I − cJ.
+    if not, the next attempt evaluates the Jacobian. pairs : what earlier corrections showed of I − cJ. left : the
+    most that iterations have left of late, in units of the error that a step may make.
     """
 
     jacobian: Float[Array, "P P"]
@@ -97,13 +98,14 @@ class Scratch(eqx.Module):
     rate: Float[Array, ""]
     valid: Bool[Array, ""]
     pairs: CorrectionPairs
+    left: Float[Array, ""]
 
 
 def blank(size: int) -> Scratch:
     """Nothing kept yet, for ``size`` unknowns."""
     square, one, none = zeros(size, size), put(1.0), zeros(PAIRS, size)
     pairs = CorrectionPairs(none, none, one)
-    return Scratch(square, square, zeros(size, kind=np.int32), one, one, put(False), pairs)
+    return Scratch(square, square, zeros(size, kind=np.int32), one, one, put(False), pairs, put(0.0))
 
 
 def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Scratch, Array, Array]:
@@ -120,11 +122,15 @@ def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Sc
     rate = jnp.where(fresh, 1.0, scratch.rate)
     belongs = jnp.where(factorise, c, scratch.c)
     pairs = scratch.pairs.of(c, factorise)
-    return Scratch(matrix, lu, pivots, belongs, rate, jnp.ones((), dtype=bool), pairs), fresh, factorise
+    valid = jnp.ones((), dtype=bool)
+    return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
 
 
 class Solved(NamedTuple):
-    """d : the solution. converged. rate : last estimate. slow : a new Jacobian is wanted. iterations. pairs : now."""
+    """d : the solution. converged. rate : last estimate. slow : a new Jacobian is wanted. iterations. pairs : now.
+
+    left : by how much d is off, as the last correction and the rate have it.
+    """
 
     d: Any
     converged: Any
@@ -132,6 +138,7 @@ class Solved(NamedTuple):
     slow: Any
     iterations: Any
     pairs: CorrectionPairs
+    left: Any
 
 
 class _Carry(NamedTuple):
@@ -209,4 +216,5 @@ def solve(
     last = jax.lax.while_loop(go_on, iterate, first)
     rate = jnp.where(last.measured, last.rate, jnp.maximum(last.rate - mismatch, zero))
     slow = last.measured & (last.rate > SLOW) & ~fresh
-    return Solved(last.d, last.converged & ~last.diverged, rate, slow, last.iterations, last.pairs)
+    left = last.rate / jnp.maximum(1.0 - last.rate, 1e-16) * last.size
+    return Solved(last.d, last.converged & ~last.diverged, rate, slow, last.iterations, last.pairs, left)
