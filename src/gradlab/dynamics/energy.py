@@ -42,7 +42,8 @@ class Energy(eqx.Module):
     def after(self, before: Any, after: Any, error: Any, left: Any = 0.0) -> Energy:
         """After an accepted step from (y, u, E) to (y, u, E) with this estimated error.
 
-        left : the part of what the step adds that an iteration may leave, which no estimate sees. Without an estimate (Euler's method), None, all that the step has added is in doubt.
+        left : the part of what the step adds that an iteration may leave, which no estimate sees.
+        Without an estimate (Euler's method), None, all that the step has added is in doubt.
         """
         (y0, _, e0), (y1, _, e1) = before, after
         if error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
+from gradlab.laboratory.second import late
 
 #: Weights times examples up to which rounding is followed unasked.
 SMALL = 20_000
@@ -69,8 +71,17 @@ def conditioned(states: list[State]) -> list[State]:
     return [first, *resting]
 
 
-def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
-    """The bars with what rounding has become, and ``rounding_since``: the t from which it decided, NaN before."""
+def with_rounding(
+    drive: Any,
+    state: State,
+    row: dict[str, Any],
+    errors: dict[str, Any],
+    before: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """The bars with what rounding has become, and ``rounding_since``: the t from which it decided, NaN before.
+
+    before : records before this one. A clock that does not say the time says it of a place beside, too.
+    """
     if not isinstance(state.tangent, Tangent):
         return errors
     decided = bool(state.tangent.decided)
@@ -89,6 +100,11 @@ def with_rounding(drive: Any, state: State, row: dict[str, Any], errors: dict[st
                 if decided:
                     reach = REACH * np.abs(np.asarray(back[item.name]) - ours)
                     errors[name] = np.fmax(errors[name], reach)
+        if before and "weights" in row and not drive.clock.follows:
+            along = np.stack([before[-1]["weights"], row["weights"]])
+            for name in ("t", "log_t"):
+                off = late(along, errors["weights_error"][None], np.stack([before[-1][name], row[name]]))[0]
+                errors[f"{name}_error"] = np.fmax(errors[f"{name}_error"], off)
         if decided and gone > LEFT:
             since = np.expm1(np.asarray(state.tangent.decided_u))
     return errors | {"rounding_since": since}

@@ -408,7 +408,7 @@ def _record(
     coarse, other = drive.second.across(running(states[1]), there, share, shaken_by)
     known = drive.clock.follows or drive.flow.discrete
     (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
-    errors = with_rounding(drive, fine, row, unknown_where(errors, lost))
+    errors = with_rounding(drive, fine, row, unknown_where(errors, lost), before)
     row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
     return [tree.changed(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
 

@@ -249,10 +249,14 @@ def bars(
             begun = earlier(name) if before else 0.0
             error[first:] = remembered(error[first:], again[first:], values, tau, begun)
         found[f"{name}_error"] = error
+    weighed = any(item.name == "weights" for item in observables)
     for name in ("t", "log_t"):
         values, theirs = stacked(name, [*before, *rows]), stacked(name, others)
         ours, begun = values[len(before) :], earlier(name)
         error = _of_time(name, ours, theirs, steps, tau, begun, known, of_u)
+        if not known and weighed:
+            along, off = stacked("weights", [*before, *rows]), found["weights_error"][first:]
+            error[first:] = np.fmax(error[first:], late(along, off, values))
         if not known:
             again = _of_time(name, ours, theirs, steps, tau, begun, known, more_u)
             kept = remembered(error[first:], again[first:], values, tau, begun if before else 0.0)
@@ -262,10 +266,23 @@ def bars(
     if not before:
         for error in found.values():
             error[0] = 0
-    if any(item.name == "weights" for item in observables):
+    if weighed:
         names = [item.name for item in observables] + [name for name in ("log_t", "t") if name in others[0]]
         found |= {f"{name}{COARSE}": stacked(name, others) for name in names}
     return [{name: values[i] for name, values in found.items()} for i in range(len(rows))]
+
+
+def late(weights: np.ndarray, off: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The time (or its logarithm) in which an orbit goes as far as its weights are off, NaN where none is known.
+
+    weights, times : at successive records, with one before ``off`` at least. Near where an orbit comes to rest two
+    solves that are off by the same say the same wrong time, in a clock that asks where they are.
+    """
+    before = len(weights) - len(off) - 1
+    with np.errstate(all="ignore"):
+        way = np.linalg.norm(np.diff(weights[before:], axis=0), axis=-1)
+        pace = way / np.abs(np.diff(times[before:], axis=0))
+        return np.where(np.isfinite(pace) & (pace > 0.0), np.linalg.norm(off, axis=-1) / pace, np.nan)
 
 
 def _of_time(

@@ -26,16 +26,17 @@ def _outputs(problem: Problem, vectors: Any) -> Any:
     return jax.vmap(lambda vector: problem.outputs(problem.unravel(vector))[:, 0])(vectors)
 
 
-def crossing(times: np.ndarray, values: np.ndarray, level: float) -> Number:
+def crossing(times: np.ndarray, values: np.ndarray, level: float, *, last: bool = False) -> Number:
     """The first time at which a recorded quantity passes a level from below, and what interpolation makes of it.
 
-    Infinite, with an infinite bar, where it does not pass; 0 where it was never below.
+    last : the time from which on it is above, at all later records. Infinite, with an infinite bar, where it does not
+    pass; 0 where it was never below.
     """
     passed = np.flatnonzero((values[1:] >= level) & (values[:-1] < level))
-    if not passed.size:
+    if not passed.size or (last and not values[-1] >= level):
         never = bool(np.all(values >= level))
         return Number(0.0 if never else math.inf, 0.0 if never else math.inf)
-    i = int(passed[0]) + 1
+    i = int(passed[-1 if last else 0]) + 1
     low, high = max(i - 3, 0), min(i + 3, len(times))
     smooth = PchipInterpolator(times[low:high], values[low:high])
     found = [one for one in smooth.solve(level, extrapolate=False) if times[i - 1] <= one <= times[i]]
@@ -76,14 +77,17 @@ class Transient(LayerRecords):
 
     @cached_property
     def duration(self) -> Number:
-        """T, the first time at which ρ/ρ_eq = ½."""
+        """T, the time from which on ρ/ρ_eq ≥ ½.
+
+        Where Σ y f rises through zero, as it may soon after the start, ρ_eq does, and ρ/ρ_eq passes ½ for a moment.
+        """
         # −ρ^{−(1−2/L)} (log ρ of two layers) is a straight line in t while ρ is small
         filled, power = np.maximum(self.filled, 1e-12), 2.0 / self.depth - 1.0
         if self.depth == 1:
-            return crossing(self.time, self.filled, END)
+            return crossing(self.time, self.filled, END, last=True)
         if self.depth == 2:
-            return crossing(self.time, np.log(filled), math.log(END))
-        return crossing(self.time, -(filled**power), -(END**power))
+            return crossing(self.time, np.log(filled), math.log(END), last=True)
+        return crossing(self.time, -(filled**power), -(END**power), last=True)
 
     @property
     def depth(self) -> int:

@@ -16,7 +16,8 @@ MNIST (14 × 14), 32 pairs of 100, 4000 images of the test.
 
 Changed after a first run: half the iterations of twice the step in ten classes, 0.8 in place of 0.4 under the logistic
 loss (η times ℓ'' at output 0 is 0.2, as for the square), flows from 1e-2 in place of 1e-3: the first for time, the
-second to treat both alike.
+second to treat both alike. At seed 4 two layers waited at 0.117, 0.1 being asked as from 1e-3 in memo112.transient:
+(u/2)^{1/2} with u = 1e-2/0.4.
 
 Tolerances. The margin is what 24 pairs can resolve: a standard deviation of 0.03 between pairs and of 0.15 between
 images leave 2.07 (0.03²/24 + 0.15²/600)^{1/2} = 0.018. Sizes, steps and iterations come from a run on other seeds;
@@ -80,11 +81,13 @@ class Performs(Paired, Transient):
         share = self.at(self.filled, self.duration.value / 2.0)
         return Number(share, share * self.duration.error / self.duration.value)
 
-    @at_most(0.1, sentence="layers", changed="flows from 1e-2 in place of 1e-3")
+    @at_most(
+        0.2, sentence="layers", changed="flows from 1e-2 in place of 1e-3; 0.2 in place of 0.1, see above"
+    )
     def waits(self) -> Number | None:
         """Of flows of two and more layers: ρ/ρ_eq at T/2.
 
-        A tenth, as in memo112.transient.
+        (u/2)^{1/2} of two layers, u = ρ(0)/ρ_eq: 0.12 at ρ_eq = 0.4, which is small; at once is 0.29.
         """
         return NOT_ASKED if self.compares or self.depth == 1 else self.half
 

@@ -22,10 +22,13 @@ cancels in the mean of the test error (29 twins).
 
 Tolerances. Machine precision: an error of w of eps ‖w‖ is 1e-28 of mean squares; 1e-20 is asked. Rates of growth are
 those of a sum of 41 Gaussian vectors in 31 directions: relative standard deviation (2/31·29)^{1/2} = 0.05 over 29
-repetitions: 0.2 is four of them. What is quadratic in the test error has fewer effective directions, three at least:
-(2/(3·29))^{1/2} = 0.15, 0.6. After the stop the norm moves by what the last kick has left in the slow direction:
+repetitions: 0.2 is four of them. What is quadratic in the test error has two effective directions, 0.56 and 0.42 of
+the trace: a mean of 29 is off by a factor of 4 once in 10⁸ draws, and by 2 once in 10⁵ (which it was at seed 4, after
+0.6 had been asked of |ratio − 1|). After the stop the norm moves by what the last kick has left in the slow direction:
 below a hundredth.
 """
+
+from functools import cached_property
 
 import numpy as np
 
@@ -91,16 +94,9 @@ class _Shared(KickedLinear):
         said = SIGMA**2 * self.unseen.shape[1] * self.count
         return Number(abs(float(size[-1] - size[0]) / said - 1.0), 1e-9)
 
-    @at_most(0.6, sentence="grows")
-    def test_error(self) -> Number | None:
-        """|growth of the mean test error by the kicks over its expectation − 1|: mean of a repetition and its twin,
-        less the same without kicks.
-
-        The expectation is σ² tr(Pᵀ M P) times the number of kicks, M the mean of φφᵀ over the test points: positive.
-        See the module's docstring.
-        """
-        if not self.kicked:
-            return NOT_ASKED
+    @cached_property
+    def growth(self) -> float:
+        """Growth of the mean test error by the kicks: of a repetition and its twin, less the same without kicks."""
         _, values, right = np.linalg.svd(self.features, full_matrices=True)
         gap = 1.0 - RATES[str(self.facts["loss"])] * STEP * values**2
         starts = self.runs[0]
@@ -110,8 +106,32 @@ class _Shared(KickedLinear):
             @ right[: len(values)]
         )
         without = np.mean((still @ self.test_features.T - target(TEST)) ** 2, axis=1)
+        return float(np.mean(self.test(-1) - without))
+
+    @at_most(1.4, sentence="grows", changed="the logarithm, of a factor of 4, in place of |ratio − 1| ≤ 0.6")
+    def test_error(self) -> Number | None:
+        """|log| of the growth of the mean test error by the kicks, twins together, over its expectation.
+
+        The expectation is σ² tr(Pᵀ M P) times the number of kicks, M the mean of φφᵀ over the test points: positive.
+        See the module's docstring.
+        """
+        if not self.kicked:
+            return NOT_ASKED
         said = SIGMA**2 * np.sum((self.test_features @ self.unseen) ** 2) / len(TEST) * self.count
-        return Number(abs(float(np.mean(self.test(-1) - without)) / said - 1.0), 1e-6)
+        ratio = self.growth / said
+        return Number(abs(float(np.log(ratio))) if ratio > 0.0 else np.inf, 1e-6)
+
+    @at_most(1e-3, sentence="grows")
+    def adds_up(self) -> Number | None:
+        """|growth of the mean test error over that of the sum of its kicks, the part that features do not see, − 1|.
+
+        What features see has shrunk to 1e-15 when the error is taken; the mean with the twin has no linear term.
+        """
+        if not self.kicked:
+            return NOT_ASKED
+        summed = self.kicks.sum(axis=0) @ self.unseen
+        own = np.mean((summed @ (self.test_features @ self.unseen).T) ** 2)
+        return Number(abs(float(self.growth / own) - 1.0), 1e-6)
 
     @property
     def limit(self) -> np.ndarray:

@@ -24,7 +24,10 @@ residual. What a new neuron gains over what it costs is 1 at a maximum: 1.05 is 
 at the saddle.
 """
 
+from functools import cached_property
+
 import numpy as np
+from scipy.integrate import solve_ivp
 
 from gradlab.claims.looks.late import LateNet
 from gradlab.claims.measured import NOT_ASKED, Number, at_least, at_most
@@ -56,18 +59,35 @@ class _Shared(LateNet):
 
     @at_least(1e-4, sentence="square")
     def square_deep(self) -> Number | None:
-        """Two linear layers, square loss: by how much Σ‖W_k‖² exceeds its least value at every zero of the loss that
-        is reached.
+        """Two linear layers, square loss: by how much Σ‖W_k‖² of the flow's end exceeds the least value at a zero of
+        the loss, from layers whose ‖W_k‖² differ by a tenth of ‖β‖ or more.
 
-        ‖W_1‖² − ‖W_2‖² = D stays, so that Σ‖W_k‖² ≥ (D² + 4‖β‖²)^{1/2}, against 2‖β‖, β the least solution: D²/8‖β‖² is
-        1e-2 for random starts. 0 where the solution were of least norm from every start.
+        ‖W_1‖² − ‖W_2‖² = D stays, so that Σ‖W_k‖² ≥ (D² + 4‖β‖²)^{1/2}, against 2‖β‖, β the least solution: 1e-3 or
+        more. 0 where the solution were of least norm from every start; from balanced ones it may be.
         """
         if self.depth != 2 or self.rectified:
             return NOT_ASKED
+        if abs(self.lengths[0, 0] ** 2 - self.lengths[0, 1] ** 2) < 0.1 * self.beta:
+            return NOT_ASKED
+        return Number(float(self.squared @ self.squared) / (2.0 * self.beta) - 1.0, 1e-6)
+
+    @property
+    def beta(self) -> float:
+        """The norm of the least solution of the regression."""
+        return float(np.linalg.norm(np.linalg.lstsq(*self.regression, rcond=None)[0]))
+
+    @cached_property
+    def squared(self) -> np.ndarray:
+        """The end, at t = 1e6, of the flow of ½ Σ (f_n − y_n)² of two linear layers from the same start."""
         X, y = self.regression
-        beta = float(np.linalg.norm(np.linalg.lstsq(X, y, rcond=None)[0]))
-        D = float(self.lengths[0, 0] ** 2 - self.lengths[0, 1] ** 2)
-        return Number(float(np.hypot(D, 2.0 * beta) / (2.0 * beta) - 1.0), 1e-14)
+        hidden, inputs = self.problem.network.widths[1], X.shape[1]
+
+        def field(t, w):
+            first, last = w[: hidden * inputs].reshape(hidden, inputs), w[hidden * inputs :]
+            pull = (y - X @ first.T @ last) @ X
+            return np.concatenate([np.outer(last, pull).ravel(), first @ pull])
+
+        return solve_ivp(field, (0.0, 1e6), self.weights[0], "LSODA", rtol=1e-9, atol=1e-12).y[:, -1]
 
     @property
     def fitted(self) -> np.ndarray:

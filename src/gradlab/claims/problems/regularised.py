@@ -26,7 +26,7 @@ def minima(
 ) -> tuple[np.ndarray, list[tuple[Problem, np.ndarray]]]:
     """One random problem, fitted by a teacher: its weights, and the minimum reached from them for every decay.
 
-    Drawn again until every one is an equilibrium within rounding, off the kinks, and not W = 0.
+    Drawn again until every one is an equilibrium within rounding, off the kinks, no saddle, and not W = 0.
 
     Raises
     ------
@@ -47,4 +47,5 @@ def minima(
 
 def _sound(problem: Problem, vector: np.ndarray) -> bool:
     found = counting.eigenvalues(problem, vector, equilibrium=True)
-    return found.at_rest <= 1.0 and not found.kink and bool(np.linalg.norm(found.here.f) > 1e-6)
+    saddle = counting.below_zero(found.values, found.bound).number > 0.0
+    return found.at_rest <= 1.0 and not (found.kink or saddle) and bool(np.linalg.norm(found.here.f) > 1e-6)
