@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 import gradlab as gl
 from gradlab.dynamics import tree
@@ -158,6 +159,44 @@ def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
     assert second.bar(zero, zero, steps, error) == 0.0
     assert second.bar(zero, zero, steps, loss, exact=True) == 0.0
     assert second.bar(np.asarray(1.0), np.asarray(1.0), steps, loss) > 0.0
+
+
+def test_a_time_is_off_by_what_the_orbit_needs_for_what_its_weights_are_off() -> None:
+    weights, times = np.array([[0.0], [1.0], [1.5], [1.5]]), np.array([-np.inf, 2.0, 4.0, 5.0])
+    late = second.late(weights, np.full((3, 1), 0.1), times)
+    # from log t = −∞ there is no pace; then a quarter a unit; of what does not move nothing is known
+    assert np.isnan(late[[0, 2]]).all()
+    assert late[1] == pytest.approx(0.4)
+    # e^{−t} at 4, 5 and 6: a tenth of what is left is a tenth of a unit, and beyond the rest there is no time
+    rest = np.exp(-np.array([4.0, 5.0, 6.0]))
+    for share, time in ((0.1, -np.log(0.9)), (1.1, np.inf)):
+        off = np.array([[share * rest[-1]]])
+        assert second.late(1.0 - rest[:, None], off, np.array([4.0, 5.0, 6.0])) == pytest.approx(time)
+
+
+def test_near_rest_a_clock_that_reads_the_norm_does_not_know_the_time() -> None:
+    # three weights w in a chain, ẇ = 2(1 − w³)w²
+    problem = gl.Problem(gl.Dense((1, 1, 1, 1), "identity"), gl.Square(), gl.Data([[1.0]], [[1.0]]))
+    start, ends = 0.05, 1.0 - np.array([0.9, 0.5, 1e-2, 1e-4, 1e-8])
+
+    def passed(end: float) -> float:
+        rest = 1.0 - end
+        # s = log 1/(1 − w), in which the end is no singularity
+        pace = lambda s: 1.0 / (2.0 * (3.0 - 3.0 * np.exp(-s) + np.exp(-2.0 * s)) * (1.0 - np.exp(-s)) ** 2)  # noqa: E731
+        return float(quad(pace, -np.log1p(-start), -np.log(rest), epsabs=1e-13, epsrel=1e-12, limit=500)[0])
+
+    times = np.array([passed(float(end)) for end in ends])
+    run = gl.run(
+        gl.GradientFlow(problem),
+        tuple(np.full((1, 1), start) for _ in range(3)),
+        np.concatenate([[0.0], np.log(ends / start)]),
+        clock=gl.clocks.LogNorm(),
+        solver=gl.Adaptive("bdf", 1e-6),
+    )
+    error = np.abs(run["log_t"].values[1:] - np.log(times))
+    assert error[-1] > 1e-3
+    assert np.all(error <= run["log_t_error"].values[1:])
+    assert np.all(run["log_t_error"].values[1:4] < 1e-2)
 
 
 def test_a_bar_does_not_close_where_two_solves_cross() -> None:

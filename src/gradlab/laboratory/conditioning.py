@@ -101,9 +101,11 @@ def with_rounding(
                     reach = REACH * np.abs(np.asarray(back[item.name]) - ours)
                     errors[name] = np.fmax(errors[name], reach)
         if before and "weights" in row and not drive.clock.follows:
-            along = np.stack([before[-1]["weights"], row["weights"]])
+            along = [*before, row]
+            weights = np.stack([one["weights"] for one in along])
             for name in ("t", "log_t"):
-                off = late(along, errors["weights_error"][None], np.stack([before[-1][name], row[name]]))[0]
+                times = np.stack([one[name] for one in along])
+                off = late(weights, errors["weights_error"][None], times)[0]
                 errors[f"{name}_error"] = np.fmax(errors[f"{name}_error"], off)
         if decided and gone > LEFT:
             since = np.expm1(np.asarray(state.tangent.decided_u))

@@ -275,14 +275,27 @@ def bars(
 def late(weights: np.ndarray, off: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The time (or its logarithm) in which an orbit goes as far as its weights are off, NaN where none is known.
 
-    weights, times : at successive records, with one before ``off`` at least. Near where an orbit comes to rest two
-    solves that are off by the same say the same wrong time, in a clock that asks where they are.
+    weights, times : at successive records, with one before ``off`` at least. A clock that asks where an orbit is does
+    not tell when, near where it comes to rest, and two solves that are off by the same say the same wrong time: where
+    the pace falls (three records show it) like e^{−λt}, way/(e^{λΔt} − 1) is left of the way after a record, and where
+    the weights are off by that the time is unknown, ∞.
     """
-    before = len(weights) - len(off) - 1
+    count = len(off)
     with np.errstate(all="ignore"):
-        way = np.linalg.norm(np.diff(weights[before:], axis=0), axis=-1)
-        pace = way / np.abs(np.diff(times[before:], axis=0))
-        return np.where(np.isfinite(pace) & (pace > 0.0), np.linalg.norm(off, axis=-1) / pace, np.nan)
+        spans = np.abs(np.diff(times, axis=0))
+        ways = np.linalg.norm(np.diff(weights, axis=0), axis=-1)
+        paces, size = ways / spans, np.linalg.norm(off, axis=-1)
+        pace = paces[len(paces) - count :]
+        found = np.where(np.isfinite(pace) & (pace > 0.0), size / pace, np.nan)
+        rates = np.log(paces[:-1] / paces[1:]) / (0.5 * (spans[:-1] + spans[1:]))
+        seen = min(count, len(rates))
+        if seen:
+            rate, span, way = (some[len(some) - seen :] for some in (rates, spans, ways))
+            share = size[count - seen :] * np.expm1(rate * span) / way
+            longer = np.where(share < 1.0, -np.log1p(-share) / rate, np.inf)
+            falls = np.isfinite(rate) & (rate > 0.0) & ~np.isnan(share)
+            found[count - seen :] = np.where(falls, longer, found[count - seen :])
+    return found
 
 
 def _of_time(
