@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.integrate import quad
 
 import gradlab as gl
 from gradlab.dynamics import tree
@@ -174,29 +173,26 @@ def test_a_time_is_off_by_what_the_orbit_needs_for_what_its_weights_are_off() ->
         assert second.late(1.0 - rest[:, None], off, np.array([4.0, 5.0, 6.0])) == pytest.approx(time)
 
 
-def test_near_rest_a_clock_that_reads_the_norm_does_not_know_the_time() -> None:
-    # three weights w in a chain, ẇ = 2(1 − w³)w²
-    problem = gl.Problem(gl.Dense((1, 1, 1, 1), "identity"), gl.Square(), gl.Data([[1.0]], [[1.0]]))
-    start, ends = 0.05, 1.0 - np.array([0.9, 0.5, 1e-2, 1e-4, 1e-8])
-
-    def passed(end: float) -> float:
-        rest = 1.0 - end
-        # s = log 1/(1 − w), in which the end is no singularity
-        pace = lambda s: 1.0 / (2.0 * (3.0 - 3.0 * np.exp(-s) + np.exp(-2.0 * s)) * (1.0 - np.exp(-s)) ** 2)  # noqa: E731
-        return float(quad(pace, -np.log1p(-start), -np.log(rest), epsabs=1e-13, epsrel=1e-12, limit=500)[0])
-
-    times = np.array([passed(float(end)) for end in ends])
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-7])
+def test_near_rest_a_clock_that_reads_the_norm_does_not_know_the_time(tolerance: float) -> None:
+    # both solves are off by the same there, and say the same wrong time
+    (closed,) = (one for one in closed_forms() if one.name == "depth 3, balanced at 0.05")
+    times = [arb(float(t)) for t in closed.times(25)]
+    tau = np.array([float(closed.clocks["LogNorm"](t)) for t in times])
+    moves = np.flatnonzero(np.diff(tau, prepend=-1.0) > 1e-9 * tau[-1])
     run = gl.run(
-        gl.GradientFlow(problem),
-        tuple(np.full((1, 1), start) for _ in range(3)),
-        np.concatenate([[0.0], np.log(ends / start)]),
+        gl.GradientFlow(closed.problem),
+        closed.start,
+        np.concatenate([[0.0], tau[moves][tau[moves] > 0.0]]),
         clock=gl.clocks.LogNorm(),
-        solver=gl.Adaptive("bdf", 1e-6),
+        solver=gl.Adaptive("bdf", tolerance),
     )
-    error = np.abs(run["log_t"].values[1:] - np.log(times))
-    assert error[-1] > 1e-3
-    assert np.all(error <= run["log_t_error"].values[1:])
-    assert np.all(run["log_t_error"].values[1:4] < 1e-2)
+    known = [times[i] for i in moves if tau[i] > 0.0][: run.sizes["record"] - 1]
+    error = np.abs(run["log_t"].values[1:] - [float(t.log()) for t in known])
+    bars = run["log_t_error"].values[1:]
+    assert error[-1] > 0.1
+    assert np.all(error <= bars)
+    assert np.all(bars[:-3] < 1e-2)
 
 
 def test_a_bar_does_not_close_where_two_solves_cross() -> None:

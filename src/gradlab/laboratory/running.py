@@ -59,6 +59,7 @@ def _prepare(
     seen: Any,
     members: int | None,
     reduce: bool | None = None,
+    weighed: bool = False,
 ) -> tuple[Drive, State]:
     flow = _each_problem(flow, lambda problem: problem.knowing(_of_one(weights, members)))
     problem = flow.observed
@@ -73,6 +74,8 @@ def _prepare(
     arguments.finite(weights)
     flow, stop, weights = strong(flow), strong(stop), strong(weights)
     chosen = default(problem) if seen is None else _named(seen, problem)
+    if weighed and all(item.name != "weights" for item in chosen):
+        chosen = (*chosen, Weights())
     if members is None:
         refuse_start(problem, weights)
     members = arguments.ensemble(members, flow=flow, weights=weights, observables=chosen)
@@ -118,6 +121,8 @@ def _findings(problem: Problem, weights: Any, members: int | None) -> Findings:
 
 #: An adaptive solver sees the rounding of the field as an error: below so many units of it, steps only shrink.
 _UNITS = 100.0
+#: Weights times records up to which a clock that does not say the time has them kept.
+FEW = 1_000_000
 
 
 def _refuse_narrow(flow: Flow, solver: Solver, findings: Findings) -> None:
@@ -165,7 +170,8 @@ def run(
     solver : ``"auto"``, a method's name (``"tsit5"``), or a Solver.
     stop : conditions that end the run early.
     observables : names and Observables; those of ``observe.observables.DEFAULT`` that apply, unless given.
-    keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record.
+    keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record. In a clock that asks
+        where the orbit is, of which the bars of ``t`` come from the weights', a million numbers are kept in any case.
     refine : solve a second time with larger errors (ten times the tolerance, fewer or less even steps where records
         are near, weights shaken by rounding at every record) and give a multiple of the distance, and rounding, as
         ``<observable>_error``; NaN, unknown, where both solves give exactly 0. The first solve then makes two steps
@@ -220,12 +226,13 @@ def run(
     arguments.kinds(flow, clock, solver, stop, store)
     if keep not in ("end", "all"):
         raise ValueError(f"keep is 'end' or 'all', not {keep!r}")
-    drive, state = _prepare(flow, weights, clock, solver, stop, observables, members, reduce)
     moments = arguments.moments(records, flow.discrete)
-    drive = replace(drive, records=len(moments))
-    if keep == "all" and all(item.name != "weights" for item in drive.observables):
-        drive = replace(drive, observables=(*drive.observables, Weights()))
     refine = not flow.discrete if refine is None else refine
+    # what a clock that asks where an orbit is does not know of the time, the weights' bars say
+    asks = refine and not (clock.follows or flow.discrete)
+    weighed = keep == "all" or (asks and _numbers(weights) * len(moments) <= FEW)
+    drive, state = _prepare(flow, weights, clock, solver, stop, observables, members, reduce, weighed)
+    drive = replace(drive, records=len(moments))
     if refine:
         drive = replace(drive, solver=strong(drive.solver.compared()))
     if not isinstance(flow, Kicked) and not stop.located:
@@ -246,6 +253,10 @@ def run(
         _in_single(flow.observed.data, weights),
         noticed,
     )
+
+
+def _numbers(weights: Any) -> int:
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(weights))
 
 
 def _widened(dataset: xr.Dataset, findings: Findings) -> xr.Dataset:
