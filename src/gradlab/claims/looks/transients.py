@@ -26,18 +26,18 @@ def _outputs(problem: Problem, vectors: Any) -> Any:
     return jax.vmap(lambda vector: problem.outputs(problem.unravel(vector))[:, 0])(vectors)
 
 
-def crossing(times: np.ndarray, values: np.ndarray, level: float, *, last: bool = False) -> Number:
+def crossing(times: np.ndarray, values: np.ndarray, level: float) -> Number:
     """The first time at which a recorded quantity passes a level from below, and what interpolation makes of it.
 
-    last : the time from which on it is above, at all later records. Infinite, with an infinite bar, where it does not
-    pass; 0 where it was never below.
+    Infinite, with an infinite bar, where it does not pass; 0 where it was never below. Where it is NaN it is not below.
     """
     passed = np.flatnonzero((values[1:] >= level) & (values[:-1] < level))
-    if not passed.size or (last and not values[-1] >= level):
+    if not passed.size:
         never = bool(np.all(values >= level))
         return Number(0.0 if never else math.inf, 0.0 if never else math.inf)
-    i = int(passed[-1 if last else 0]) + 1
-    low, high = max(i - 3, 0), min(i + 3, len(times))
+    i = int(passed[0]) + 1
+    unknown = np.flatnonzero(np.isnan(values))
+    low, high = max(i - 3, 0, *(unknown[unknown < i] + 1)), min(i + 3, len(times), *unknown[unknown > i])
     smooth = PchipInterpolator(times[low:high], values[low:high])
     found = [one for one in smooth.solve(level, extrapolate=False) if times[i - 1] <= one <= times[i]]
     share = (level - values[i - 1]) / (values[i] - values[i - 1])
@@ -77,17 +77,18 @@ class Transient(LayerRecords):
 
     @cached_property
     def duration(self) -> Number:
-        """T, the time from which on ρ/ρ_eq ≥ ½.
+        """T, the first time at which ρ/ρ_eq rises through ½.
 
-        Where Σ y f rises through zero, as it may soon after the start, ρ_eq does, and ρ/ρ_eq passes ½ for a moment.
+        Where Σ y f rises through zero, as it may soon after the start, ρ_eq does, and ρ/ρ_eq comes down from ∞.
         """
         # −ρ^{−(1−2/L)} (log ρ of two layers) is a straight line in t while ρ is small
-        filled, power = np.maximum(self.filled, 1e-12), 2.0 / self.depth - 1.0
+        known = np.where(self.sums[0] > 0.0, self.filled, np.nan)
+        filled, power = np.maximum(known, 1e-12), 2.0 / self.depth - 1.0
         if self.depth == 1:
-            return crossing(self.time, self.filled, END, last=True)
+            return crossing(self.time, known, END)
         if self.depth == 2:
-            return crossing(self.time, np.log(filled), math.log(END), last=True)
-        return crossing(self.time, -(filled**power), -(END**power), last=True)
+            return crossing(self.time, np.log(filled), math.log(END))
+        return crossing(self.time, -(filled**power), -(END**power))
 
     @property
     def depth(self) -> int:

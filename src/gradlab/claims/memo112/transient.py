@@ -3,7 +3,7 @@
 What is judged. The passage argues from eq. 5 as if its two sums stood still. They do in chains of one weight a layer,
 for which the closed form must be the orbit; in a net V turns at the rate ρ^{1−2/L} at which log ρ grows, so that the
 sums change by their own size during the transient (section "drift" of the figure), and the statement is looked at
-itself. T is the time from which on ρ is at least half of Σ y f/Σ f² of its own directions: a hitting time, for any
+itself. T is the first time at which ρ rises through half of Σ y f/Σ f² of its own directions: a hitting time, for any
 net, without a tangent or a threshold on a slope. The passage excepts starts from which ρ "goes to zero": those that
 have not grown tenfold. It silently needs two layers: of one layer the growth is fastest at the start (the control).
 
