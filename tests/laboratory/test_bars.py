@@ -162,7 +162,7 @@ def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
 
 def test_a_time_is_off_by_what_the_orbit_needs_for_what_its_weights_are_off() -> None:
     weights, times = np.array([[0.0], [1.0], [1.5], [1.5]]), np.array([-np.inf, 2.0, 4.0, 5.0])
-    late = second.late(weights, np.full((3, 1), 0.1), times)
+    late = second.lateness(weights, np.full((3, 1), 0.1), times)
     # from log t = −∞ there is no pace; then a quarter a unit; of what does not move nothing is known
     assert np.isnan(late[[0, 2]]).all()
     assert late[1] == pytest.approx(0.4)
@@ -170,7 +170,7 @@ def test_a_time_is_off_by_what_the_orbit_needs_for_what_its_weights_are_off() ->
     rest = np.exp(-np.array([4.0, 5.0, 6.0]))
     for share, time in ((0.1, -np.log(0.9)), (1.1, np.inf)):
         off = np.array([[share * rest[-1]]])
-        assert second.late(1.0 - rest[:, None], off, np.array([4.0, 5.0, 6.0])) == pytest.approx(time)
+        assert second.lateness(1.0 - rest[:, None], off, np.array([4.0, 5.0, 6.0])) == pytest.approx(time)
 
 
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-7])

@@ -19,7 +19,7 @@ from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
-from gradlab.laboratory.second import late
+from gradlab.laboratory.second import lateness
 
 #: Weights times examples up to which rounding is followed unasked.
 SMALL = 20_000
@@ -100,12 +100,12 @@ def with_rounding(
                 if decided:
                     reach = REACH * np.abs(np.asarray(back[item.name]) - ours)
                     errors[name] = np.fmax(errors[name], reach)
-        if before and "weights" in row and not drive.clock.follows:
+        if before and "weights" in row and drive.clock.may_rest:
             along = [*before, row]
             weights = np.stack([one["weights"] for one in along])
             for name in ("t", "log_t"):
                 times = np.stack([one[name] for one in along])
-                off = late(weights, errors["weights_error"][None], times)[0]
+                off = lateness(weights, errors["weights_error"][None], times)[0]
                 errors[f"{name}_error"] = np.fmax(errors[f"{name}_error"], off)
         if decided and gone > LEFT:
             since = np.expm1(np.asarray(state.tangent.decided_u))

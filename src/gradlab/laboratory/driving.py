@@ -406,8 +406,7 @@ def _record(
     lost = np.isin(np.asarray(fine.status), LOST)
     there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
     coarse, other = drive.second.across(running(states[1]), there, share, shaken_by)
-    known = drive.clock.follows or drive.flow.discrete
-    (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, known, drive.least)
+    (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, drive.clock, drive.least)
     errors = with_rounding(drive, fine, row, unknown_where(errors, lost), before)
     row = with_bar(row, other) | timed(drive, [fine, coarse], states[0], row, errors)
     return [tree.changed(state, erred=older(state.erred)) for state in (fine, coarse)], [row]
@@ -446,8 +445,7 @@ def _records(
         index,
         lambda done: tell(done, share),
     )
-    known = drive.clock.follows or drive.flow.discrete
-    every = bars(rows, others, before, drive.observables, drive.flow.discrete, known, drive.least)
+    every = bars(rows, others, before, drive.observables, drive.flow.discrete, drive.clock, drive.least)
     every[-1] = timed(drive, [fine, coarse], states[0], rows[-1], unknown_where(every[-1], lost[-1]))
     return [fine, coarse], [
         with_bar(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)

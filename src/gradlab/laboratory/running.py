@@ -121,7 +121,7 @@ def _findings(problem: Problem, weights: Any, members: int | None) -> Findings:
 
 #: An adaptive solver sees the rounding of the field as an error: below so many units of it, steps only shrink.
 _UNITS = 100.0
-#: Weights times records up to which a clock that does not say the time has them kept.
+#: Weights times records up to which a clock that asks where the orbit is has them kept.
 FEW = 1_000_000
 
 
@@ -170,8 +170,8 @@ def run(
     solver : ``"auto"``, a method's name (``"tsit5"``), or a Solver.
     stop : conditions that end the run early.
     observables : names and Observables; those of ``observe.observables.DEFAULT`` that apply, unless given.
-    keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record. In a clock that asks
-        where the orbit is, of which the bars of ``t`` come from the weights', a million numbers are kept in any case.
+    keep : ``"end"`` keeps the final weights (``final_weights``), ``"all"`` those of every record. In arc length
+        and log-norm, where the bars of ``t`` come from the weights', a million numbers are kept in any case.
     refine : solve a second time with larger errors (ten times the tolerance, fewer or less even steps where records
         are near, weights shaken by rounding at every record) and give a multiple of the distance, and rounding, as
         ``<observable>_error``; NaN, unknown, where both solves give exactly 0. The first solve then makes two steps
@@ -229,8 +229,7 @@ def run(
     moments = arguments.moments(records, flow.discrete)
     refine = not flow.discrete if refine is None else refine
     # what a clock that asks where an orbit is does not know of the time, the weights' bars say
-    asks = refine and not (clock.follows or flow.discrete)
-    weighed = keep == "all" or (asks and _numbers(weights) * len(moments) <= FEW)
+    weighed = keep == "all" or (refine and clock.may_rest and _numbers(weights) * len(moments) <= FEW)
     drive, state = _prepare(flow, weights, clock, solver, stop, observables, members, reduce, weighed)
     drive = replace(drive, records=len(moments))
     if refine:

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics import local_errors
+from gradlab.dynamics.clocks import Clock
 from gradlab.observe.observables import Observable
 from gradlab.problem.losses import Loss
 from gradlab.problem.problem import Problem
@@ -205,13 +206,13 @@ def bars(
     before: Sequence[dict[str, Any]],
     observables: Sequence[Observable],
     exact: bool,
-    known: bool,
+    clock: Clock,
     least: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """``<name>_error`` of observables, ``t`` and ``log_t`` at some records; ``<name>_coarse`` beside weights.
 
     rows, others : the records as the two solves have them, and at most two before them; the first of all is given and
-    has no errors. exact : an iteration, whose bars are the distances. known : the clock alone says what time it is.
+    has no errors. exact : an iteration, whose bars are the distances. clock : of the records.
     least : by which some observables are off at least.
     """
 
@@ -221,6 +222,7 @@ def bars(
     def earlier(name: str) -> Any:
         return before[-1].get(f"{name}_error") if before else None
 
+    known = clock.follows or exact
     steps, tau = stacked("step", rows), stacked("tau", [*before, *rows])
     of_y, of_u = (np.full(steps.shape, FACTOR) for _ in range(2))
     more_y, more_u = (np.full(steps.shape, AGAIN) for _ in range(2))
@@ -254,9 +256,9 @@ def bars(
         values, theirs = stacked(name, [*before, *rows]), stacked(name, others)
         ours, begun = values[len(before) :], earlier(name)
         error = _of_time(name, ours, theirs, steps, tau, begun, known, of_u)
-        if not known and weighed:
+        if clock.may_rest and weighed:
             along, off = stacked("weights", [*before, *rows]), found["weights_error"][first:]
-            error[first:] = np.fmax(error[first:], late(along, off, values))
+            error[first:] = np.fmax(error[first:], lateness(along, off, values))
         if not known:
             again = _of_time(name, ours, theirs, steps, tau, begun, known, more_u)
             kept = remembered(error[first:], again[first:], values, tau, begun if before else 0.0)
@@ -272,7 +274,7 @@ def bars(
     return [{name: values[i] for name, values in found.items()} for i in range(len(rows))]
 
 
-def late(weights: np.ndarray, off: np.ndarray, times: np.ndarray) -> np.ndarray:
+def lateness(weights: np.ndarray, off: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The time (or its logarithm) in which an orbit goes as far as its weights are off, NaN where none is known.
 
     weights, times : at successive records, with one before ``off`` at least. A clock that asks where an orbit is does

@@ -200,7 +200,7 @@ def cases(key, *, depths, chains, nets, draws, until):
         yield from ensemble(GradientFlow, drawn, times, solver=Adaptive("dopri8", 1e-10))
     for name in nets:
         network, solver, share, small = NETS[name]
-        classes = transients.digits if isinstance(network, Convolutional) else transients.classes
+        classes = transients.of_digits if isinstance(network, Convolutional) else transients.classes
         drawn = [
             (
                 classes(rng, network, 14),

@@ -43,7 +43,7 @@ def classes(rng: np.random.Generator, network: Network, count: int, loss: Loss |
     return Problem(network, given, Data(x, labels[:, None] if given.labels == "real" else labels))
 
 
-def digits(rng: np.random.Generator, network: Network, count: int) -> Problem:
+def of_digits(rng: np.random.Generator, network: Network, count: int) -> Problem:
     """Bundled digits on the sphere, odd or even as ±1, under the square loss."""
     pool = paired.pool("digits")
     rows = rng.permutation(len(pool.inputs))[:count]
