@@ -34,9 +34,9 @@ cohen.mnist) ask on which side of a margin a mean lies, by an interval over some
 interval across the margin. Such a word is about that draw; *supported* at one seed and *refuted* at another is *not
 resolved* for the two together. notes.hartman-grobman at the full budget: in one or two of 55 cases, deep linear nets
 of three layers, the second look moves images by as much as the ball is large, and nothing is decided there.
-memo112.lemma1 (full, seed 3) and memo112.second-phase (quick, seed 3): one bar reaches its tolerance, and one eigenvalue
-is neither rounding nor clear of it. Six true statements that chance had refuted at seeds 2 and 4 are asked otherwise
-since, as their studies say under "changed".
+memo112.lemma1 (full, seed 3) and memo112.second-phase (quick, seed 3): one bar reaches its tolerance, and one
+eigenvalue is neither rounding nor clear of it. Six true statements that chance had refuted at seeds 2 and 4 are asked
+otherwise since, as their studies say under "changed".
 
 Times are of one core of a machine with other work on it, of both budgets. With an empty
 compile cache and two cores of their own the sources take at the quick budget: notes 67 s, memo112 83 s, memo90 157 s,
