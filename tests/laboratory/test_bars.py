@@ -219,7 +219,8 @@ def test_the_bar_of_a_time_does_not_close_where_two_solves_cross() -> None:
         return [{name: values[i] for name, values in names.items()} for i in range(4)]
 
     def told(known: bool) -> list[float]:
-        found = second.bars(rows(log_t), rows(log_t + apart), [], [], False, known)
+        clock = gl.LogTime() if known else gl.LogLoss()
+        found = second.bars(rows(log_t), rows(log_t + apart), [], [], False, clock)
         return [float(errors["log_t_error"]) for errors in found]
 
     assert told(False) == pytest.approx([0.0, 0.3, 0.3, second.KEPT * 0.3])
