@@ -19,6 +19,7 @@ apart where they leave 1e-3 of T. Of flows 5e-2: their correction is relative, o
 over a decade and a half.
 
 Changed after a first run: from where on laws are told apart, 1e-3 of T, below which the asymptotic law itself is off.
+After seed 4, where Σ y f began below zero: T is where ρ/ρ_eq rises through ½, not where it comes down from ∞.
 """
 
 from functools import cached_property
