@@ -32,8 +32,8 @@ and both budgets says so.
 Why words differ. Comparisons of test errors (memo112.controlled-norm, memo112.early-stopping, memo90.smooth-relu,
 cohen.mnist) ask on which side of a margin a mean lies, by an interval over some dozens of pairs: another draw moves the
 interval across the margin. Such a word is about that draw; *supported* at one seed and *refuted* at another is *not
-resolved* for the two together. notes.hartman-grobman at the full budget: in one or two of 55 cases, deep linear nets
-of three layers, the second look moves images by as much as the ball is large, and nothing is decided there.
+resolved* for the two together. notes.hartman-grobman at the full budget: in one to three of 55 cases, deep linear
+nets of three layers above all, the second look moves images by as much as the ball is large: nothing is decided there.
 memo112.lemma1 (full, seed 3) and memo112.second-phase (quick, seed 3): one bar reaches its tolerance, and one
 eigenvalue is neither rounding nor clear of it. Six true statements that chance had refuted at seeds 2 and 4 are asked
 otherwise since, as their studies say under "changed".

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from gradlab import figures
+from gradlab.claims import plots
 from gradlab.claims.claim import Measure
 from gradlab.claims.judging import DECIDING_ORDER, NOT_MET, REFUTED, SUPPORTED, compare, judge
 from gradlab.claims.plots import numbers as drawn_numbers
@@ -204,3 +206,30 @@ def test_a_log_axis_within_a_decade_has_its_numbers_at_the_minor_ticks() -> None
     figures.svg(figures.curves([0, 1], {"": [1e-7, 80.0]}, "x", "y", log="y"), measure=labels)
     assert {"10⁻⁶", "10⁰"} <= set(seen[1])
     assert not any(seen[0])
+
+
+def test_a_group_looks_the_same_in_all_panels_and_no_two_of_them_alike() -> None:
+    kinds, count = [f"kind {i}" for i in range(9)], 9
+    second = np.where(np.arange(count) == 2, np.nan, 1.0 + np.arange(count))
+    dataset = xr.Dataset(
+        {
+            "kind": ("case", kinds),
+            "x": ("case", 1.0 + np.arange(count)),
+            "y": ("case", 2.0 + np.arange(count)),
+        }
+        | {"z": ("case", second)},
+        coords={"case": kinds},
+    )
+    panels = [plots.Panel(y, "x", y, "x", by=("kind",)) for y in ("y", "z")]
+    figure = plots.Figure(*panels, caption="")(dataset, SimpleNamespace(parts=()))
+    looks = [
+        {
+            line.get_label(): (line.get_color(), line.get_marker())
+            for line in axes.lines
+            if line.get_label() in kinds
+        }
+        for axes in figure.axes
+    ]
+    assert set(looks[1]) == set(kinds) - {"kind 2"}
+    assert all(looks[0][kind] == look for kind, look in looks[1].items())
+    assert len(set(looks[0].values())) == count

@@ -5,8 +5,8 @@ under the square loss is no more than MARGIN (0.02) above that under cross-entro
 loss, its form for two). Supported where the whole interval is below the margin, refuted where all of it is above;
 what straddles it is not resolved. "Well" is less than half of what guessing errs. Both losses take the record that
 images of validation choose. *Layers.* From ρ(0) = 1e-2 at the same images nets of one layer grow at once, nets of two
-and more wait: ρ/ρ_eq at T/2, T the time to ½. One layer: 1 − 2^{−1/2} = 0.29 where one rate leads; several: 0.03 and
-less (memo112.transient).
+and more wait: ρ/ρ_eq at T/2, T the time to ½. One layer: 1 − 2^{−1/2} = 0.29 where one rate leads; two: (u/2)^{1/2},
+u = ρ(0)/ρ_eq, 0.12 at ρ_eq = 0.4; more: less (memo112.transient).
 
 Settings. ReLU nets 64-16-16-C, 24 pairs of a training set of 40 bundled digits (‖x‖ = 1, no image twice) and a start
 with ‖W_k‖ = 2; means over examples, full batches, no momentum. 1600 iterations; two classes (odd or even): of 0.1,
@@ -95,8 +95,8 @@ class Performs(Paired, Transient):
     def at_once(self) -> Number | None:
         """Of flows of one layer: ρ/ρ_eq at T/2.
 
-        0.29 of one rate; with many rates the fast ones come first, and the share is larger. A fifth is twice what
-        several layers are allowed.
+        0.29 of one rate; with many rates the fast ones come first, and the share is larger. A fifth is what
+        several layers are allowed at most.
         """
         return NOT_ASKED if self.compares or self.depth > 1 else self.half
 
