@@ -9,6 +9,7 @@ import numpy as np
 
 from gradlab.analysis.solutions import max_margin
 from gradlab.claims.cases import Case
+from gradlab.claims.notes import table
 from worlds import World, noisy, orbit, seen
 from worlds.exponential import turned, turned_orbit
 from worlds.points import TURNED, other_hessian, rounded, shifted
@@ -89,11 +90,11 @@ def margin_on_sphere() -> World:
     """At a held norm the minimum is the hard-margin direction."""
 
     def change(rows: np.ndarray, case: Case) -> np.ndarray:
-        if case.facts["cell"] != "normalised":
+        if case.facts["cell"] != "exponential, one layer, norm held":
             return rows
         a = np.asarray(case.problem.data.inputs) * np.asarray(case.problem.data.targets).reshape(-1, 1)
         direction = max_margin(a, np.ones(len(a))).direction
-        return np.linalg.norm(rows[-1]) * direction[None] / np.linalg.norm(direction)
+        return np.linalg.norm(rows, axis=1, keepdims=True) * direction / np.linalg.norm(direction)
 
     return orbit("the hard-margin direction at a held norm", change)
 
@@ -104,14 +105,30 @@ def moved_minima() -> World:
     def change(rows: np.ndarray, case: Case) -> np.ndarray:
         aside = np.random.default_rng(5).standard_normal(rows.shape)
         moved = rows + 0.01 * np.linalg.norm(rows) * aside / np.linalg.norm(aside)
-        return moved if case.facts["cell"].startswith("square") else rows
+        return rows if "other" in case.trajectory else moved
 
     return orbit("minima moved by a hundredth", change)
 
 
+def one_solution() -> World:
+    """Both starts lead to one solution."""
+
+    def change(case: Case) -> Case:
+        given = case.trajectory
+        if "other" not in given:
+            return case
+        stops = [table.halfway(given), -1]
+        for side in ("", "_coarse"):
+            if f"other{side}" in given:
+                values = given[f"weights{side}"].values[stops]
+                given = given.assign({f"other{side}": (given["other"].dims, values)})
+        return replace(case, trajectory=given)
+
+    return World("both starts lead to one solution", change)
+
+
 SUMMARY = (
     turned_orbit(0.05),
-    other_limit("path", 0.5),
     other_limit("other"),
     margin_on_sphere(),
     other_hessian(
@@ -122,7 +139,7 @@ SUMMARY = (
 )
 WORLDS = {
     "notes.summary": SUMMARY,
-    "notes.summary-corrected": (*SUMMARY, moved_minima()),
+    "notes.summary-corrected": (*SUMMARY, moved_minima(), one_solution()),
     "notes.normalised-hessian": (
         *SLOPES,
         seen("one exponential only", shares=lambda shares, look: np.eye(len(shares))[-1]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,6 +84,8 @@ class Panel:
             along = {label: x[row] if np.ndim(x) > 1 else x for label, row in single.items()}
             figures.curves(along, drawn, self.xlabel, self.ylabel, **options)
             return
+        if np.ndim(x) == 1 and not self.diagonal and "x" not in self.log and self.x != "case":
+            x = _side_by_side(axes, x, list(rows.values()))
         across, over = ({name: values[which].ravel() for name, which in rows.items()} for values in (x, y))
         figures.scatter(across, over, self.xlabel, self.ylabel, diagonal=self.diagonal, **options)
         deciding = {part.id: part.case for part in verdict.parts}.get(self.y)
@@ -262,6 +264,20 @@ class Named:
         axes.set_xlabel(self.xlabel)
         if len(cases) > 1:
             figures.legend(axes)
+
+
+def _side_by_side(axes: Any, x: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Abscissae that are a few whole numbers, those of every group (its indices) moved beside the others'."""
+    values = np.asarray(x, dtype=float)
+    seen = np.unique(values[np.concatenate(groups)])
+    if seen.size > 6 or not np.isfinite(seen).all() or (seen != np.round(seen)).any():
+        return values
+    gap, moved = float(np.diff(seen).min(initial=1.0)), values.copy()
+    for k, which in enumerate(groups):
+        moved[which] += gap * 0.5 * ((k + 0.5) / len(groups) - 0.5)
+    axes.set_xlim(seen[0] - 0.5 * gap, seen[-1] + 0.5 * gap)
+    axes.set_xticks(seen)
+    return moved
 
 
 def _plain(fact: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,12 @@ def _described(claim: Any, identifier: str, sources: Mapping[str, str], word: st
 
 def _figure(result: Any, name: str) -> Drawing:
     try:
-        return drawing(result.figure(), f"figure-{name}")
+        drawn = drawing(result.figure(), f"figure-{name}")
+        # a link to a claim is to its section, not to a part of the drawing
+        linked = re.sub(
+            rf'href="#figure-{re.escape(name)}-(claim-[^"]+)" target="_blank"', r'href="#\1"', str(drawn.svg)
+        )
+        return replace(drawn, svg=Markup(linked))
     except Exception as error:  # a study's own drawing must not cost the reader the page
         return Drawing(Markup(""), f"The figure could not be drawn: {type(error).__name__}: {error}")
 

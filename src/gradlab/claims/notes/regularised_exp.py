@@ -210,11 +210,11 @@ FIGURE = Figure(
     Panel(
         "grown",
         "depth",
-        "$w^*\\cdot x_n$ on the support (printed: 1)",
+        "$w^*\\cdot x_n$ on the support",
         "log(1/λ)",
         by=("data",),
         log="xy",
-        reference={"1": 1.0},
+        reference={"printed": 1.0},
     ),
     caption="Equilibria of the exponential loss with decay as λ → 0. Left: their angle to the hard-margin direction. "
     "Right: the largest margin of a support vector.",

@@ -19,14 +19,22 @@ the plain flow, and the limit the same.
 are regularised minima for every λ, and one of them is longer. What holds is that the norm is stationary on the zeros of
 the loss (memo90.lemma2-corrected).
 
-Settings, before any run. One-layer problems under the exponential loss as in notes.srebro, N = 12, d = 4, two starts
-(sizes 0.01 and 1), log-loss time to log t = 200; λ = 1e-6 and 1e-12; ρ three times that at which the margin is one.
-Nets under the square loss with λ = 1e-3; 4 examples of 6 inputs in one layer, λ = 0.3.
+The table is measured whole (docs/notes-lecture.md), also where the notes are silent: of every cell two starts, an
+early and a late stop, and whether the distance of the two solutions falls; and for one layer the distance to the
+minimum norm or hard-margin solution. Stopping early is the plain flow at both stops.
 
-Tolerances. A quantity like 1/log t halves from √t to t, and stays if there is another limit: three quarters. Zero
-eigenvalues by a factor of a thousand; lengths of minima as in memo90.lemma2. At a margin of 3 the exponentials of two
-support vectors differ by e^{3δ} where their margins differ by δ, so that directions are off by tenths of a radian; a
-hundredth is asked.
+Settings. One layer: 4 examples of 6 inputs under the square loss; problems as in notes.srebro, N = 12, d = 4, under
+the exponential loss; starts of sizes 0.01 and 1. Several layers: two ReLU units and two inputs, as in memo90.lemma2,
+from near one direction for both and near a unit for each. Flows to t = 50 and 100 under the square loss, to log t =
+100 and 200 under the exponential loss, there at a held norm to t = 1000 and 2000 (rates at a margin of three are
+smaller by e^{−3}; at t = 50 and 100, tried first, a direction was under way); minima at λ = 1e-3 and 1e-6, for one
+layer under the exponential loss at 1e-6 and 1e-12; norms held at twice the minimum norm and at three times the hard-
+margin solution's. Hessians of nets under the square loss at λ = 1e-3, of one layer at 0.3.
+
+Tolerances. A quantity like 1/log t halves from √t to t, one that decays falls further, and one that has another limit
+stays: three quarters. Zero eigenvalues by a factor of a thousand; lengths of minima as in memo90.lemma2. At a margin of
+3 the exponentials of two support vectors differ by e^{3δ} where their margins differ by δ, so that directions are off
+by tenths of a radian; a hundredth is asked.
 """
 
 from functools import cached_property
@@ -35,23 +43,33 @@ import numpy as np
 import xarray as xr
 
 from gradlab.analysis.equilibria import counting, minimising
-from gradlab.analysis.solutions import max_margin
-from gradlab.claims.cases import case, ensemble, generator, point
+from gradlab.claims.cases import case, generator, point
 from gradlab.claims.looks.exponential import angle
 from gradlab.claims.looks.points import Point, count
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.memo90.lemma2 import by_hand
-from gradlab.claims.notes.normalised_hessian import stationary
-from gradlab.claims.plots import Figure, Panel
-from gradlab.claims.problems import exponential, regularised, teachers
+from gradlab.claims.notes import table
+from gradlab.claims.plots import Figure
+from gradlab.claims.problems import regularised, teachers
 from gradlab.claims.studies import section, study
-from gradlab.dynamics.flow import GradientFlow
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 
 ONE, SEVERAL, TWO = "square, one layer", "square, several layers", "square, two minima"
-PLAIN, PATH, SPHERE = "plain and early stopped", "regularised", "normalised"
-LOG_T, HALVES = 200.0, 0.75
+HALVES = 0.75
+#: Distances below this are none: both solves of flows and minima are far below.
+ALIKE = 1e-6
+
+PLAIN, PATH, SPHERE = (table.name("exponential", each, "one layer") for each in table.DYNAMICS)
+LINEAR_PATH = table.name("square", table.DECAYED, "one layer")
+#: Where the notes say nothing and the start stays: without decay one layer under the square loss, and several layers.
+STAYS = tuple(
+    table.name(loss, dynamics, layers)
+    for loss in table.LOSSES
+    for layers in table.LAYERS
+    for dynamics in table.DYNAMICS
+    if layers != "one layer" or (loss == "square" and dynamics != table.DECAYED)
+)
 
 
 class _Cells(Point):
@@ -63,23 +81,52 @@ class _Cells(Point):
         return str(self.facts["cell"])
 
     @cached_property
-    def svm(self) -> np.ndarray:
-        """ŵ, the hard-margin solution."""
-        rows = exponential.margin_rows(self.problem)
-        return max_margin(rows, np.ones(len(rows))).direction
+    def best(self) -> np.ndarray:
+        """The minimum norm or hard-margin solution of one layer."""
+        return table.solution(self.problem)
 
     @cached_property
-    def halfway(self) -> int:
-        """The record nearest to half of log t."""
-        log_t = self.trajectory["log_t"].values
-        return int(np.argmin(np.abs(log_t - 0.5 * log_t[-1])))
+    def stops(self) -> np.ndarray:
+        """The weights at the early and the late stop."""
+        return self.weights[[table.halfway(self.trajectory), -1]]
 
-    def falls(self, directions: np.ndarray, others: np.ndarray) -> Number:
-        """The angle between the last directions over that between those before."""
-        late, before = (angle(directions[k], others[k]) for k in (-1, 0))
+    @cached_property
+    def others(self) -> np.ndarray:
+        """Those from the other start."""
+        return np.asarray(self.trajectory["other"].values)
+
+    def computes(self, vector: np.ndarray) -> np.ndarray:
+        """The weights of one layer; what several compute at twelve inputs around the circle."""
+        if "one layer" in self.cell:
+            return vector
+        turn = np.arange(12) * np.pi / 6.0
+        around = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+        return np.asarray(self.problem.network(self.tree(vector), around)).ravel()
+
+    def apart(self, one: np.ndarray, other: np.ndarray) -> float:
+        """The distance of two solutions over the larger, of their directions under the exponential loss."""
+        one, other = self.computes(one), self.computes(other)
+        if "exponential" in self.cell:
+            return angle(one, other)
+        return float(np.linalg.norm(one - other) / max(np.linalg.norm(one), np.linalg.norm(other)))
+
+    def falls(self, others: np.ndarray) -> Number:
+        """The distance at the late stop over that at the early one, or over ALIKE if that is more."""
+        before, late = (self.apart(one, other) for one, other in zip(self.stops, others, strict=True))
+        before = max(before, ALIKE)
         return Number(late / before, EPS * self.steps / before)
 
-    @at_least(LOG_T - 1e-6, role="control")
+    @property
+    def starts(self) -> Number:
+        """Whether the distance between the solutions of two starts falls."""
+        return self.falls(self.others)
+
+    @property
+    def target(self) -> Number:
+        """Whether the distance to the best solution falls, of one layer."""
+        return self.falls(np.stack([self.best, self.best]))
+
+    @at_least(table.LOG_T - 1e-6, role="control")
     def reached(self) -> float | None:
         """log t reached by the plain flow.
 
@@ -106,16 +153,21 @@ class _Cells(Point):
         """
         return count(counting.kernel(self.values, self.bound)) if self.cell == SEVERAL else NOT_ASKED
 
+    @at_most(HALVES, sentence="one_layer")
+    def shortest(self) -> Number | None:
+        """Square loss, one layer, λ = 1e-6 against 1e-3: the distance of the minimum to the minimum norm solution.
+
+        A thousandth if it falls like λ.
+        """
+        return self.target if self.cell == LINEAR_PATH else NOT_ASKED
+
     @at_most(HALVES, sentence="plain")
     def plain(self) -> Number | None:
         """Exponential loss, plain flow: the angle to ŵ at log t = 200 over that at 100.
 
         ½ if it falls like 1/log t, 1 if the direction has another limit.
         """
-        if self.cell != PLAIN:
-            return NOT_ASKED
-        seen = self.weights[[self.halfway, -1]]
-        return self.falls(seen, np.stack([self.svm, self.svm]))
+        return self.target if self.cell == PLAIN else NOT_ASKED
 
     @at_most(HALVES, sentence="regularised")
     def stopped(self) -> Number | None:
@@ -123,9 +175,7 @@ class _Cells(Point):
 
         As for the plain flow: independent of the start as the stop is late.
         """
-        if self.cell != PLAIN:
-            return NOT_ASKED
-        return self.falls(self.weights[[self.halfway, -1]], self.trajectory["other"].values)
+        return self.starts if self.cell == PLAIN else NOT_ASKED
 
     @at_most(HALVES, sentence="regularised")
     def path(self) -> Number | None:
@@ -133,23 +183,32 @@ class _Cells(Point):
 
         ½ if it falls like 1/log(1/λ).
         """
-        if self.cell != PATH:
-            return NOT_ASKED
-        return self.falls(self.trajectory["path"].values, np.stack([self.svm, self.svm]))
+        return self.target if self.cell == PATH else NOT_ASKED
+
+    @at_most(HALVES, sentence="regularised")
+    def alike(self) -> Number | None:
+        """Exponential loss, λ = 1e-12: the angle between the minima found from two starts, over 1e-6 or that at 1e-6.
+
+        Rounding if there is one minimum.
+        """
+        return self.starts if self.cell == PATH else NOT_ASKED
 
     @at_least(0.01, sentence="normalised")
     def normalised(self) -> Number | None:
-        """Exponential loss, ρ held: the angle of the minimum on the sphere to ŵ.
+        """Exponential loss, ρ held: the angle of the limit on the sphere to ŵ.
 
         Tenths of a radian; 0 if it were the hard-margin solution.
         """
-        return Number(angle(self.end, self.svm), self.size * EPS) if self.cell == SPHERE else NOT_ASKED
+        return Number(angle(self.end, self.best), self.size * EPS) if self.cell == SPHERE else NOT_ASKED
 
     def shown(self):
-        names = {ONE: "guaranteed", PLAIN: "plain", PATH: "path", SPHERE: "normalised"}
-        if self.cell not in names:
-            return {"seen": float(np.abs(self.values).min() / np.abs(self.values).max())}
-        return {"seen": float(getattr(self, names[self.cell]).value)}
+        if "other" not in self.trajectory:
+            return {}
+        one = "one layer" in self.cell
+        return {
+            "starts": float(self.starts.value),
+            "target": float(self.target.value) if one else float("nan"),
+        }
 
 
 class SummaryPrinted(_Cells):
@@ -176,14 +235,30 @@ class SummaryCorrected(_Cells):
         if self.cell not in (SEVERAL, TWO):
             return NOT_ASKED
         rows = self.eigen.here.rows
-        apart = self.end - rows.T @ np.linalg.lstsq(rows.T, self.end, rcond=None)[0]
+        beside = self.end - rows.T @ np.linalg.lstsq(rows.T, self.end, rcond=None)[0]
         size = float(np.linalg.norm(self.end))
         least = float(np.min(np.asarray(self.problem.decay)))
-        return Number(float(np.linalg.norm(apart)) / size, self.eigen.noise / (least * size))
+        return Number(float(np.linalg.norm(beside)) / size, self.eigen.noise / (least * size))
+
+    @at_least(HALVES, sentence="normalised")
+    def remembered(self) -> Number | None:
+        """The distance between the solutions of two starts at the late stop over that at the early one.
+
+        1 if the start stays.
+        """
+        return self.starts if self.cell in STAYS else NOT_ASKED
+
+    @at_most(HALVES, sentence="normalised")
+    def one_direction(self) -> Number | None:
+        """Exponential loss, one layer, ρ held: the same; the limit on the sphere is one all the same.
+
+        The flow goes to it exponentially.
+        """
+        return self.starts if self.cell == SPHERE else NOT_ASKED
 
 
 def cases(key, *, problems, nets):
-    """Every cell: ``problems`` of each kind under the exponential loss, the nets under the square loss."""
+    """Hessians under the square loss, ``problems`` of one layer and the nets; then every cell, ``problems`` times."""
     rng = generator(key)
     for i in range(problems):
         problem, _ = teachers.teacher(rng, Dense((6, 2), "identity"), Square(half=True), 4, 0.3)
@@ -195,50 +270,17 @@ def cases(key, *, problems, nets):
         yield case(problem, xr.Dataset(seen), cell=SEVERAL, draw=f"{activation} {widths}")
     for one in by_hand():
         yield case(one.problem, one.trajectory, cell=TWO, draw=f"λ = {one.facts['λ']:g}")
-    points = [exponential.regular(lambda: exponential.split(rng, 12, 4, 4)) for _ in range(problems)]
-    linear = [exponential.linear(each) for each in points]
-    starts = [(size * rng.standard_normal((1, 4)),) for size in (0.01, 1.0) for _ in linear]
-    drawn = [
-        (problem, start, {"cell": PLAIN, "draw": i % problems + 1})
-        for i, (problem, start) in enumerate(zip(linear * 2, starts, strict=True))
-    ]
-    runs = list(ensemble(GradientFlow, drawn, **exponential.to_log_time(linear, LOG_T)))
-    for one, other in zip(runs, runs[problems:] + runs[:problems], strict=True):
-        yield case(
-            one.problem, one.trajectory.assign(_at_stops(one.trajectory, other.trajectory)), **one.facts
-        )
-    for i, problem in enumerate(linear):
-        rows = exponential.margin_rows(problem)
-        svm = max_margin(rows, np.ones(len(rows))).direction
-        path = [
-            minimising.minimum(exponential.linear(points[i], decay=size), svm * np.log(1.0 / size))
-            for size in (1e-6, 1e-12)
-        ]
-        seen = {"final_weights": ("weight", path[-1]), "path": (("decay", "weight"), np.stack(path))}
-        yield case(exponential.linear(points[i], decay=1e-12), xr.Dataset(seen), cell=PATH, draw=i + 1)
-        norm = 3.0 * float(np.linalg.norm(svm))
-        direction = stationary(rows, norm, svm)
-        yield point(problem, norm * direction, cell=SPHERE, draw=i + 1)
-
-
-def _at_stops(one, other):
-    """The other start's weights at half of log t and at its end, fine and coarse."""
-    log_t = one["log_t"].values
-    k = int(np.argmin(np.abs(log_t - 0.5 * log_t[-1])))
-    t = other["log_t"].values
-    near = int(np.argmin(np.abs(t - log_t[k])))
-    sides = ("", "_coarse")
-    return {
-        f"other{side}": (("stop", "weight"), other[f"weights{side}"].values[[near, -1]]) for side in sides
-    }
+    yield from table.cells(rng, problems)
 
 
 NETS = (((3, 1, 1), "identity", 2), ((3, 3, 1), "tanh", 4), ((2, 3, 3, 1), "tanh", 3))
 FIGURE = Figure(
-    Panel("seen", "case", "number of the cell", "case", by=("cell",), log="y", floor=1e-3),
-    caption="One number a cell. Square loss: least eigenvalue over λ in one layer (at least 1), and the least by size "
-    "over the largest in several. Exponential loss: by what the angle to the hard-margin solution falls when log t, or "
-    "log 1/λ, is doubled (½; the limit is that solution), and the angle itself at a held norm (it is another).",
+    table.Table(HALVES),
+    caption="The table, measured: by what the distance between the solutions of two starts, and of one layer that to "
+    "the minimum norm or hard-margin solution, changes from an early to a late stop (from a larger to a smaller λ); "
+    "the worst case of each cell. Green: every start leads there; ochre: every start leads to one solution, but "
+    "another; red: two starts, two solutions.",
+    height=5.0,
 )
 STUDIES = tuple(
     study(

@@ -1,0 +1,251 @@
+"""The closing table of the lecture notes, a cell a loss, a dynamics and a number of layers: runs and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from gradlab import figures
+from gradlab.analysis.equilibria import minimising
+from gradlab.analysis.solutions import max_margin
+from gradlab.claims.cases import Case, case, ensemble
+from gradlab.claims.judging import Verdict
+from gradlab.claims.problems import exponential, teachers
+from gradlab.dynamics.charts import ControlledNorm
+from gradlab.dynamics.clocks import LogLoss
+from gradlab.dynamics.flow import GradientFlow
+from gradlab.dynamics.solvers.methods import Adaptive
+from gradlab.dynamics.stops import Stop
+from gradlab.problem.data import Data
+from gradlab.problem.losses import Exponential, Square
+from gradlab.problem.networks import Dense
+from gradlab.problem.problem import Problem
+
+LOSSES = ("square", "exponential")
+LAYERS = ("one layer", "several layers")
+#: Early stopping is the plain flow at two late stops.
+PLAIN, DECAYED, HELD = DYNAMICS = ("plain and early stopped", "regularised", "norm held")
+
+#: Flows run to twice this time, at a held margin of three, where rates are e^{−3} of those, to twenty times that; the
+#: plain flow under the exponential loss to log t = 200.
+REST, LONGER, LOG_T = 50.0, 20.0, 200.0
+#: λ under which the regularised minimum is looked at, early and late.
+DECAYS = {"square": (1e-3, 1e-6), "exponential": (1e-6, 1e-12)}
+#: The same for several layers, where the exponential loss is minimised in the weights themselves.
+DECAYS_SEVERAL = (1e-3, 1e-6)
+#: Held norms over that of the minimum norm or hard-margin solution.
+HELD_AT = {"square": 2.0, "exponential": 3.0}
+
+
+def name(loss: str, dynamics: str, layers: str) -> str:
+    """What a cell is called."""
+    return f"{loss}, {layers}, {dynamics}"
+
+
+def two_units(loss: str, decay: float = 0.0) -> Problem:
+    """Two ReLU units and two inputs of target 1 at an angle of 150°: one direction fits both, or a unit for each."""
+    angle = np.deg2rad(150.0)
+    inputs = np.asarray([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
+    square = loss == "square"
+    data = Data(inputs, np.ones((2, 1)) if square else np.ones(2))
+    return Problem(Dense((2, 2, 1), "relu"), Square(half=True) if square else Exponential("sum"), data, decay)
+
+
+def _two_starts(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Balanced weights near one direction for both inputs, and near a unit for each: outputs about one."""
+    inputs = np.asarray(problem.data.inputs)
+    between = inputs.sum(axis=0) / np.linalg.norm(inputs.sum(axis=0))
+    shared = np.concatenate([between, between, [1.0, 1.0]]) * np.sqrt(0.5 / (inputs[0] @ between))
+    own = np.concatenate([*inputs, [1.0, 1.0]])
+    return tuple(v + 0.02 * rng.standard_normal(v.size) for v in (shared, own))  # type: ignore[return-value]
+
+
+def cells(rng: np.random.Generator, draws: int) -> Iterator[Case]:
+    """Every cell, ``draws`` times: weights of one start at an early and a late stop, and ``other`` of another start."""
+    for loss in LOSSES:
+        for layers in LAYERS:
+            drawn = [_drawn(rng, loss, layers) for _ in range(draws)]
+            yield from _flows(loss, layers, PLAIN, drawn)
+            for i, (problem, starts, _) in enumerate(drawn):
+                ends = [_minima(problem, start, layers) for start in starts]
+                seen = {"weights": (("record", "weight"), ends[0]), "other": (("record", "weight"), ends[1])}
+                yield case(problem, xr.Dataset(seen), cell=name(loss, DECAYED, layers), draw=i + 1)
+            yield from _flows(loss, layers, HELD, [_held(*each) for each in drawn])
+
+
+def solution(problem: Problem) -> np.ndarray:
+    """The minimum norm or hard-margin solution of one layer, in the norm in which margins are one."""
+    if isinstance(problem.loss, Square):
+        return np.linalg.lstsq(np.asarray(problem.data.inputs), np.asarray(problem.data.targets), rcond=None)[
+            0
+        ].ravel()
+    rows = exponential.margin_rows(problem)
+    return max_margin(rows, np.ones(len(rows))).direction
+
+
+def _drawn(rng: np.random.Generator, loss: str, layers: str) -> tuple[Problem, list[np.ndarray], float]:
+    """A problem without decay, two starts, and the length of what the norm is held at a multiple of."""
+    if layers != LAYERS[0]:
+        problem = two_units(loss)
+        return problem, list(_two_starts(rng, problem)), 1.0
+    if loss == "square":
+        problem, _ = teachers.teacher(rng, Dense((6, 1), "identity"), Square(half=True), 4, 0.0)
+    else:
+        problem = exponential.linear(exponential.regular(lambda: exponential.split(rng, 12, 4, 4)))
+    starts = [size * rng.standard_normal(problem.size) for size in (0.01, 1.0)]
+    return problem, starts, float(np.linalg.norm(solution(problem)))
+
+
+def _held(
+    problem: Problem, starts: list[np.ndarray], length: float
+) -> tuple[Problem, list[np.ndarray], float]:
+    """The starts with the norm of every layer as it is held."""
+    several = len(jax.tree.leaves(problem.unravel(jnp.asarray(starts[0])))) > 1
+    # two units of norm √2 a layer fit with outputs of one, whichever way
+    size = (
+        2.0 if several else HELD_AT["square" if isinstance(problem.loss, Square) else "exponential"] * length
+    )
+
+    def scaled(start: np.ndarray) -> np.ndarray:
+        leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(problem.unravel(jnp.asarray(start)))]
+        return np.concatenate([leaf * size / np.linalg.norm(leaf) for leaf in leaves])
+
+    return problem, [scaled(start) for start in starts], length
+
+
+def _minima(problem: Problem, start: np.ndarray, layers: str) -> np.ndarray:
+    """Regularised minima at both λ, found from a start."""
+    loss = "square" if isinstance(problem.loss, Square) else "exponential"
+    found = []
+    for decay in DECAYS[loss] if layers == LAYERS[0] else DECAYS_SEVERAL:
+        decayed, guess = Problem(problem.network, problem.loss, problem.data, decay), start
+        if loss == "exponential":
+            grown = np.log(1.0 / decay)
+            guess = start + solution(problem) * grown if layers == LAYERS[0] else start * np.sqrt(grown)
+        found.append(minimising.minimum(decayed, guess))
+    return np.stack(found)
+
+
+def _flows(loss: str, layers: str, dynamics: str, drawn: list[Any]) -> Iterator[Case]:
+    """Flows from both starts as one ensemble, kept at an early and a late stop."""
+    cell, draws = name(loss, dynamics, layers), len(drawn)
+    members = [
+        (problem, problem.unravel(jnp.asarray(starts[k])), {"cell": cell, "draw": i + 1})
+        for k in (0, 1)
+        for i, (problem, starts, _) in enumerate(drawn)
+    ]
+    rest = REST * (LONGER if loss == "exponential" else 1.0)
+    options: dict[str, Any] = {"records": [rest, 2.0 * rest], "solver": Adaptive("dopri8", 1e-10)}
+    if dynamics == PLAIN and loss == "exponential":
+        options = _to_log_time(layers, [each[0] for each in drawn])
+    runs = list(ensemble(GradientFlow if dynamics == PLAIN else _holding, members, **options))
+    for one, other in zip(runs[:draws], runs[draws:], strict=True):
+        yield case(one.problem, _at_stops(one.trajectory, other.trajectory), **one.facts)
+
+
+def _holding(stacked: Problem) -> ControlledNorm:
+    """At rate 0 the norms stay those of the starts."""
+    members = len(stacked.data.inputs)
+    return ControlledNorm(stacked, jnp.ones(members), jnp.zeros(members))
+
+
+def _to_log_time(layers: str, problems: list[Problem]) -> dict[str, Any]:
+    if layers == LAYERS[0]:
+        return exponential.to_log_time(problems, LOG_T)
+    # log(1/L) grows like log t over the largest margin on ‖W‖²= 2 of them, at most like 4 log t
+    records, stop = np.geomspace(1e-2, 4.0 * LOG_T, 60), Stop(log_t=LOG_T)
+    return {"records": records, "clock": LogLoss(), "solver": Adaptive("dopri8", 1e-10), "stop": stop}
+
+
+def _at_stops(one: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """The run, with the other's weights at the stops nearest to the first's, fine and coarse."""
+    k, moments = halfway(one), "log_t" if one["log_t"].values[-1] > LOG_T - 1.0 else "t"
+    near = int(np.argmin(np.abs(other[moments].values - one[moments].values[k])))
+    return one.assign(
+        {
+            f"other{side}": (("stop", "weight"), other[f"weights{side}"].values[[near, -1]])
+            for side in ("", "_coarse")
+        }
+    )
+
+
+def halfway(run: xr.Dataset) -> int:
+    """The record nearest to half of the last log t where a flow went on to ``LOG_T``, else to half of the last t."""
+    if "t" not in run:
+        return 0
+    moments = run["log_t" if run["log_t"].values[-1] > LOG_T - 1.0 else "t"].values
+    return int(np.argmin(np.abs(moments - 0.5 * moments[-1])))
+
+
+#: The study that goes into a cell's runs at length.
+AT_LENGTH = {
+    name("square", PLAIN, LAYERS[0]): "memo90.init-dependence",
+    name("square", DECAYED, LAYERS[0]): "notes.min-norm",
+    name("square", PLAIN, LAYERS[1]): "notes.deep-hessian",
+    name("square", DECAYED, LAYERS[1]): "memo90.lemma2",
+    name("exponential", PLAIN, LAYERS[0]): "notes.srebro",
+    name("exponential", DECAYED, LAYERS[0]): "notes.regularised-exp",
+    name("exponential", HELD, LAYERS[0]): "notes.normalised-hessian",
+    name("exponential", PLAIN, LAYERS[1]): "memo90.proposition5",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table draws ``starts`` and ``target`` of every cell, the worst of its cases, and what follows of them.
+
+    ``below`` : up to which ratio a distance falls.
+    """
+
+    below: float
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Axes) -> None:
+        """The table of a collected dataset; cells that were not run are empty."""
+        rows = [(loss, layers) for loss in LOSSES for layers in LAYERS]
+        axes.set(xlim=(0.0, len(DYNAMICS)), ylim=(len(rows), 0.0))
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0.0)
+        axes.set_xticks(np.arange(len(DYNAMICS)) + 0.5, DYNAMICS)
+        axes.xaxis.tick_top()
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{loss} loss,\n{layers}" for loss, layers in rows])
+        for i, (loss, layers) in enumerate(rows):
+            for j, dynamics in enumerate(DYNAMICS):
+                here = np.flatnonzero(dataset["cell"].values == name(loss, dynamics, layers))
+                if here.size:
+                    self._cell(axes, i, j, dataset.isel(case=here), f"cases {here[0] + 1}–{here[-1] + 1}")
+                    study = AT_LENGTH.get(name(loss, dynamics, layers), "")
+                    small = axes.text(j + 0.5, i + 0.84, study, ha="center", va="center", fontsize=8.5)
+                    small.set_url(f"#claim-{study}")
+
+    def _cell(self, axes: Axes, i: int, j: int, cases: xr.Dataset, runs: str) -> None:
+        starts, target = cases["starts"].values, cases["target"].values
+        one, reached = bool(np.all(starts <= self.below)), bool(np.all(target <= self.below))
+        best = "minimum norm" if i < len(LAYERS) else "maximum margin"
+        said = (best if reached else "one solution, another") if one else "the start stays"
+        colour = figures.COLOURS["supported" if one and reached else "inconclusive" if one else "refuted"]
+        frame = Rectangle(
+            (j + 0.03, i + 0.06), 0.94, 0.88, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9
+        )
+        axes.add_patch(frame)
+        lines = [f"two starts {_worst(starts, one)}", runs]
+        if np.isfinite(target).all():
+            lines.insert(1, f"{best} {_worst(target, reached)}")
+        axes.text(j + 0.5, i + 0.24, said, ha="center", va="center", color=colour, fontsize=11)
+        axes.text(
+            j + 0.5, i + 0.55, "\n".join(lines), ha="center", va="center", fontsize=8.5, linespacing=1.25
+        )
+
+
+def _worst(ratios: np.ndarray, below: bool) -> str:
+    """The ratio that comes nearest to the border."""
+    value = float(ratios.max() if below else ratios.min())
+    return f"{value:.2f}" if value >= 0.01 else "< 0.01"
