@@ -20,10 +20,9 @@ from gradlab.claims.cases import Case, case, ensemble
 from gradlab.claims.judging import Verdict
 from gradlab.claims.problems import exponential, teachers
 from gradlab.dynamics.charts import ControlledNorm
-from gradlab.dynamics.clocks import LogLoss
+from gradlab.dynamics.clocks import LogTime, Time
 from gradlab.dynamics.flow import GradientFlow
 from gradlab.dynamics.solvers.methods import Adaptive
-from gradlab.dynamics.stops import Stop
 from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Square
 from gradlab.problem.networks import Dense
@@ -38,7 +37,7 @@ PLAIN, DECAYED, HELD = DYNAMICS = ("plain and early stopped", "regularised", "no
 #: plain flow under the exponential loss to log t = 200.
 REST, LONGER, LOG_T = 50.0, 20.0, 200.0
 #: λ under which the regularised minimum is looked at, early and late.
-DECAYS = {"square": (1e-3, 1e-6), "exponential": (1e-6, 1e-12)}
+DECAYS = {"square": (1e-3, 1e-6), "exponential": (np.exp(-100.0), np.exp(-200.0))}
 #: The same for several layers, where the exponential loss is minimised in the weights themselves.
 DECAYS_SEVERAL = (1e-3, 1e-6)
 #: Held norms over that of the minimum norm or hard-margin solution.
@@ -109,10 +108,9 @@ def _held(
 ) -> tuple[Problem, list[np.ndarray], float]:
     """The starts with the norm of every layer as it is held."""
     several = len(jax.tree.leaves(problem.unravel(jnp.asarray(starts[0])))) > 1
-    # two units of norm √2 a layer fit with outputs of one, whichever way
-    size = (
-        2.0 if several else HELD_AT["square" if isinstance(problem.loss, Square) else "exponential"] * length
-    )
+    # at √2 a layer a unit for each input fits, and one direction for both does as well as it can
+    held = HELD_AT["square" if isinstance(problem.loss, Square) else "exponential"] * length
+    size = np.sqrt(2.0) if several else held
 
     def scaled(start: np.ndarray) -> np.ndarray:
         leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(problem.unravel(jnp.asarray(start)))]
@@ -142,47 +140,23 @@ def _flows(loss: str, layers: str, dynamics: str, drawn: list[Any]) -> Iterator[
         for k in (0, 1)
         for i, (problem, starts, _) in enumerate(drawn)
     ]
-    rest = REST * (LONGER if loss == "exponential" else 1.0)
-    options: dict[str, Any] = {"records": [rest, 2.0 * rest], "solver": Adaptive("dopri8", 1e-10)}
-    if dynamics == PLAIN and loss == "exponential":
-        options = _to_log_time(layers, [each[0] for each in drawn])
+    late = dynamics == PLAIN and loss == "exponential"
+    rest = LOG_T / 2.0 if late else REST * (LONGER if loss == "exponential" else 1.0)
+    clock, solver = LogTime() if late else Time(), Adaptive("dopri8", 1e-10)
+    options: dict[str, Any] = {"records": [rest, 2.0 * rest], "clock": clock, "solver": solver}
     runs = list(ensemble(GradientFlow if dynamics == PLAIN else _holding, members, **options))
     for one, other in zip(runs[:draws], runs[draws:], strict=True):
-        yield case(one.problem, _at_stops(one.trajectory, other.trajectory), **one.facts)
+        beside = {
+            f"other{side}": (("stop", "weight"), other.trajectory[f"weights{side}"].values[-2:])
+            for side in ("", "_coarse")
+        }
+        yield case(one.problem, one.trajectory.assign(beside), **one.facts)
 
 
 def _holding(stacked: Problem) -> ControlledNorm:
     """At rate 0 the norms stay those of the starts."""
     members = len(stacked.data.inputs)
     return ControlledNorm(stacked, jnp.ones(members), jnp.zeros(members))
-
-
-def _to_log_time(layers: str, problems: list[Problem]) -> dict[str, Any]:
-    if layers == LAYERS[0]:
-        return exponential.to_log_time(problems, LOG_T)
-    # log(1/L) grows like log t over the largest margin on ‖W‖²= 2 of them, at most like 4 log t
-    records, stop = np.geomspace(1e-2, 4.0 * LOG_T, 60), Stop(log_t=LOG_T)
-    return {"records": records, "clock": LogLoss(), "solver": Adaptive("dopri8", 1e-10), "stop": stop}
-
-
-def _at_stops(one: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
-    """The run, with the other's weights at the stops nearest to the first's, fine and coarse."""
-    k, moments = halfway(one), "log_t" if one["log_t"].values[-1] > LOG_T - 1.0 else "t"
-    near = int(np.argmin(np.abs(other[moments].values - one[moments].values[k])))
-    return one.assign(
-        {
-            f"other{side}": (("stop", "weight"), other[f"weights{side}"].values[[near, -1]])
-            for side in ("", "_coarse")
-        }
-    )
-
-
-def halfway(run: xr.Dataset) -> int:
-    """The record nearest to half of the last log t where a flow went on to ``LOG_T``, else to half of the last t."""
-    if "t" not in run:
-        return 0
-    moments = run["log_t" if run["log_t"].values[-1] > LOG_T - 1.0 else "t"].values
-    return int(np.argmin(np.abs(moments - 0.5 * moments[-1])))
 
 
 #: The study that goes into a cell's runs at length.
