@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.observe.layers import layer_of
+from gradlab.problem.compiling import compiled
 from gradlab.problem.losses import Loss
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
@@ -212,7 +213,7 @@ def _pair(problem: Problem, scalars: Scalars, vector: Any, direction: Any) -> tu
     return values, gradients, changes
 
 
-_pairs = eqx.filter_jit(eqx.filter_vmap(_pair, in_axes=(None, None, 0, 0)))
+_pairs = compiled(eqx.filter_vmap(_pair, in_axes=(None, None, 0, 0)))
 
 
 def differentials(problem: Problem, scalars: Scalars, points: Any, directions: Any) -> Differentials:
@@ -237,7 +238,7 @@ def _values_and_gradients(problem: Problem, vectors: Any) -> tuple[Any, Any]:
     return jax.vmap(one)(vectors)
 
 
-_at_all = eqx.filter_jit(_values_and_gradients)
+_at_all = compiled(_values_and_gradients)
 
 
 def values_and_gradients(

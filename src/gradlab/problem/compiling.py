@@ -43,14 +43,14 @@ def on_cpu() -> bool:
 _SMALL = 1e7
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``eqx.filter_jit`` of a function of a problem, and of more: quickly where its Hessian is small."""
+def compiled(function: Callable[..., Any], options: dict[str, Any] = QUICKLY) -> Callable[..., Any]:
+    """``eqx.filter_jit`` of a function of a problem, and of more: with these options where its Hessian is small."""
 
     @functools.cache
-    def program(quickly: bool) -> Callable[..., Any]:
+    def program(small: bool) -> Callable[..., Any]:
         # what equinox hands on to jax.jit is not in its types
         jit: Any = eqx.filter_jit
-        return jit(function, compiler_options=QUICKLY if quickly else None)
+        return jit(function, compiler_options=options if small else None)
 
     @functools.wraps(function)
     def call(problem: Any, *others: Any) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize
 
 from gradlab.analysis.equilibria.rounding import EPS
 from gradlab.observe.local import decays, local, outputs
+from gradlab.problem.compiling import compiled
 from gradlab.problem.problem import Problem
 
 
@@ -88,7 +88,7 @@ def _value_and_slope(problem: Problem, vector: Any) -> tuple[Any, Any]:
     return value, problem.ravel(gradient)
 
 
-_evaluated = eqx.filter_jit(_value_and_slope)
+_evaluated = compiled(_value_and_slope)
 
 
 def descend(problem: Problem, start: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +17,7 @@ from gradlab.dynamics.flow import Flow, descent_direction
 from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.laboratory import run
 from gradlab.observe.observables import Observable
+from gradlab.problem.compiling import MODERATELY, compiled
 from gradlab.problem.problem import Problem
 
 #: Steps from a record to the next, at most; the error of one of Euler's, over the longest way, and where rest begins.
@@ -32,13 +33,13 @@ def _field(problem: Problem, u: Any, vector: Any) -> Any:
     return jnp.exp(u + log_scale) * problem.ravel(direction)
 
 
-@eqx.filter_jit
+@compiled
 def _speeds(problem: Problem, vectors: Any, ends: Any) -> Any:
     """‖dW/du‖ at the records with u of the next one: no less than ‖∇L‖ Δt."""
     return jax.vmap(lambda v, u: jnp.linalg.norm(_field(problem, u, v)))(vectors, ends)
 
 
-@eqx.filter_jit
+@partial(compiled, options=MODERATELY)
 def _followed(problem: Problem, vectors: Any, begins: Any, ends: Any, allowed: Any) -> Any:
     """The gradient flow from every record to the time of the next one, by midpoint steps of which Euler's err so much.
 

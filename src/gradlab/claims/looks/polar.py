@@ -12,6 +12,7 @@ import numpy as np
 
 from gradlab.claims.looks.flows import FlowRecords
 from gradlab.observe.layers import layer_norms, layer_of
+from gradlab.problem.compiling import compiled
 from gradlab.problem.networks import Network
 from gradlab.problem.problem import Problem
 
@@ -65,7 +66,7 @@ def _in_chart(problem: Problem, vector: Any) -> dict[str, Any]:
     return seen | {"rho_dot": rho_dot, "v_dot": v_dot, "product_dot": product_dot}
 
 
-_in_charts = eqx.filter_jit(eqx.filter_vmap(_in_chart, in_axes=(None, 0)))
+_in_charts = compiled(eqx.filter_vmap(_in_chart, in_axes=(None, 0)))
 
 
 def in_chart(problem: Problem, vectors: np.ndarray) -> dict[str, np.ndarray]:

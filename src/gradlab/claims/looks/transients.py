@@ -6,7 +6,6 @@ import math
 from functools import cached_property
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -14,6 +13,7 @@ from scipy.interpolate import PchipInterpolator
 from gradlab.analysis.norm_dynamics import NormDynamics
 from gradlab.claims.looks.polar import LayerRecords
 from gradlab.claims.measured import Number
+from gradlab.problem.compiling import compiled
 from gradlab.problem.losses import Square
 from gradlab.problem.problem import Problem
 
@@ -21,7 +21,7 @@ from gradlab.problem.problem import Problem
 END = 0.5
 
 
-@eqx.filter_jit
+@compiled
 def _outputs(problem: Problem, vectors: Any) -> Any:
     return jax.vmap(lambda vector: problem.outputs(problem.unravel(vector))[:, 0])(vectors)
 

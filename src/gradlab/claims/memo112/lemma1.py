@@ -39,6 +39,7 @@ from gradlab.dynamics.flow import GradientFlow
 from gradlab.laboratory import at
 from gradlab.observe.layers import layer_inner
 from gradlab.problem.activations import leaky_relu, polynomial
+from gradlab.problem.compiling import compiled
 from gradlab.problem.losses import CrossEntropy, Exponential, Square
 from gradlab.problem.networks import Convolutional, Dense
 from gradlab.problem.problem import Problem
@@ -69,7 +70,7 @@ def _at_one(problem: Problem, vector: Any) -> dict[str, Any]:
     return seen | {"gradient": plain, "decayed": decayed}
 
 
-_at_all = eqx.filter_jit(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
+_at_all = compiled(eqx.filter_vmap(_at_one, in_axes=(None, 0)))
 
 
 class _Shared(LayerRecords):

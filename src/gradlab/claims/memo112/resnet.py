@@ -208,7 +208,7 @@ def cases(key, *, blocks, nets, rounds, flows):
         until = {1: 4.0, 2: 12.0, 3: 100.0}[count]
         runs = []
         for kind, span in (("residual", 3.0), ("plain", until)):
-            times = np.linspace(0.0, span, 301)[1:]
+            times = np.linspace(0.0, span, 201)[1:]
             runs.append(list(ensemble(GradientFlow, drawn[kind], times, solver=Adaptive("dopri8", 1e-9))))
         for i, (one, other) in enumerate(zip(*runs, strict=True)):
             kept: dict[str, Any] = {"final_weights": ("weight", one.trajectory["weights"].values[-1])}
