@@ -181,14 +181,15 @@ def scatter(
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """A legend in the house style: in up to three rows above the axes if it fits there, else where there is room."""
+    """A legend in the house style: in up to four rows above the axes if it fits there, else where there is room."""
     with matplotlib.rc_context(_STYLE):
         labels = axes.get_legend_handles_labels()[1]
-        inches = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
-        fitting = [n for n in range(1, len(labels) + 1) if _wide(labels, n) < 80 * inches]
-        if fitting and not axes.get_title(loc="left") and len(labels) <= 3 * fitting[-1]:
-            rows = -(-len(labels) // fitting[-1])
-            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": -(-len(labels) // rows)}
+        spec, figure = axes.get_subplotspec(), cast(Figure, axes.get_figure(root=True))
+        room = 69 * figure.get_figwidth() / (spec.get_gridspec().ncols if spec else 1)
+        fitting = [n for n in range(1, 7) if _wide(labels, n) < room]
+        if fitting and not axes.get_title(loc="left") and len(labels) <= 4 * fitting[-1]:
+            columns = -(-len(labels) // -(-len(labels) // fitting[-1]))
+            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": columns}
             options = {**above, "borderaxespad": 0.2, "columnspacing": 1.2, "handlelength": 1.6, **options}
         axes.legend(**options)
 
@@ -389,7 +390,7 @@ def _abscissa(x: Any, label: str) -> np.ndarray:
 
 
 def _drawable(axes: Axes, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    xs, ys = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    xs, ys = (np.asarray(one, dtype=float).ravel() for one in (x, y))
     if xs.shape != ys.shape:
         raise ValueError(f"a line has {xs.size} abscissae and {ys.size} values; give as many of each")
     good = np.isfinite(xs) & np.isfinite(ys)
@@ -451,8 +452,7 @@ def svg(figure: Figure, *, prefix: str | None = None, measure: Callable[[Figure]
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     text = _saved(figure, measure, format="svg", metadata=nothing, dpi=144).decode().partition("<svg")[2]
     text = re.sub(r"\s*(<metadata>.*?</metadata>|<!--.*?-->)", "", f"<svg{text}", flags=re.DOTALL)
-    # a hundredth of a point is enough for a coordinate
-    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", text).strip()  # and a hundredth of a point is enough for a coordinate
     text = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
     mark = prefix if prefix is not None else "g" + hashlib.sha256(text.encode()).hexdigest()[:8]
     if not re.fullmatch(r"[A-Za-z][\w.-]*", mark):

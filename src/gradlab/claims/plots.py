@@ -79,9 +79,13 @@ class Panel:
         count = dataset.sizes["case"]
         x = np.arange(1, count + 1) if self.x == "case" else dataset[self.x].values
         if self.lines:
-            single = self.labels(dataset)
-            drawn = {label: y[row] for label, row in single.items()}
-            along = {label: x[row] if np.ndim(x) > 1 else x for label, row in single.items()}
+            along, drawn = {}, {}
+            for name, which in rows.items():
+                kept = [row for row in which if np.isfinite(y[row]).any()][: self.each]
+                # with gaps between the cases of a group, which share a look
+                drawn[name] = np.concatenate([np.append(y[row], np.nan) for row in kept or which[:1]])
+                each = [x[row] if np.ndim(x) > 1 else x for row in kept or which[:1]]
+                along[name] = np.concatenate([np.append(one, np.nan) for one in each])
             figures.curves(along, drawn, self.xlabel, self.ylabel, **options)
             return
         if np.ndim(x) == 1 and not self.diagonal and "x" not in self.log and self.x != "case":
@@ -98,19 +102,6 @@ class Panel:
         y, rows = dataset[self.y].values, self._rows(dataset)
         rows = {name: which for name, which in rows.items() if np.isfinite(y[which]).any()} or rows
         return dict(list(rows.items())[: self.most])
-
-    def labels(self, dataset: xr.Dataset) -> dict[str, int]:
-        """Every label of the panel with its first case: of groups, or of the cases whose lines are drawn."""
-        y, most = dataset[self.y].values, self.each if self.lines else 1
-        kept = {
-            name: [row for row in which if not self.lines or np.isfinite(y[row]).any()][:most]
-            for name, which in self.groups(dataset).items()
-        }
-        return {
-            f"{name} {i + 1}" if i else name: int(row)
-            for name, rows in kept.items()
-            for i, row in enumerate(rows)
-        }
 
     def _rows(self, dataset: xr.Dataset) -> dict[str, np.ndarray]:
         facts = [[_plain(fact, value) for value in dataset[fact].values] for fact in self.by]
@@ -314,7 +305,7 @@ class Figure:
         for panel in self.panels:
             if isinstance(panel, Panel):
                 order = looks.setdefault(panel.by, {})
-                for label in panel.labels(dataset):
+                for label in panel.groups(dataset):
                     order.setdefault(label, len(order))
         for panel, place in zip(self.panels, axes, strict=True):
             if isinstance(panel, Panel):

@@ -110,6 +110,27 @@ class LateNet(Look):
         first, second = self.neurons(self.here[0])
         return bool(np.min(np.sum(first**2, axis=1) + second**2) < 0.01)
 
+    def alone(self) -> bool:
+        """Whether all neurons but one of a two-layer ReLU net carry less than a hundredth of ‖W‖² each."""
+        if not self.idle():
+            return False
+        first, second = self.neurons(self.here[0])
+        return int(np.sum(np.sum(first**2, axis=1) + second**2 >= 0.01)) == 1
+
+    def leaving(self) -> bool:
+        """Whether a neuron of a two-layer ReLU net still grows beside the others at the end: the orbit has come by a
+        KKT point that is a saddle, and is on its way to another.
+
+        A neuron (w, a) with |a| = ‖w‖ adds Σ μ_n y_n σ(w·x_n)/‖w‖ for what it costs: 1 at a KKT point; its share of
+        ‖W‖² changes like (log t)^{that − 1}.
+        """
+        if self.problem.network.linear or self.depth != 2:
+            return False
+        first, second = self.neurons(self.here[0])
+        x, signs = np.asarray(self.problem.data.inputs), np.asarray(self.problem.data.targets)
+        adds = np.maximum(first @ x.T, 0.0) @ (self.multipliers[0] * signs) * np.sign(second)
+        return bool(np.max(adds / np.maximum(np.linalg.norm(first, axis=1), 1e-300)) > 1.05)
+
     def neurons(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows w_j and weights a_j of a two-layer net."""
         d, h, _ = self.problem.network.widths

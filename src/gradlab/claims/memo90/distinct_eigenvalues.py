@@ -67,7 +67,8 @@ class DistinctEigenvalues(PlainPoint):
         found = []
         for vector in self.trajectory["around"].values:
             values = np.linalg.eigvalsh(local.local(self.problem, vector).hessian)
-            found.append(values[0] / np.abs(values).max())
+            # where all units are off there is no Hessian
+            found.append(values[0] / (np.abs(values).max() or 1.0))
         return np.asarray(found)
 
     def counted(self, zero: bool, *, nonzero: bool) -> Number | None:

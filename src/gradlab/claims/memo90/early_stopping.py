@@ -184,9 +184,25 @@ class EarlyStoppingCorrected(_Shared):
 
 
 FIGURE = Figure(
-    Panel("distance", "log T", r"$\|w(T)-w_\lambda\|/\|w\|$", r"$\log T$", by=("group",), log="xy"),
     Panel(
-        "in span", "log T", "distance in the span of support vectors", r"$\log T$", by=("group",), log="xy"
+        "distance",
+        "log T",
+        r"$\|w(T)-w_\lambda\|/\|w\|$",
+        r"$\log T$",
+        by=("group",),
+        log="xy",
+        lines=True,
+        each=20,
+    ),
+    Panel(
+        "in span",
+        "log T",
+        "distance in the span of support vectors",
+        r"$\log T$",
+        by=("group",),
+        log="xy",
+        lines=True,
+        each=20,
     ),
     caption="The flow stopped at T against the minimiser at λ = 1/(T log T). Left: relative to ‖w‖. Right: "
     "absolute, in the span of the support vectors "

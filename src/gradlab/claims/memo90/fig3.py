@@ -25,11 +25,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gradlab import figures
 from gradlab.analysis.equilibria.minimising import potential
 from gradlab.claims.cases import Case, case, generator
 from gradlab.claims.looks.look import Look
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.studies import section, study
+from gradlab.observe.local import local, values_and_gradients
 from gradlab.problem.data import Data
 from gradlab.problem.losses import CrossEntropy, Exponential, Logistic, Square
 from gradlab.problem.networks import Dense
@@ -186,34 +188,52 @@ def _valley(
     return case(problem, xr.Dataset(seen), loss=name, draw=draw)
 
 
-def drawn(dataset: xr.Dataset, verdict: Any) -> Any:
-    """The two surfaces as contours, and the loss along the floor."""
-    from gradlab import figures
+#: ε of the valley that is drawn.
+DRAWN = 0.15
 
-    figure, axes = figures.panels(2, height=3.2)
-    u, v = np.meshgrid(np.linspace(-3.0, 3.0, 121), np.linspace(-3.0, 3.0, 121))
-    w, z = np.meshgrid(np.linspace(-3.0, 3.0, 121), np.linspace(0.0, 12.0, 121))
-    epsilon = 0.15
-    surfaces = (
-        (axes[0], u, v, (1.0 - u) ** 2, "square loss, one example"),
-        (
-            axes[1],
-            w,
-            z,
-            np.log1p(np.exp(-w - epsilon * z)) + np.log1p(np.exp(w - epsilon * z)),
-            "logistic loss, ε = 0.15",
-        ),
+
+def _surfaces() -> tuple[tuple[str, np.ndarray, np.ndarray, Any], ...]:
+    """Title, grids across and along, and L as a function of both."""
+    u = np.linspace(-3.0, 3.0, 121)
+    square = Problem(Dense((2, 1), "identity"), Square(), Data([[1.0, 0.0]], [[1.0]]))
+    rows = np.array([[1.0, DRAWN], [-1.0, DRAWN]])
+    valley = Problem(Dense((2, 1), "identity"), Logistic("sum"), Data(rows, np.ones(2)))
+    return (
+        ("square loss, one example", u, np.linspace(-6.0, 6.0, 121), square),
+        (f"logistic loss, ε = {DRAWN}", u, np.linspace(0.0, 30.0, 121), valley),
     )
-    for place, a, b, values, title in surfaces:
-        levels = np.quantile(values, np.linspace(0.01, 0.95, 14))
-        place.contour(a, b, values, levels=levels, colors=figures.LINES[0], linewidths=0.9)
-        place.set(xlabel="across", ylabel="along")
-        place.set_title(title)
+
+
+def drawn(dataset: xr.Dataset, verdict: Any) -> Any:
+    """The two surfaces, and below each the eigenvalues of the Hessian along its valley."""
+    figure, axes = figures.panels(4, height=2.9)
+    for (title, across, along, problem), above, below, floor in zip(
+        _surfaces(), axes[:2], axes[2:], (1.0, 0.0), strict=True
+    ):
+        grid = np.stack(np.meshgrid(across, along), axis=-1)
+        values = values_and_gradients(problem, grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+        levels = np.quantile(values, np.linspace(0.0, 1.0, 16))
+        shades = [f"{figures.LINES[0]}{200 - 12 * step:02x}" for step in range(len(levels) - 1)]
+        above.contourf(across, along, values, levels=levels, colors=shades)
+        above.contour(across, along, values, levels=levels, colors=figures.LINES[0], linewidths=0.6)
+        above.axvline(floor, color=figures.LINES[1], linewidth=1.6)
+        above.set(xlabel="across", ylabel="along the valley")
+        above.set_title(title)
+        spectra = [local(problem, np.array([floor, v])).hessian for v in along]
+        lines = {"across": [H[0, 0] for H in spectra], "along": [abs(H[1, 1]) for H in spectra]}
+        figures.curves(
+            along,
+            {name: np.maximum(line, 1e-17) for name, line in lines.items()},
+            "along the valley",
+            r"eigenvalues of $\nabla^2L$",
+            log="y",
+            axes=below,
+        )
     return figures.with_caption(
         figure,
-        "Level lines of the two surfaces. Left: a line of minima, the Hessian has a zero eigenvalue. Right: along the "
-        "floor of the valley the loss falls towards 0 at infinity, by a share ε of itself; across it the walls are "
-        "steep.",
+        "Above: the two surfaces, dark where L is small, and the floor of each valley. Below: the eigenvalues of the "
+        "Hessian along that floor, in its two directions; zero is drawn at 1e-17. Left: a line of minima with a zero "
+        "eigenvalue. Right: the loss falls by a share ε of itself along the floor, both eigenvalues with it.",
     )
 
 

@@ -130,7 +130,7 @@ STUDY = study(
     NormGrowth,
     cases,
     figure=Figure(
-        Panel("norm", "log t", r"$\|W_1\|$", r"$\log t$", by=("layers",), log="xy"),
+        Panel("norm", "log t", r"$\|W_1\|$", r"$\log t$", by=("layers",), log="xy", lines=True, each=20),
         Panel(
             "share",
             "log t",
@@ -139,6 +139,8 @@ STUDY = study(
             by=("layers",),
             log="x",
             reference={"printed": 1.0},
+            lines=True,
+            each=20,
         ),
         caption="Left: the norm of the first layer against log t. Right: in one layer ‖w‖/log t tends to 1/γ, "
         "another number for every data set.",

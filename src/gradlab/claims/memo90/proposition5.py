@@ -9,7 +9,9 @@ is what the solution of minimum Frobenius norm has.
 
 What holds (docs/notes/memo90.theorem3.md). V converges (Ji and Telgarsky 2020). Deep linear nets: the product tends
 to the SVM direction from every start, V_1 = p ŵᵀ/‖ŵ‖ with a unit vector p of hidden units that the start decides;
-ReLU nets: one of several KKT points, of different margins.
+ReLU nets: one of several KKT points, of different margins. One of them may be a saddle that an orbit comes by (at
+100°: a neuron on each input, and a small one between that both see, whose share grows like (log t)^{0.16}): at log t
+= 1e4 such a run is still on its way, and what is said of limits is not asked of it.
 
 Settings. The runs of memo90.theorem3.
 
@@ -32,12 +34,12 @@ class _Shared(LateNet):
         changed="0.65 before: beside a neuron that both inputs see at 100° one that a single input sees shrinks like "
         "(log t)^{(λ − 1)/2}, λ = 0.78 its multiplier: 0.78 a decade",
     )
-    def slows(self) -> float:
+    def slows(self) -> float | None:
         """Motion of V_k from log t = 1e3 to 1e4 over that from 1e2 to 1e3 (1e-4 at least), the largest of the layers.
 
-        See the module's docstring; a motion below 1e-4 is none.
+        See the module's docstring; a motion below 1e-4 is none. Not asked of a run that is leaving a saddle still.
         """
-        return self.turned(1e3, 1e4) / max(self.turned(1e2, 1e3), 1e-4)
+        return NOT_ASKED if self.leaving() else self.turned(1e3, 1e4) / max(self.turned(1e2, 1e3), 1e-4)
 
     @at_most(0.2, sentence="converges", changed="0.1 before, as for slows")
     def moved(self) -> float:
@@ -103,9 +105,9 @@ class Proposition5Corrected(_Shared):
         """Distance of γ from the nearest margin that is found by hand, cos(θ/2)/2 or 1/4, relative; for two inputs.
 
         At 100° and 150° both belong to KKT points; at 60° a neuron that one input sees is seen by the other: one
-        margin.
+        margin. Not asked of a run that is leaving a saddle still.
         """
-        if not self.rectified:
+        if not self.rectified or self.leaving():
             return NOT_ASKED
         bisector = 0.5 * float(self.half_angle())
         known = (bisector, 0.25) if bisector < 0.5 * 0.5**0.5 else (bisector,)

@@ -162,7 +162,16 @@ def _run(problem, vector, **facts):
 
 
 FIGURE = Figure(
-    Panel("log L", "log t", r"$\log L$", r"$\log t$", by=("start",), reference={"L = 1": 0.0}),
+    Panel(
+        "log L",
+        "log t",
+        r"$\log L$",
+        r"$\log t$",
+        by=("start",),
+        reference={"L = 1": 0.0},
+        lines=True,
+        each=20,
+    ),
     caption="log L from starts that separate the data, with L < 1 and L > 1; one ReLU neuron on three copies of "
     "an input and one at an angle "
     "loses the latter, and L stays at 1.",

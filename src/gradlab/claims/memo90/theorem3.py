@@ -175,14 +175,18 @@ class Theorem3Corrected(_Shared):
         """
         return self.multipliers[1]
 
-    @at_most(0.01, sentence="saddle")
+    @at_most(
+        0.01,
+        sentence="saddle",
+        changed="Wherever a neuron was idle at first: of three neurons one may be, beside one on each input.",
+    )
     def by_hand(self) -> Number | None:
-        """|gain/(by hand) − 1| for a neuron that both of two inputs at θ see and an idle one; by hand it is max(1,
+        """|gain/(by hand) − 1| for a neuron that both of two inputs at θ see, all others idle; by hand it is max(1,
         1/(2 cos(θ/2))).
 
         The multipliers are known to the KKT residual, 3e-3, and the angle is searched in steps of a quarter degree.
         """
-        if not (self.rectified and self.idle()):
+        if not (self.rectified and self.alone()):
             return NOT_ASKED
         x = np.asarray(self.problem.data.inputs)
         half = np.sqrt((1.0 + x[0] @ x[1]) / 2.0)
@@ -194,7 +198,7 @@ class Theorem3Corrected(_Shared):
 
         1 − O(1/log t): half of it is asked, since V = one neuron is where the run tends to.
         """
-        if not (self.rectified and self.idle()):
+        if not (self.rectified and self.alone()):
             return NOT_ASKED
         x = np.asarray(self.problem.data.inputs)
         return float(self.here[1].min() / (0.5 * np.sqrt((1.0 + x[0] @ x[1]) / 2.0)))

@@ -251,8 +251,28 @@ def cases(key, *, penalties, each):
 
 
 FIGURE = Figure(
-    Panel("z", "log t", r"$\|V_1\|^2$", r"$\log t$", by=("λ",), log="y", reference={"1": 1.0}),
-    Panel("ratio", "log t", r"$C/2\lambda$", r"$\log t$", by=("λ",), log="y", reference={"1": 1.0}),
+    Panel(
+        "z",
+        "log t",
+        r"$\|V_1\|^2$",
+        r"$\log t$",
+        by=("λ",),
+        log="y",
+        reference={"1": 1.0},
+        lines=True,
+        each=20,
+    ),
+    Panel(
+        "ratio",
+        "log t",
+        r"$C/2\lambda$",
+        r"$\log t$",
+        by=("λ",),
+        log="y",
+        reference={"1": 1.0},
+        lines=True,
+        each=20,
+    ),
     caption="Left: the norm that the penalty is to hold at 1 rises, and then goes to 0. Right: C falls to 2λ at "
     "a finite time, and goes on.",
 )

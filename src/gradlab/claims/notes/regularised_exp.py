@@ -206,7 +206,16 @@ def _standing(problem, kind, decay, draw):
 
 
 FIGURE = Figure(
-    Panel("turned", "depth", "angle to the SVM direction (rad)", "log(1/λ)", by=("data",), log="xy"),
+    Panel(
+        "turned",
+        "depth",
+        "angle to the SVM direction (rad)",
+        "log(1/λ)",
+        by=("data",),
+        log="xy",
+        lines=True,
+        each=20,
+    ),
     Panel(
         "grown",
         "depth",
@@ -215,6 +224,8 @@ FIGURE = Figure(
         by=("data",),
         log="xy",
         reference={"printed": 1.0},
+        lines=True,
+        each=20,
     ),
     caption="Equilibria of the exponential loss with decay as λ → 0. Left: their angle to the hard-margin direction. "
     "Right: the largest margin of a support vector.",

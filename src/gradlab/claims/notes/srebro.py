@@ -298,8 +298,10 @@ STUDY = study(
     few={"many": 2, "repeated": 1, "plane": 1, "logistic": 0, "wide": 0, "classes": 0},
     settings=section(__doc__, "Settings"),
     figure=Figure(
-        Panel("turned", "log time", "angle to ŵ (rad)", "log t", by=("data",), log="xy"),
-        Panel("gap", "log time", "distance of P g to P w̃", "log t", by=("data",), log="xy"),
+        Panel("turned", "log time", "angle to ŵ (rad)", "log t", by=("data",), log="xy", lines=True, each=20),
+        Panel(
+            "gap", "log time", "distance of P g to P w̃", "log t", by=("data",), log="xy", lines=True, each=20
+        ),
         caption="Left: angle between w(t) and the SVM direction at every record; it falls like 1/log t, with zero dual "
         "weights like log log t/log t. Right: distance of g(t), projected on the span of the support vectors, to the "
         "constants of the dual (zero dual weights have none).",

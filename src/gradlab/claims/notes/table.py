@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from gradlab import figures
 from gradlab.analysis.equilibria import minimising
@@ -181,7 +179,7 @@ class Table:
 
     below: float
 
-    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Axes) -> None:
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
         """The table of a collected dataset; cells that were not run are empty."""
         rows = [(loss, layers) for loss in LOSSES for layers in LAYERS]
         axes.set(xlim=(0.0, len(DYNAMICS)), ylim=(len(rows), 0.0))
@@ -200,16 +198,15 @@ class Table:
                     small = axes.text(j + 0.5, i + 0.84, study, ha="center", va="center", fontsize=8.5)
                     small.set_url(f"#claim-{study}")
 
-    def _cell(self, axes: Axes, i: int, j: int, cases: xr.Dataset, runs: str) -> None:
+    def _cell(self, axes: Any, i: int, j: int, cases: xr.Dataset, runs: str) -> None:
         starts, target = cases["starts"].values, cases["target"].values
         one, reached = bool(np.all(starts <= self.below)), bool(np.all(target <= self.below))
         best = "minimum norm" if i < len(LAYERS) else "maximum margin"
         said = (best if reached else "one solution, another") if one else "the start stays"
         colour = figures.COLOURS["supported" if one and reached else "inconclusive" if one else "refuted"]
-        frame = Rectangle(
-            (j + 0.03, i + 0.06), 0.94, 0.88, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9
-        )
-        axes.add_patch(frame)
+        left, right, top, bottom = j + 0.03, j + 0.97, i + 0.06, i + 0.94
+        box = [left, right, right, left], [top, top, bottom, bottom]
+        axes.fill(*box, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9)
         lines = [f"two starts {_worst(starts, one)}", runs]
         if np.isfinite(target).all():
             lines.insert(1, f"{best} {_worst(target, reached)}")
