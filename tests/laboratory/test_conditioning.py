@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 
 import gradlab as gl
 from gradlab.dynamics import tangent
+from gradlab.laboratory import blocks
 
 random = np.random.default_rng(8)
 X = random.standard_normal((40, 2))
@@ -173,3 +174,20 @@ def test_an_orbit_of_rank_one_stays_so_or_its_bar_says_otherwise(solver: str) ->
     # BDF's steps are so long that no look sees what might grow; an explicit method's bar says that it might have left.
     assert TOLD in seen.result or error.max() < 1e-6
     assert solver == "bdf" or seen.loss_error.values[-1] > 0.1
+
+
+@pytest.mark.parametrize("solver", ["dopri8", "bdf"])
+def test_blocks_of_records_follow_rounding_as_single_records_do(
+    solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 300 records are made in blocks; with a higher border the same ones are made one by one
+    times = np.linspace(0.0, 90.0, 301)[1:]
+    together = gl.run(gl.GradientFlow(STUDENT), EQUAL, times, solver=solver, observables=["loss"])
+    monkeypatch.setattr(blocks, "FEWEST", 10_000)
+    single = gl.run(gl.GradientFlow(STUDENT), EQUAL, times, solver=solver, observables=["loss"])
+    since = [float(np.nanmin(seen.rounding_since)) for seen in (together, single)]
+    assert since[0] == pytest.approx(since[1], rel=0.1)
+    before = times < 0.8 * min(since)
+    bars = [np.maximum(seen.loss_error.values[1:], 1e-12) for seen in (together, single)]
+    assert np.all(np.abs(np.log10(bars[0] / bars[1]))[before] < 1.0)
+    assert np.all(np.abs(together.loss.values[1:] - reduced(list(times))) <= bars[0] + 1e-9)

@@ -12,6 +12,7 @@ import numpy as np
 from gradlab.dynamics import local_errors, stops, tree
 from gradlab.dynamics.integrate import ATTEMPTS, advance
 from gradlab.dynamics.state import State
+from gradlab.dynamics.tangent import Tangent
 from gradlab.laboratory.ending import Pace
 from gradlab.laboratory.programs import Constants, Program
 from gradlab.problem.precision import put
@@ -19,6 +20,8 @@ from gradlab.problem.precision import put
 #: Records of a block, and the fewest of a run that is cut into blocks. A run of fewer is one call a record, whose
 #: program is smaller.
 BLOCK, FEWEST = 64, 256
+#: The chart variables, u, τ and the tangent at a record, where rounding is followed.
+PLACE = "place"
 #: The most numbers that a block may hold a variable.
 NUMBERS = 4_000_000
 
@@ -54,7 +57,9 @@ def _block(
         state, seen = advance(
             flow, clock, solver, stop, observables, state, ends[i], most, noises[i], number + i
         )
-        return state, seen | {"status": state.status}
+        place = {"y": state.y, "u": state.u, "tau": state.tau, "tangent": state.tangent}
+        followed = {PLACE: place} if isinstance(state.tangent, Tangent) else {}
+        return state, seen | {"status": state.status} | followed
 
     def go_on(carry: Any) -> Any:
         return (carry[0] < count) & carry[3]
@@ -106,17 +111,35 @@ def through(
             np.pad(noises[at:], (0, blank)),
             np.int64(number + at),
         )
-        made = {name: np.asarray(values) for name, values in kept.items()}
-        rows += [{name: values[i] for name, values in made.items()} for i in range(int(done))]
+        made = jax.tree.map(np.asarray, kept)
+        rows += [_of(made, i) for i in range(int(done))]
         tell(len(rows))
         state = pace.judged(drive.explained(state))
         if np.asarray(state.status) != stops.RUNNING:
             if len(rows) == at:  # between records, where nothing was reached
-                rows.append({name: values[0] for name, values in made.items()})
+                rows.append(_of(made, 0))
             rows[-1]["status"] = np.asarray(state.status)
             break
         pace = None if done else pace
     return state, rows
+
+
+def _of(made: dict[str, Any], i: int) -> dict[str, Any]:
+    """One record of a block; its place is found when it is asked for."""
+    return {name: (each, i) if name == PLACE else each[i] for name, each in made.items()}
+
+
+def placed(state: State, row: dict[str, Any]) -> State:
+    """The state as it was at a record."""
+    if PLACE not in row:
+        return state
+    block, i = row[PLACE]
+    return replace(state, **jax.tree.map(lambda values: values[i], block))
+
+
+def bare_row(row: dict[str, Any]) -> dict[str, Any]:
+    """What was seen at a record, without what is kept there for the bars."""
+    return {name: value for name, value in row.items() if name != PLACE}
 
 
 def running(state: State) -> State:
@@ -133,5 +156,5 @@ def through_again(
     while len(rows) < len(ends):
         at = len(rows)
         state, more = through(drive, running(state), ends[at:], noises[at:], number + at, tell)
-        rows += more
+        rows += [bare_row(row) for row in more]
     return state, rows

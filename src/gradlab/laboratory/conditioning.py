@@ -19,6 +19,7 @@ from gradlab.dynamics.solvers.methods import Adaptive
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
+from gradlab.laboratory.blocks import placed
 from gradlab.laboratory.second import lateness
 
 #: Weights times examples up to which rounding is followed unasked.
@@ -89,7 +90,8 @@ def with_rounding(
     if decided or float(row["rounding"]) > SEEN:
         _, there, kept, gone = _places(drive, state)
         u = np.float64(state.u)
-        beside, back = drive.sight(there, u)[0], drive.sight(kept, u)[0]
+        beside = drive.sight(there, u)[0]
+        back = drive.sight(kept, u)[0] if decided else beside
         for item in drive.observables:
             ours = np.asarray(row[item.name])
             if item.stepwise or ours.dtype.kind != "f":
@@ -110,6 +112,20 @@ def with_rounding(
         if decided and gone > LEFT:
             since = np.expm1(np.asarray(state.tangent.decided_u))
     return errors | {"rounding_since": since}
+
+
+def rows_with_rounding(
+    drive: Any,
+    state: State,
+    rows: list[dict[str, Any]],
+    errors: list[dict[str, Any]],
+    before: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """As :func:`with_rounding`, of the records of a block, which keep their places; ``before`` has two at most."""
+    found = []
+    for i, (row, bars) in enumerate(zip(rows, errors, strict=True)):
+        found.append(with_rounding(drive, placed(state, row), row, bars, [*before, *rows[:i]][-2:]))
+    return found
 
 
 def _places(drive: Any, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:

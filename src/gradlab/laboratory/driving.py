@@ -24,11 +24,10 @@ from gradlab.dynamics.solvers.hosted import turn
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, watch
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tangent import Tangent
 from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
-from gradlab.laboratory.blocks import BLOCK, blocked, running, through, through_again
-from gradlab.laboratory.conditioning import of_weights, with_rounding
+from gradlab.laboratory.blocks import BLOCK, bare_row, blocked, running, through, through_again
+from gradlab.laboratory.conditioning import of_weights, rows_with_rounding, with_rounding
 from gradlab.laboratory.ending import LOST, Pace, at_rest
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
@@ -342,9 +341,8 @@ def drive_all(
     clocked = time.perf_counter()
     while done + len(rows) < len(moments) and not _ended(states[0], done + len(rows)):
         index = done + len(rows)
-        together = drive.blocked and not isinstance(states[0].tangent, Tangent)
-        until = min(index + BLOCK, done + length, len(moments)) if together else index + 1
-        make = _records if together else _record
+        until = min(index + BLOCK, done + length, len(moments)) if drive.blocked else index + 1
+        make = _records if drive.blocked else _record
         states, seen = make(drive, states, index, moments[:until], name, before, float(len(moments)))
         rows += seen
         before = [*before, *seen][-2:]
@@ -429,7 +427,7 @@ def _records(
 
     fine, rows = through(drive, states[0], ends, np.zeros(len(ends)), index, tell)
     if len(states) == 1:
-        return [fine], [with_bar(row) for row in rows]
+        return [fine], [with_bar(bare_row(row)) for row in rows]
     steps = np.array([int(states[0].steps), *(int(row["step"]) for row in rows)])
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
@@ -446,9 +444,12 @@ def _records(
         lambda done: tell(done, share),
     )
     every = bars(rows, others, before, drive.observables, drive.flow.discrete, drive.clock, drive.least)
-    every[-1] = timed(drive, [fine, coarse], states[0], rows[-1], unknown_where(every[-1], lost[-1]))
+    every[-1] = unknown_where(every[-1], lost[-1])
+    every = rows_with_rounding(drive, fine, rows, every, before)
+    every[-1] = timed(drive, [fine, coarse], states[0], rows[-1], every[-1])
     return [fine, coarse], [
-        with_bar(row, other) | errors for row, other, errors in zip(rows, others, every, strict=True)
+        with_bar(bare_row(row), other) | errors
+        for row, other, errors in zip(rows, others, every, strict=True)
     ]
 
 
