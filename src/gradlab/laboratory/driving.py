@@ -463,11 +463,10 @@ _flat_members = Program(eqx.filter_vmap(_flat))
 
 def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
     lead: tuple[str, ...] = () if drive.members is None else ("member",)
-    if drive.flow.chart_is_identity and drive.members is None:
-        vectors = [
-            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(drive.flow.decode(s.y))])
-            for s in states
-        ]
+    if drive.flow.chart_is_identity:
+        shape = (*np.shape(states[0].tau), -1)
+        leaves = [jax.tree.leaves(drive.flow.decode(s.y)) for s in states]
+        vectors = [np.concatenate([np.reshape(leaf, shape) for leaf in each], axis=-1) for each in leaves]
     else:
         flatten = _flat_one if drive.members is None else _flat_members
         compiled, constants = drive.way(states[0]), drive.constants("flow")

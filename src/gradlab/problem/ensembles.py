@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, put
 
 M = TypeVar("M")
 
@@ -30,6 +30,13 @@ def _is_array(leaf: Any) -> bool:
 
 def _structure(tree: Any) -> Any:
     return jax.tree.structure(tree)
+
+
+def _one_array(parts: tuple[Any, ...]) -> Any:
+    """Arrays of one shape along a first axis; on the host where nothing is traced, so that nothing is compiled."""
+    if any(isinstance(part, jax.core.Tracer) for part in parts):
+        return jnp.stack(parts)
+    return put(np.stack([np.asarray(part) for part in parts]))
 
 
 @float64
@@ -72,7 +79,7 @@ def stack(members: Any) -> Any:
                     f"{other.dtype}{other.shape} where member 0 has {mine.dtype}{mine.shape}: run it apart"
                 )
         columns.append(others)
-    stacked = [jnp.stack(parts) if _is_array(parts[0]) else parts[0] for parts in zip(*columns, strict=True)]
+    stacked = [_one_array(parts) if _is_array(parts[0]) else parts[0] for parts in zip(*columns, strict=True)]
     return jax.tree.unflatten(structure, stacked)
 
 

@@ -21,8 +21,6 @@ from gradlab.problem.networks import Function, Network
 from gradlab.problem.precision import float64, pulled_in_double, put
 
 __all__ = ["HessianOperator", "Problem", "stack", "unstack"]
-
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,8 +29,8 @@ def _as_float64(weights: Any) -> Any:
     return jax.tree.map(lambda leaf: put(leaf, jnp.float64), weights)
 
 
-def _compiled(method: Callable[P, R]) -> Callable[P, R]:
-    """A method in float64, its arguments too, and compiled where it is not called under a transformation."""
+def _compiled(method: Callable[P, R], on_host: bool = False) -> Callable[P, R]:
+    """A method in float64, its arguments too; where nothing is traced compiled, or as it is if it is on the host."""
     staged = eqx.filter_jit(method)
 
     @functools.wraps(method)
@@ -43,7 +41,7 @@ def _compiled(method: Callable[P, R]) -> Callable[P, R]:
             leaves = jax.tree.leaves((self, args, keywords))
             tracers = {type(leaf).__name__ for leaf in leaves if isinstance(leaf, jax.core.Tracer)}
             if not tracers:
-                return staged(self, *args, **keywords)
+                return (method if on_host else staged)(self, *args, **keywords)
             if narrow and "JVPTracer" not in tracers:  # forward mode is done by the time this returns
                 return pulled_in_double(lambda all: method(all[0], *all[1], **all[2]), (self, args, keywords))
             return method(self, *args, **keywords)
@@ -383,12 +381,14 @@ class Problem(eqx.Module):
         """P, the number of weights."""
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.network.shapes()))
 
-    @_compiled
+    @functools.partial(_compiled, on_host=True)
     def ravel(self, weights: Any) -> Float[Array, " P"]:
         """All weights as one vector."""
-        return ravel_pytree(weights)[0]
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(weights)):
+            return ravel_pytree(weights)[0]
+        return put(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(weights)]))
 
-    @_compiled
+    @functools.partial(_compiled, on_host=True)
     def unravel(self, vector: Float[Array, " P"]) -> Any:
         """The inverse of :meth:`ravel`.
 
@@ -403,8 +403,9 @@ class Problem(eqx.Module):
             )
         leaves, structure = jax.tree.flatten(self.network.shapes())
         ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])[:-1]
-        parts = jnp.split(vector, ends)
-        shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        traced = isinstance(vector, jax.core.Tracer)
+        parts: Any = jnp.split(vector, ends) if traced else np.split(np.asarray(vector), ends)
+        shaped = [put(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
         return jax.tree.unflatten(structure, shaped)
 
     def minibatch(self, indices: Int[Array, " B"]) -> "Problem":

@@ -141,8 +141,8 @@ class LateNet(Look):
         plane."""
         if not self.problem.network.linear:
             turn = np.linspace(0.0, 2.0 * np.pi, 48, endpoint=False)
-            first, second = self.neurons(V)
-            f = np.maximum(np.column_stack([np.sin(turn), np.cos(turn)]) @ first.T, 0.0) @ second
+            around = np.column_stack([np.sin(turn), np.cos(turn)])
+            f = Forward(self.problem.network, V, around).f[:, 0]
             return np.asarray(f / np.linalg.norm(f))
         whole, ends = None, 0
         widths = self.problem.network.widths

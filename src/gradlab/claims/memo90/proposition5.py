@@ -107,7 +107,7 @@ class Proposition5Corrected(_Shared):
         At 100° and 150° both belong to KKT points; at 60° a neuron that one input sees is seen by the other: one
         margin. Not asked of a run that is leaving a saddle still.
         """
-        if not self.rectified or self.leaving():
+        if not self.rectified or self.depth != 2 or self.leaving():
             return NOT_ASKED
         bisector = 0.5 * float(self.half_angle())
         known = (bisector, 0.25) if bisector < 0.5 * 0.5**0.5 else (bisector,)

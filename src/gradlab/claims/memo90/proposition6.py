@@ -37,8 +37,10 @@ class _Shared(LateNet):
         values = np.abs(np.linalg.eigvalsh(self.curvature(int(np.argmin(np.abs(self.logs - 5.0))))))
         return int(np.sum(values <= ZERO * values.max()))
 
-    def expected(self) -> int:
-        """Dimensions of the kernel that the data and the shape of the net say."""
+    def expected(self) -> float:
+        """Dimensions of the kernel that the data and the shape of the net say; of deep ReLU nets they say none."""
+        if self.rectified and self.depth > 2:
+            return np.nan
         X, widths = np.asarray(self.problem.data.inputs), self.problem.network.widths
         rank = int(np.linalg.matrix_rank(X))
         if self.rectified:

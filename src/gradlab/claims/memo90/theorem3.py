@@ -15,8 +15,9 @@ with two inputs at an angle θ > 120°, one neuron that both see and another tha
 starts, the margin tends to cos(θ/2)/2, and a small neuron along either input would raise it.
 
 Settings, before any run. One data set each of linear nets 3-1, 5-1 (N < d), 3-2-1, 3-3-1, 3-2-2-1 with three random
-starts, and of ReLU nets of two neurons on two inputs at 60°, 100° and 150°: one neuron on both, one on each, two
-random starts. Radau at 1e-6 in log t to log t = 1e4.
+starts, of ReLU nets of two neurons on two inputs at 60°, 100° and 150°: one neuron on both, one on each, two random
+starts; and of ReLU nets 2-3-2-1 on two inputs at 60° and 150°, two random starts. Radau at 1e-6 in log t to log t =
+1e4.
 
 Tolerances. W(t) = V* (log t)^{1/K} + O(1): V is off by C (log t)^{−1/K}, 0.01 C for K = 2, 0.05 C for three layers,
 C of order one; margins of V by the square of that for K > 1. 3 % of the margin is allowed, and 0.1 of the KKT
@@ -131,7 +132,9 @@ class _Shared(LateNet):
     def shown(self):
         return {
             "share": float(self.here[1].min() / self.facts["best"]),
-            "gain": self.escape() if self.rectified and self.here[1].min() > 1e-9 else np.nan,
+            "gain": self.escape()
+            if self.rectified and self.depth == 2 and self.here[1].min() > 1e-9
+            else np.nan,
             "kkt": self.multipliers[1],
         }
 

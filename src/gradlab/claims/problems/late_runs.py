@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from gradlab.problem.problem import Problem
 LOGS = np.array([-5.0, -2.0, 0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4])
 #: Degrees between two inputs.
 ANGLES = (60.0, 100.0, 150.0)
+#: Widths of the deep ReLU nets.
+DEEP = (2, 3, 2, 1)
 
 
 def two_inputs(degrees: float, neurons: int) -> tuple[Problem, float]:
@@ -55,6 +58,14 @@ def spread(random: np.random.Generator, neurons: int) -> np.ndarray:
     return np.concatenate([w.ravel(), np.abs(random.standard_normal(neurons))])
 
 
+def all_seen(random: np.random.Generator, widths: tuple[int, ...]) -> np.ndarray:
+    """As :func:`spread`, with further layers of positive weights: every path is open to each input at the start."""
+    first = random.standard_normal((widths[1], 2))
+    first[:, 1] = np.abs(first[:, 1])
+    later = [np.abs(random.standard_normal(into * out)) for into, out in pairwise(widths[1:])]
+    return np.concatenate([first.ravel(), *later])
+
+
 def families(random: np.random.Generator, data: int, starts: int) -> Iterator[tuple[Any, ...]]:
     """(kind, label of the data, problem, starts with their names, the largest margin on ‖W‖ = 1)."""
     plans = (((3, 1), 5), ((5, 1), 3), ((3, 2, 1), 5), ((3, 3, 1), 5), ((3, 2, 2, 1), 5))
@@ -75,6 +86,12 @@ def families(random: np.random.Generator, data: int, starts: int) -> Iterator[tu
                 *(("random", spread(random, neurons)) for _ in range(starts - 1)),
             ]
             yield "ReLU", f"ReLU {degrees:g}°, {neurons} neurons", problem, given, best
+        for degrees in ANGLES[::2]:
+            problem = late.net(DEEP, late.pair(degrees))
+            half = np.deg2rad(degrees) / 2.0
+            best = max(np.cos(half), 0.5) / 3.0**1.5
+            given = [("random", all_seen(random, DEEP)) for _ in range(starts - 1)]
+            yield "deep ReLU", f"ReLU {degrees:g}°, {'-'.join(map(str, DEEP))}", problem, given, best
 
 
 @lru_cache(maxsize=4)
