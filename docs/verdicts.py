@@ -39,7 +39,7 @@ eigenvalue is neither rounding nor clear of it. True statements that other seeds
 seeds 2 and 4, five of memo 90 at the full budget) are asked otherwise since, as their studies say under "changed".
 
 Times are of one core of a machine with other work on it, of both budgets. With an empty
-compile cache and two cores of their own the sources take at the quick budget: notes 67 s, memo112 83 s, memo90 157 s,
+compile cache and two cores of their own the sources take at the quick budget: notes 72 s, memo112 89 s, memo90 160 s,
 chitour 43 s, cohen 59 s (a slower machine took 2.4 times as long). A full budget is cut short and taken up with
 `--resume`.
 

@@ -122,10 +122,12 @@ class LateNet(Look):
         KKT point that is a saddle, and is on its way to another.
 
         A neuron (w, a) with |a| = ‖w‖ adds Σ μ_n y_n σ(w·x_n)/‖w‖ for what it costs: 1 at a KKT point; its share of
-        ‖W‖² changes like (log t)^{that − 1}.
+        ‖W‖² changes like (log t)^{that − 1}. Of deeper ReLU nets: whether the KKT residual is above a tenth still.
         """
-        if self.problem.network.linear or self.depth != 2:
+        if self.problem.network.linear or self.depth == 1:
             return False
+        if self.depth > 2:
+            return self.multipliers[1] > 0.1
         first, second = self.neurons(self.here[0])
         x, signs = np.asarray(self.problem.data.inputs), np.asarray(self.problem.data.targets)
         adds = np.maximum(first @ x.T, 0.0) @ (self.multipliers[0] * signs) * np.sign(second)

@@ -38,20 +38,24 @@ stays: three quarters. Zero eigenvalues by a factor of a thousand; lengths of mi
 by tenths of a radian; a hundredth is asked.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from gradlab import figures
 from gradlab.analysis.equilibria import counting, minimising
 from gradlab.claims.cases import case, generator, point
+from gradlab.claims.judging import Verdict
 from gradlab.claims.looks.exponential import angle
 from gradlab.claims.looks.points import Point, count
 from gradlab.claims.measured import EPS, NOT_ASKED, Number, at_least, at_most
 from gradlab.claims.memo90.lemma2 import by_hand
-from gradlab.claims.notes import table
 from gradlab.claims.plots import Figure
 from gradlab.claims.problems import regularised, teachers
+from gradlab.claims.problems import summary as table
 from gradlab.claims.studies import section, study
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
@@ -274,9 +278,74 @@ def cases(key, *, problems, nets):
     yield from table.cells(rng, problems)
 
 
+#: The study that goes into a cell's runs at length.
+AT_LENGTH = {
+    table.name("square", table.PLAIN, table.LAYERS[0]): "memo90.init-dependence",
+    table.name("square", table.DECAYED, table.LAYERS[0]): "notes.min-norm",
+    table.name("square", table.PLAIN, table.LAYERS[1]): "notes.deep-hessian",
+    table.name("square", table.DECAYED, table.LAYERS[1]): "memo90.lemma2",
+    table.name("exponential", table.PLAIN, table.LAYERS[0]): "notes.srebro",
+    table.name("exponential", table.DECAYED, table.LAYERS[0]): "notes.regularised-exp",
+    table.name("exponential", table.HELD, table.LAYERS[0]): "notes.normalised-hessian",
+    table.name("exponential", table.PLAIN, table.LAYERS[1]): "memo90.proposition5",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table draws ``starts`` and ``target`` of every cell, the worst of its cases, and what follows of them.
+
+    ``below`` : up to which ratio a distance falls.
+    """
+
+    below: float
+
+    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
+        """The table of a collected dataset; cells that were not run are empty."""
+        rows = [(loss, layers) for loss in table.LOSSES for layers in table.LAYERS]
+        axes.set(xlim=(0.0, len(table.DYNAMICS)), ylim=(len(rows), 0.0))
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0.0)
+        axes.set_xticks(np.arange(len(table.DYNAMICS)) + 0.5, table.DYNAMICS)
+        axes.xaxis.tick_top()
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{loss} loss,\n{layers}" for loss, layers in rows])
+        for i, (loss, layers) in enumerate(rows):
+            for j, dynamics in enumerate(table.DYNAMICS):
+                here = np.flatnonzero(dataset["cell"].values == table.name(loss, dynamics, layers))
+                if here.size:
+                    self._cell(axes, i, j, dataset.isel(case=here), f"cases {here[0] + 1}–{here[-1] + 1}")
+                    study = AT_LENGTH.get(table.name(loss, dynamics, layers), "")
+                    small = axes.text(j + 0.5, i + 0.84, study, ha="center", va="center", fontsize=8.5)
+                    small.set_url(f"#claim-{study}")
+
+    def _cell(self, axes: Any, i: int, j: int, cases: xr.Dataset, runs: str) -> None:
+        starts, target = cases["starts"].values, cases["target"].values
+        one, reached = bool(np.all(starts <= self.below)), bool(np.all(target <= self.below))
+        best = "minimum norm" if i < len(table.LAYERS) else "maximum margin"
+        said = (best if reached else "one solution, another") if one else "the start stays"
+        colour = figures.COLOURS["supported" if one and reached else "inconclusive" if one else "refuted"]
+        left, right, top, bottom = j + 0.03, j + 0.97, i + 0.06, i + 0.94
+        box = [left, right, right, left], [top, top, bottom, bottom]
+        axes.fill(*box, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9)
+        lines = [f"two starts {_worst(starts, one)}", runs]
+        if np.isfinite(target).all():
+            lines.insert(1, f"{best} {_worst(target, reached)}")
+        axes.text(j + 0.5, i + 0.24, said, ha="center", va="center", color=colour, fontsize=11)
+        axes.text(
+            j + 0.5, i + 0.55, "\n".join(lines), ha="center", va="center", fontsize=8.5, linespacing=1.25
+        )
+
+
+def _worst(ratios: np.ndarray, below: bool) -> str:
+    """The ratio that comes nearest to the border."""
+    value = float(ratios.max() if below else ratios.min())
+    return f"{value:.2f}" if value >= 0.01 else "< 0.01"
+
+
 NETS = (((3, 1, 1), "identity", 2), ((3, 3, 1), "tanh", 4), ((2, 3, 3, 1), "tanh", 3))
 FIGURE = Figure(
-    table.Table(HALVES),
+    Table(HALVES),
     caption="The table, measured: by what the distance between the solutions of two starts, and of one layer that to "
     "the minimum norm or hard-margin solution, changes from an early to a late stop (from a larger to a smaller λ); "
     "the worst case of each cell. Green: every start leads there; ochre: every start leads to one solution, but "

@@ -1,9 +1,8 @@
-"""The closing table of the lecture notes, a cell a loss, a dynamics and a number of layers: runs and picture."""
+"""The closing table of the lecture notes: runs of a cell for every loss, dynamics and number of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,11 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from gradlab import figures
 from gradlab.analysis.equilibria import minimising
 from gradlab.analysis.solutions import max_margin
 from gradlab.claims.cases import Case, case, ensemble
-from gradlab.claims.judging import Verdict
 from gradlab.claims.problems import exponential, teachers
 from gradlab.dynamics.charts import ControlledNorm
 from gradlab.dynamics.clocks import LogTime, Time
@@ -155,68 +152,3 @@ def _holding(stacked: Problem) -> ControlledNorm:
     """At rate 0 the norms stay those of the starts."""
     members = len(stacked.data.inputs)
     return ControlledNorm(stacked, jnp.ones(members), jnp.zeros(members))
-
-
-#: The study that goes into a cell's runs at length.
-AT_LENGTH = {
-    name("square", PLAIN, LAYERS[0]): "memo90.init-dependence",
-    name("square", DECAYED, LAYERS[0]): "notes.min-norm",
-    name("square", PLAIN, LAYERS[1]): "notes.deep-hessian",
-    name("square", DECAYED, LAYERS[1]): "memo90.lemma2",
-    name("exponential", PLAIN, LAYERS[0]): "notes.srebro",
-    name("exponential", DECAYED, LAYERS[0]): "notes.regularised-exp",
-    name("exponential", HELD, LAYERS[0]): "notes.normalised-hessian",
-    name("exponential", PLAIN, LAYERS[1]): "memo90.proposition5",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Table draws ``starts`` and ``target`` of every cell, the worst of its cases, and what follows of them.
-
-    ``below`` : up to which ratio a distance falls.
-    """
-
-    below: float
-
-    def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
-        """The table of a collected dataset; cells that were not run are empty."""
-        rows = [(loss, layers) for loss in LOSSES for layers in LAYERS]
-        axes.set(xlim=(0.0, len(DYNAMICS)), ylim=(len(rows), 0.0))
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0.0)
-        axes.set_xticks(np.arange(len(DYNAMICS)) + 0.5, DYNAMICS)
-        axes.xaxis.tick_top()
-        axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{loss} loss,\n{layers}" for loss, layers in rows])
-        for i, (loss, layers) in enumerate(rows):
-            for j, dynamics in enumerate(DYNAMICS):
-                here = np.flatnonzero(dataset["cell"].values == name(loss, dynamics, layers))
-                if here.size:
-                    self._cell(axes, i, j, dataset.isel(case=here), f"cases {here[0] + 1}–{here[-1] + 1}")
-                    study = AT_LENGTH.get(name(loss, dynamics, layers), "")
-                    small = axes.text(j + 0.5, i + 0.84, study, ha="center", va="center", fontsize=8.5)
-                    small.set_url(f"#claim-{study}")
-
-    def _cell(self, axes: Any, i: int, j: int, cases: xr.Dataset, runs: str) -> None:
-        starts, target = cases["starts"].values, cases["target"].values
-        one, reached = bool(np.all(starts <= self.below)), bool(np.all(target <= self.below))
-        best = "minimum norm" if i < len(LAYERS) else "maximum margin"
-        said = (best if reached else "one solution, another") if one else "the start stays"
-        colour = figures.COLOURS["supported" if one and reached else "inconclusive" if one else "refuted"]
-        left, right, top, bottom = j + 0.03, j + 0.97, i + 0.06, i + 0.94
-        box = [left, right, right, left], [top, top, bottom, bottom]
-        axes.fill(*box, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9)
-        lines = [f"two starts {_worst(starts, one)}", runs]
-        if np.isfinite(target).all():
-            lines.insert(1, f"{best} {_worst(target, reached)}")
-        axes.text(j + 0.5, i + 0.24, said, ha="center", va="center", color=colour, fontsize=11)
-        axes.text(
-            j + 0.5, i + 0.55, "\n".join(lines), ha="center", va="center", fontsize=8.5, linespacing=1.25
-        )
-
-
-def _worst(ratios: np.ndarray, below: bool) -> str:
-    """The ratio that comes nearest to the border."""
-    value = float(ratios.max() if below else ratios.min())
-    return f"{value:.2f}" if value >= 0.01 else "< 0.01"
