@@ -29,8 +29,10 @@ from near one direction for both and near a unit for each. Flows to t = 50 and 1
 100 and 200 under the exponential loss, there at a held norm to t = 1000 and 2000 (rates at a margin of three are
 smaller by e^{−3}; at t = 50 and 100, tried first, a direction was under way); minima at λ = 1e-3 and 1e-6, for one
 layer under the exponential loss at e^{−100} and e^{−200}, as late as the flow (at 1e-6 and 1e-12, tried first, the
-angle does not fall like 1/log(1/λ) yet, and in one draw of thirty it grows); norms held at twice the minimum norm and
-at three times the hard- margin solution's. Hessians of nets under the square loss at λ = 1e-3, of one layer at 0.3.
+angle does not fall like 1/log(1/λ) yet, and in one draw of thirty it grows); norms held at twice the minimum norm, at
+three times the hard-margin solution's, and at √2 a layer for the two units (at 2, tried first, a unit for each input
+is no solution, and where the flow goes is a matter of rounding). Hessians of nets under the square loss at λ = 1e-3,
+of one layer at 0.3.
 
 Tolerances. A quantity like 1/log t halves from √t to t, one that decays falls further, and one that has another limit
 stays: three quarters. Zero eigenvalues by a factor of a thousand; lengths of minima as in memo90.lemma2. At a margin of
