@@ -386,7 +386,7 @@ class Problem(eqx.Module):
         """All weights as one vector."""
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(weights)):
             return ravel_pytree(weights)[0]
-        return put(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(weights)]))
+        return put(np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(weights))]))
 
     @functools.partial(_compiled, on_host=True)
     def unravel(self, vector: Float[Array, " P"]) -> Any:
