@@ -34,8 +34,11 @@ def _structure(tree: Any) -> Any:
 
 def _one_array(parts: tuple[Any, ...]) -> Any:
     """Arrays of one shape along a first axis; on the host where nothing is traced, so that nothing is compiled."""
-    if any(isinstance(part, jax.core.Tracer) for part in parts):
-        return jnp.stack(parts)
+    if any(
+        isinstance(part, jax.core.Tracer) or jax.dtypes.issubdtype(part.dtype, jax.dtypes.extended)
+        for part in parts
+    ):
+        return jnp.stack(parts)  # keys of random numbers among them
     return put(np.stack([np.asarray(part) for part in parts]))
 
 
