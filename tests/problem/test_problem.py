@@ -315,6 +315,26 @@ def test_an_ensemble_computes_what_its_members_compute() -> None:
             np.testing.assert_allclose(mine[i], theirs, rtol=1e-11, atol=1e-13)
 
 
+def test_keys_of_random_numbers_are_stacked_as_keys() -> None:
+    # what holds a typed key, as a kicked flow or SGD does, has no NumPy form
+    keys = [jax.random.key(seed) for seed in (3, 4)]
+    together = stack(keys)
+    assert jax.dtypes.issubdtype(together.dtype, jax.dtypes.prng_key)
+    for k, key in enumerate(keys):
+        assert np.array_equal(jax.random.key_data(together[k]), jax.random.key_data(key))
+
+
+def test_stacks_ravels_and_cuts_are_the_same_traced_or_not() -> None:
+    problem = Problem(Dense((2, 3, 1), "tanh"), Square(), Data(np.eye(2), np.ones((2, 1))))
+    vector = np.arange(9.0)
+    weights = problem.unravel(vector)
+    traced = jax.jit(lambda v: problem.unravel(v))(vector)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, traced, strict=True))
+    assert np.array_equal(problem.ravel(weights), vector)
+    assert np.array_equal(jax.jit(lambda w: problem.ravel(w))(weights), vector)
+    assert np.array_equal(jax.jit(lambda a, b: stack([a, b]))(vector, -vector), stack([vector, -vector]))
+
+
 def test_unstack_inverts_stack() -> None:
     members = [_member(0), _member(1)]
     together = stack([p for p, _ in members])
