@@ -21,6 +21,7 @@ from gradlab.claims.measured import at_least, at_most
 from gradlab.claims.studies import Study
 from gradlab.claims.studies import study as made
 from gradlab.report import drawing, mathematics, numbers, page
+from gradlab.store.disk import Disk
 
 EVIL = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'
 SOURCES = {"mine": "Somebody, “A source”"}
@@ -442,3 +443,19 @@ def test_prose_typesets_what_stands_between_dollars() -> None:
     text = mathematics.prose("costs 5$; $x^2$, `a<b` & <i>")
     assert "<code>a&lt;b</code> &amp; &lt;i&gt;" in text
     assert "<msup>" in mathematics.prose("if $x^2$ then")
+
+
+def test_two_processes_may_write_the_same_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the other is between its write and its rename when this one writes and renames
+    place, own = tmp_path / "index.html", Disk.rename
+
+    def meanwhile(self: Disk, here: Path, there: Path) -> None:
+        monkeypatch.setattr(Disk, "rename", own)
+        monkeypatch.setattr("os.getpid", lambda: 7)
+        Disk().write_bytes_atomically(place, b"theirs")
+        own(self, here, there)
+
+    monkeypatch.setattr(Disk, "rename", meanwhile)
+    Disk().write_bytes_atomically(place, b"ours")
+    assert place.read_bytes() == b"ours"
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

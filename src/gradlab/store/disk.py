@@ -138,7 +138,8 @@ class Disk:
         Temporary name, write, fsync, close, rename, fsync of the directory. An `OSError` names `path`. Where it is not
         ``durable`` nothing is waited for: as whole for whoever looks, and after a kill, but not after a power cut.
         """
-        temporary = path.with_name(path.name + TEMPORARY)
+        # of this process, since another may be writing the same file
+        temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
         with _named(path):
             descriptor = self.create(temporary)
             try:
