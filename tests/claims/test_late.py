@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import gradlab as gl
-from gradlab.claims.problems import late, late_polar
+from gradlab.claims.memo90.proposition5 import Proposition5Corrected
+from gradlab.claims.problems import late, late_polar, late_runs
 from gradlab.claims.problems.kicked import stepped
 from gradlab.problem.problem import Problem
 
@@ -73,3 +74,32 @@ def test_so_many_exact_steps_are_so_many_steps() -> None:
             w = w + kicks[0]
         w = w - 0.05 * (w @ features.T - targets) @ features
     np.testing.assert_allclose(found[1], w, rtol=1e-12)
+
+
+def test_a_run_that_leaves_a_saddle_is_told_and_its_neurons_part_as_their_gains_say() -> None:
+    # at 100° a neuron on each input is a KKT point; a small third one between them gains 1.29 there, and grows
+    problem, best = late_runs.two_inputs(100.0, 3)
+    start = np.concatenate([[0.5, 0.5], [-0.5, 0.5], [0.02, 0.2], [0.7, 0.7, 0.2]])
+    field, jacobian = late.flow(problem), late.bending(problem)
+    seen = late.orbit(field, jacobian, start, late_runs.LOGS, problem, 1e-6, best=best)
+    look = Proposition5Corrected(seen.problem, seen.trajectory, seen.facts)
+    assert look.leaving()
+    assert look.parting() == pytest.approx(1.0, abs=0.2)
+    # neurons that part half as fast are told
+    weights = seen.trajectory["weights"].values.copy()
+    weights[-2] = 0.5 * (
+        weights[-2] + weights[-1] * np.linalg.norm(weights[-2]) / np.linalg.norm(weights[-1])
+    )
+    slower = seen.trajectory.assign(weights=(("record", "weight"), weights))
+    assert abs(Proposition5Corrected(seen.problem, slower, seen.facts).parting() - 1.0) > 0.2
+    # one neuron that both see, and none beside it that grows, leaves nothing
+    alone = late.orbit(
+        field,
+        jacobian,
+        late_runs.one_neuron(np.random.default_rng(0), 3),
+        late_runs.LOGS,
+        problem,
+        1e-6,
+        best=best,
+    )
+    assert not Proposition5Corrected(alone.problem, alone.trajectory, alone.facts).leaving()

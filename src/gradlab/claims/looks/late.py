@@ -69,7 +69,11 @@ class LateNet(Look):
     @cached_property
     def multipliers(self) -> tuple[np.ndarray, float]:
         """μ ≥ 0 that minimise ‖V − Σ μ_n ∇m_n‖² + Σ (μ_n (m_n − γ))², and the square root of the minimum."""
-        V, m, rows = self.here
+        return self.multipliers_at(self.here[0])
+
+    def multipliers_at(self, V: np.ndarray) -> tuple[np.ndarray, float]:
+        """The same for other weights of norm one."""
+        m, rows = self.margins_at(V)
         system = np.vstack([rows.T, np.diag(m - m.min())])
         mu, residual = nnls(system, np.append(V, np.zeros(len(m))))
         return mu, float(residual)
@@ -121,17 +125,36 @@ class LateNet(Look):
         """Whether a neuron of a two-layer ReLU net still grows beside the others at the end: the orbit has come by a
         KKT point that is a saddle, and is on its way to another.
 
-        A neuron (w, a) with |a| = ‖w‖ adds Σ μ_n y_n σ(w·x_n)/‖w‖ for what it costs: 1 at a KKT point; its share of
-        ‖W‖² changes like (log t)^{that − 1}. Of deeper ReLU nets: whether the KKT residual is above a tenth still.
+        Of deeper ReLU nets: whether the KKT residual is above a tenth still.
         """
         if self.problem.network.linear or self.depth == 1:
             return False
         if self.depth > 2:
             return self.multipliers[1] > 0.1
-        first, second = self.neurons(self.here[0])
+        return bool(np.max(self.gains(self.here[0])) > 1.05)
+
+    def gains(self, V: np.ndarray) -> np.ndarray:
+        """Σ μ_n y_n σ(w·x_n)/‖w‖ of every neuron (w, a), what it adds for what it costs if |a| = ‖w‖.
+
+        1 of all that stay, at a KKT point; ‖(w, a)‖² grows like (log t)^{that}.
+        """
+        first, second = self.neurons(V)
         x, signs = np.asarray(self.problem.data.inputs), np.asarray(self.problem.data.targets)
-        adds = np.maximum(first @ x.T, 0.0) @ (self.multipliers[0] * signs) * np.sign(second)
-        return bool(np.max(adds / np.maximum(np.linalg.norm(first, axis=1), 1e-300)) > 1.05)
+        adds = np.maximum(first @ x.T, 0.0) @ (self.multipliers_at(V)[0] * signs) * np.sign(second)
+        return np.asarray(adds / np.maximum(np.linalg.norm(first, axis=1), 1e-300))
+
+    def parting(self) -> float:
+        """The exponent of log t, over the last two records, in the ratio of ‖(w, a)‖² of the neuron of the largest gain
+        to that of the least (among those with a hundredth of ‖W‖²), over the difference of their gains.
+        """
+        rows = [row / np.linalg.norm(row) for row in self.weights[-2:]]
+        gains = np.mean([self.gains(V) for V in rows], axis=0)
+        sizes = [np.sum(first**2, axis=1) + second**2 for first, second in map(self.neurons, rows)]
+        kept = np.flatnonzero(sizes[-1] >= 0.01)
+        most, least = int(np.argmax(gains)), kept[np.argmin(gains[kept])]
+        grown = np.log(sizes[1] / sizes[0])
+        exponent = (grown[most] - grown[least]) / np.log(self.logs[-1] / self.logs[-2])
+        return float(exponent / (gains[most] - gains[least]))
 
     def neurons(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows w_j and weights a_j of a two-layer net."""

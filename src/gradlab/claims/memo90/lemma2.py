@@ -36,10 +36,10 @@ from gradlab.claims.looks.regularised import RegularisedPoint
 from gradlab.claims.measured import EPS, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
 from gradlab.claims.problems import regularised, teachers
+from gradlab.claims.problems.summary import two_units
 from gradlab.claims.studies import section, study
 from gradlab.observe import local
 from gradlab.problem.activations import leaky_relu, polynomial, smooth_relu
-from gradlab.problem.data import Data
 from gradlab.problem.losses import Exponential, Logistic, Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
@@ -200,13 +200,12 @@ def by_hand():
 
     As λ → 0 one direction that is active at both inputs has ½‖W‖² = 1/cos 75°, a unit of its own for each has 2.
     """
-    network, angle = Dense((2, 2, 1), "relu"), np.deg2rad(150.0)
-    inputs = np.asarray([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
-    between = np.asarray([np.cos(angle / 2.0), np.sin(angle / 2.0)])
+    half = np.deg2rad(75.0)
+    between = np.asarray([np.cos(half), np.sin(half)])
     shared = np.concatenate([between, 1.2 * between, [1.9, 2.1]])
-    own = np.concatenate([*inputs, [1.0, 1.0]])
     for size in LAMBDAS:
-        problem = Problem(network, Square(half=True), Data(inputs, np.ones((2, 1))), size)
+        problem = two_units("square", size)
+        own = np.concatenate([*np.asarray(problem.data.inputs), [1.0, 1.0]])
         rivals = minimising.minimum(problem, own)[None]
         seen = {
             "final_weights": ("weight", minimising.minimum(problem, shared)),

@@ -132,7 +132,8 @@ class _Shared(Look):
         beside = float(np.sum(np.asarray(self.trajectory["beta"].values) ** 2) - beta @ beta)
         rest = float(np.sum((self.whole - beta) ** 2)) + max(beside, 0.0)
         first, second = self.least_on_paths(lambda share: np.sum((share * self.whole - beta) ** 2, axis=1))
-        return tuple(max(0.0, rest - one - max(beside, 0.0)) / rest for one in (first, second))  # type: ignore[return-value]
+        by_time, by_decay = (max(0.0, rest - one - max(beside, 0.0)) / rest for one in (first, second))
+        return by_time, by_decay
 
     @cached_property
     def mean_gains(self) -> tuple[float, float]:
@@ -285,7 +286,7 @@ class TimeIsInverseLambdaCorrected(_Shared):
         """
         if not self.square or np.ptp(self.s2) > 1e-9 * self.s2[0] or self.gains[0] < 1e-6:
             return NOT_ASKED
-        return Number(abs(self.gains[1] - self.gains[0]) / self.gains[0], EPS)
+        return Number(abs(self.gains[1] - self.gains[0]) / self.gains[0], 1e-9)
 
 
 def _turned(random, singular, N, d):

@@ -329,7 +329,7 @@ class Table:
         colour = figures.COLOURS["supported" if one and reached else "inconclusive" if one else "refuted"]
         left, right, top, bottom = j + 0.03, j + 0.97, i + 0.06, i + 0.94
         box = [left, right, right, left], [top, top, bottom, bottom]
-        axes.fill(*box, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9)
+        axes.fill(*box, edgecolor=colour, facecolor=f"{colour}14", linewidth=0.9, linestyle="-")
         lines = [f"two starts {_worst(starts, one)}", runs]
         if np.isfinite(target).all():
             lines.insert(1, f"{best} {_worst(target, reached)}")

@@ -53,13 +53,13 @@ def two_units(loss: str, decay: float = 0.0) -> Problem:
     return Problem(Dense((2, 2, 1), "relu"), Square(half=True) if square else Exponential("sum"), data, decay)
 
 
-def _two_starts(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+def _two_starts(rng: np.random.Generator, problem: Problem) -> list[np.ndarray]:
     """Balanced weights near one direction for both inputs, and near a unit for each: outputs about one."""
     inputs = np.asarray(problem.data.inputs)
     between = inputs.sum(axis=0) / np.linalg.norm(inputs.sum(axis=0))
     shared = np.concatenate([between, between, [1.0, 1.0]]) * np.sqrt(0.5 / (inputs[0] @ between))
     own = np.concatenate([*inputs, [1.0, 1.0]])
-    return tuple(v + 0.02 * rng.standard_normal(v.size) for v in (shared, own))  # type: ignore[return-value]
+    return [v + 0.02 * rng.standard_normal(v.size) for v in (shared, own)]
 
 
 def cells(rng: np.random.Generator, draws: int) -> Iterator[Case]:
@@ -78,9 +78,8 @@ def cells(rng: np.random.Generator, draws: int) -> Iterator[Case]:
 def solution(problem: Problem) -> np.ndarray:
     """The minimum norm or hard-margin solution of one layer, in the norm in which margins are one."""
     if isinstance(problem.loss, Square):
-        return np.linalg.lstsq(np.asarray(problem.data.inputs), np.asarray(problem.data.targets), rcond=None)[
-            0
-        ].ravel()
+        x, y = np.asarray(problem.data.inputs), np.asarray(problem.data.targets)
+        return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0].ravel())
     rows = exponential.margin_rows(problem)
     return max_margin(rows, np.ones(len(rows))).direction
 
@@ -89,7 +88,7 @@ def _drawn(rng: np.random.Generator, loss: str, layers: str) -> tuple[Problem, l
     """A problem without decay, two starts, and the length of what the norm is held at a multiple of."""
     if layers != LAYERS[0]:
         problem = two_units(loss)
-        return problem, list(_two_starts(rng, problem)), 1.0
+        return problem, _two_starts(rng, problem), 1.0
     if loss == "square":
         problem, _ = teachers.teacher(rng, Dense((6, 1), "identity"), Square(half=True), 4, 0.0)
     else:
