@@ -14,13 +14,15 @@ ReLU nets: one of several KKT points, of different margins. One of them may be a
 = 1e4 such a run is still on its way, and what is said of limits is not asked of it. Deeper ReLU nets may be sorted as
 slowly: of them limits are asked where the KKT residual is below a tenth.
 
-Settings. The runs of memo90.theorem3.
+Settings. The runs of memo90.theorem3, and two or more that come by a saddle: at 100° a neuron near each input and a
+small one that both see.
 
 Tolerances. As there: V is off by C (log t)^{−1/K}, so that a decade of log t moves it by a share 10^{−1/K} of the
 decade before: 0.32 (K = 2), 0.46 (3), and 0.65 is allowed (log log t beside). Directions of products: 0.1; layers:
 0.1 (two random ones differ by 1 and more).
 """
 
+from gradlab.claims.cases import generator
 from gradlab.claims.looks.late import LateNet
 from gradlab.claims.measured import NOT_ASKED, Number, at_most, equals
 from gradlab.claims.plots import Figure, Panel
@@ -131,6 +133,12 @@ class Proposition5Corrected(_Shared):
         return float(((1.0 + x[0] @ x[1]) / 2.0) ** 0.5)
 
 
+def cases(key, *, data, starts):
+    """The runs of memo90.theorem3, and runs that come by a saddle."""
+    yield from late_runs.cases(key, data=data, starts=starts)
+    yield from late_runs.group(*late_runs.by_a_saddle(generator(key), max(starts - 1, 2)))
+
+
 def _panel(name, ylabel):
     return Panel(
         name, "case", ylabel, "case", by=("kind",), log="y", floor=1e-12, reference={"tolerance": 0.1}
@@ -145,9 +153,7 @@ FIGURE = Figure(
     "net, the outputs of a ReLU net on a circle of inputs).",
 )
 STUDIES = tuple(
-    study(
-        name, look, late_runs.cases, figure=FIGURE, settings=section(__doc__, "Settings"), **late_runs.BUDGETS
-    )
+    study(name, look, cases, figure=FIGURE, settings=section(__doc__, "Settings"), **late_runs.BUDGETS)
     for name, look in (
         ("memo90.proposition5", Proposition5Printed),
         ("memo90.proposition5-corrected", Proposition5Corrected),

@@ -94,34 +94,51 @@ def families(random: np.random.Generator, data: int, starts: int) -> Iterator[tu
             yield "deep ReLU", f"ReLU {degrees:g}°, {'-'.join(map(str, DEEP))}", problem, given, best
 
 
+def by_a_saddle(random: np.random.Generator, starts: int) -> tuple[Any, ...]:
+    """As one of the :func:`families`: at 100° a neuron near each input, and a small third one that both see.
+
+    With the two alone this is a KKT point, at which the third gains 1.29 of what it costs: a saddle.
+    """
+    problem, best = two_inputs(100.0, 3)
+    given = []
+    for _ in range(starts):
+        w = np.vstack([late.pair(100.0), [0.0, 0.1]]) + 0.02 * random.standard_normal((3, 2))
+        given.append(("by a saddle", np.concatenate([w.ravel(), [1.0, 1.0, 0.1]])))
+    return "ReLU", "ReLU 100°, 3 neurons", problem, given, best
+
+
+def group(
+    kind: str, label: str, problem: Problem, given: list[tuple[str, np.ndarray]], best: float
+) -> Iterator[Case]:
+    """The runs of one problem from several starts, each beside the next."""
+    runs = [
+        late.orbit(
+            late.flow(problem),
+            late.bending(problem),
+            start,
+            LOGS,
+            problem,
+            1e-6,
+            kind=kind,
+            data=label,
+            start=name,
+            draw=i + 1,
+            best=best,
+        )
+        for i, (name, start) in enumerate(given)
+    ]
+    for one, two in zip(runs, runs[1:] + runs[:1], strict=True):
+        ends = {
+            f"beside{end}": ("weight", two.trajectory[f"weights{end}"].values[-1]) for end in ("", "_coarse")
+        }
+        said = f"{one.facts['data']}, {one.facts['start']} {one.facts['draw']}"
+        yield replace(one, label=said, trajectory=one.trajectory.assign(ends))
+
+
 @lru_cache(maxsize=4)
 def _cases(seed: tuple[int, ...], data: int, starts: int) -> tuple[Case, ...]:
-    found: list[Case] = []
-    for kind, label, problem, given, best in families(np.random.default_rng(list(seed)), data, starts):
-        group = [
-            late.orbit(
-                late.flow(problem),
-                late.bending(problem),
-                start,
-                LOGS,
-                problem,
-                1e-6,
-                kind=kind,
-                data=label,
-                start=name,
-                draw=i + 1,
-                best=best,
-            )
-            for i, (name, start) in enumerate(given)
-        ]
-        for one, two in zip(group, group[1:] + group[:1], strict=True):
-            ends = {
-                f"beside{end}": ("weight", two.trajectory[f"weights{end}"].values[-1])
-                for end in ("", "_coarse")
-            }
-            label = f"{one.facts['data']}, {one.facts['start']} {one.facts['draw']}"
-            found.append(replace(one, label=label, trajectory=one.trajectory.assign(ends)))
-    return tuple(found)
+    every = families(np.random.default_rng(list(seed)), data, starts)
+    return tuple(one for family in every for one in group(*family))
 
 
 def cases(key: Any, *, data: int, starts: int) -> tuple[Case, ...]:
