@@ -154,7 +154,7 @@ class LateNet(Look):
         most, least = int(np.argmax(gains)), kept[np.argmin(gains[kept])]
         grown = np.log(sizes[1] / sizes[0])
         exponent = (grown[most] - grown[least]) / np.log(self.logs[-1] / self.logs[-2])
-        return float(exponent / (gains[most] - gains[least]))
+        return float(exponent / (gains[most] - gains[least])) if most != least else np.nan
 
     def neurons(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows w_j and weights a_j of a two-layer net."""
