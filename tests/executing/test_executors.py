@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,40 @@ def test_slurm_that_is_not_here_or_not_set_up_is_one_sentence(
     (tmp_path / "sbatch").touch(0o755)
     with pytest.raises(Lost, match=r"has no cores and no memory: say queue.*jobqueue\.yaml"):
         executor(2, "slurm")
+
+
+#: What slurm's commands do, for one machine: a job is a group of processes.
+SBATCH = "#!/bin/sh\nsetsid sh \"$1\" >/dev/null 2>&1 &\necho Submitted batch job $!\n"
+SCANCEL = '#!/bin/sh\nkill -- "-$1" 2>/dev/null\nexit 0\n'
+
+
+def test_slurm_runs_tasks_in_jobs_of_its_queue_and_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    dask = pytest.importorskip("dask")
+    for name, script in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    asked = {"cores": 1, "memory": "1GB", "walltime": "00:10:00", "log-directory": str(tmp_path)}
+    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in asked.items()}):
+        with executor(2, "slurm") as running:
+            for _ in range(6):
+                running.submit(os.getppid)
+            parents = {done.result() for done in running.as_completed()}
+    assert parents
+    assert os.getpid() not in parents
+    # The jobs end with the block: their groups are gone.
+    deadline = time.monotonic() + 20.0
+    while any(_lives(parent) for parent in parents) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_lives(parent) for parent in parents)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False

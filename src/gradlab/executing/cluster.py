@@ -83,18 +83,28 @@ class Cluster(Executor):
                 future = self._client.submit(_alone, function, *arguments, key=key, pure=False)
                 self._flying[key] = (number, future)
                 ended.add(future)
-            future = next(ended)
-            number, _ = self._flying.pop(future.key)
-            yield self._ended(number, future)
+            batch = ended.next_batch(block=True)
+            values = self._values([future for future in batch if future.status == "finished"])
+            for future in batch:
+                number, _ = self._flying.pop(future.key)
+                yield self._ended(number, future, values)
 
-    def _ended(self, number: int, future: Any) -> Done:
-        if future.status == "finished":
-            try:
-                value = future.result(timeout=60.0)
-            except (OSError, TimeoutError, asyncio.CancelledError) as error:
-                raise self._lost() from error
+    def _values(self, finished: list[Any]) -> dict[str, Any]:
+        """What tasks returned, by their keys, in one question: one for each is what a small task would cost."""
+        if not finished:
+            return {}
+        try:
+            values = self._client.sync(
+                lambda: self._client.gather(finished, asynchronous=True), callback_timeout=60.0
+            )
+        except (OSError, TimeoutError, asyncio.CancelledError) as error:
+            raise self._lost() from error
+        return dict(zip((future.key for future in finished), values, strict=True))
+
+    def _ended(self, number: int, future: Any, values: dict[str, Any]) -> Done:
+        if future.key in values:
             self._done += 1
-            return Done(number, value)
+            return Done(number, values[future.key])
         if future.status != "error":
             raise self._lost()
         self._done += 1
