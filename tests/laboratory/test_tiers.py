@@ -149,3 +149,15 @@ def test_the_cause_of_a_failure_is_said_wherever_the_record_is_made() -> None:
     many = np.linspace(0.0, 1.0, blocks.FEWEST + 1)[1:]
     cut = gl.run(gl.GradientFlow(problem), start, many, clock=gl.clocks.LogNorm(), solver="tsit5")
     assert few.result == cut.result == "ended: the clock stands still here (its rate is not positive)"
+
+
+def test_a_process_of_many_runs_lets_programs_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[bool] = []
+    let_go = programs.let_go
+    monkeypatch.setattr(programs, "_SHARE", 0.0)
+    monkeypatch.setattr(programs, "_EVERY", 2)
+    monkeypatch.setattr(programs, "let_go", lambda: gone.append(let_go()))
+    runs = [solved([1.0]) for _ in range(4)]
+    assert gone == [True, True]
+    for run in runs:
+        np.testing.assert_array_equal(run["loss"], runs[0]["loss"])

@@ -38,6 +38,8 @@ print(far(shared.gradient(weights), problem.gradient(weights)))
 print(far(shared.hessian_operator(weights).mv(vector), problem.hessian_operator(weights).mv(vector)))
 print(far(shared.potential(weights), problem.potential(weights)))
 print(far(shared.test_risk(weights), problem.test_risk(weights)))
+ends = [gl.run(gl.GradientFlow(one), weights, [0.1], solver="tsit5").final_weights.values for one in (shared, problem)]
+print(far(*ends))
 """
 
 
