@@ -25,6 +25,7 @@ def kept(folder: Path) -> None:
     assert found.manifest["optimiser"] == "sgd lr=0.1 momentum=0 decay=0"
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's own, of newer torch
 def test_lightning(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     library = pytest.importorskip("pytorch_lightning")
