@@ -103,7 +103,7 @@ def test_slurm_that_is_not_here_or_not_set_up_is_one_sentence(
 
 
 #: What slurm's commands do, for one machine: a job is a group of processes.
-SBATCH = "#!/bin/sh\nsetsid sh \"$1\" >/dev/null 2>&1 &\necho Submitted batch job $!\n"
+SBATCH = '#!/bin/sh\nsetsid sh "$1" >/dev/null 2>&1 &\necho Submitted batch job $!\n'
 SCANCEL = '#!/bin/sh\nkill -- "-$1" 2>/dev/null\nexit 0\n'
 
 
@@ -117,11 +117,11 @@ def test_slurm_runs_tasks_in_jobs_of_its_queue_and_ends_them(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     asked = {"cores": 1, "memory": "1GB", "walltime": "00:10:00", "log-directory": str(tmp_path)}
-    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in asked.items()}):
-        with executor(2, "slurm") as running:
-            for _ in range(6):
-                running.submit(os.getppid)
-            parents = {done.result() for done in running.as_completed()}
+    config = {f"jobqueue.slurm.{name}": value for name, value in asked.items()}
+    with dask.config.set(config), executor(2, "slurm") as running:
+        for _ in range(6):
+            running.submit(os.getppid)
+        parents = {done.result() for done in running.as_completed()}
     assert parents
     assert os.getpid() not in parents
     # The jobs end with the block: their groups are gone.
