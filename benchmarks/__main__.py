@@ -185,10 +185,15 @@ def _coverage(
         say(f"{row.problem}: {row.method} in {row.clock}")
         if quick and time.perf_counter() - begun > QUICK * limit.seconds:
             break
-    which = "A sample of all flows, methods, clocks, tolerances and spacings." if quick else "All there are."
-    results.keep(coverage=[asdict(row) for row in found], coverage_runs=which)
-    for name, key in coverage.BY.items():
-        _print(console, coverage.HEAD, coverage.summary(found, key), name)
+    results.keep(coverage=[asdict(row) for row in found])
+    random: list[coverage.Row] = []
+    for row in [] if only else coverage.drawn():
+        random.append(row)
+        say(f"drawn: {row.problem}: {row.method} in {row.clock}")
+    results.keep(coverage_drawn=[asdict(row) for row in random])
+    for what, rows in (("", found), (" (flows drawn)", random)):
+        for name, key in coverage.BY.items():
+            _print(console, coverage.HEAD, coverage.summary(rows, key), name + what)
 
 
 def _write(folder: Path, found: dict[str, Any]) -> None:
@@ -218,7 +223,8 @@ def _write(folder: Path, found: dict[str, Any]) -> None:
         body = [[_cell(row.get(name)) for name in head] for row in rows]
         parts.append("## Overhead of the solver\n\n" + table.markdown(head, body))
     if rows := found.get("coverage"):
-        page = coverage.markdown([coverage.Row(**row) for row in rows], found.get("coverage_runs", ""))
+        both = [[coverage.Row(**row) for row in some] for some in (rows, found.get("coverage_drawn", []))]
+        page = coverage.markdown(*both)
         (folder / "coverage.md").write_text(page, encoding="utf-8")
     if rows := found.get("pde"):
         page = pde.markdown(rows, found["budget"] == "quick")

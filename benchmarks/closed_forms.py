@@ -100,9 +100,12 @@ def _balanced(first: float, span: float) -> Closed:
     return Closed(f"depth 2, balanced at {first:g}", problem, start, truth, span, False, clocks)
 
 
-def _unbalanced(span: float) -> Closed:
-    """Depth two from (−0.9, 1): with b² − a² = c fixed, p = ab follows ṗ = (1 − p) √(c² + 4p²)."""
-    a0, b0 = arb(-0.9), arb(1)
+def _unbalanced(first: float, other: float, span: float | None = None) -> Closed:
+    """Depth two, |a| < b: with b² − a² = c fixed, p = ab follows ṗ = (1 − p) √(c² + 4p²).
+
+    From a near −b the orbit comes close to the saddle at zero and leaves it.
+    """
+    a0, b0 = arb(first), arb(other)
     c = b0**2 - a0**2
 
     def since(p: arb) -> arb:
@@ -119,8 +122,43 @@ def _unbalanced(span: float) -> Closed:
         b = b2.sqrt()
         return [p / b, b], (p - 1) ** 2 / 2
 
-    problem, start = _scalar((-0.9, 1.0), gl.Square("sum", half=True))
+    problem, start = _scalar((first, other), gl.Square("sum", half=True))
+    span = span or float(since(arb(0.999)) - begun)
     return Closed("depth 2, unbalanced, across zero", problem, start, truth, span, False, {})
+
+
+def _into_the_saddle(first: float, span: float) -> Closed:
+    """Depth two from (−a, a), exactly: u = a² follows u̇ = −2u(1 + u), and the orbit ends at the saddle at zero."""
+    a0 = arb(first)
+
+    def truth(t: arb) -> tuple[list[arb], arb]:
+        ratio = a0**2 / (1 + a0**2) * (-2 * t).exp()
+        u = ratio / (1 - ratio)
+        return [-u.sqrt(), u.sqrt()], (1 + u) ** 2 / 2
+
+    problem, start = _scalar((-first, first), gl.Square("sum", half=True))
+    clocks = {"ArcLength": lambda t: arb(2).sqrt() * (a0 - truth(t)[0][1])}
+    return Closed("depth 2, into the saddle", problem, start, truth, span, False, clocks)
+
+
+def _equal_units(units: int, first: float, span: float) -> Closed:
+    """A hidden layer of k units that are all the same, exactly, at a: k a² is logistic."""
+    a0 = arb(first)
+
+    def truth(t: arb) -> tuple[list[arb], arb]:
+        growth = (2 * t).exp()
+        u = units * a0**2 * growth / (1 + units * a0**2 * (growth - 1))
+        return [(u / units).sqrt()] * (2 * units), (u - 1) ** 2 / 2
+
+    network = gl.Dense((1, units, 1), "identity")
+    problem = gl.Problem(network, gl.Square("sum", half=True), gl.Data([[1.0]], [[1.0]]))
+    start = (jnp.full((units, 1), first), jnp.full((1, units), first))
+    root = arb(2 * units).sqrt()
+    clocks = {
+        "ArcLength": lambda t: root * (truth(t)[0][0] - a0),
+        "LogNorm": lambda t: (truth(t)[0][0] / a0).log(),
+    }
+    return Closed("depth 2, equal units", problem, start, truth, span, False, clocks)
 
 
 def _depth_three(first: float, span: float) -> Closed:
@@ -145,63 +183,66 @@ def _depth_three(first: float, span: float) -> Closed:
     return Closed(f"depth 3, balanced at {first:g}", problem, start, truth, span, False, clocks)
 
 
-def _exponential(span: float) -> Closed:
+def _exponential(span: float, first: float = 0.3) -> Closed:
     """w = log(e^{w₀} + t)."""
-    w0 = arb(0.3)
+    w0 = arb(first)
 
     def truth(t: arb) -> tuple[list[arb], arb]:
         w = (w0.exp() + t).log()
         return [w], (-w).exp()
 
-    problem, start = _scalar((0.3,), gl.Exponential("sum"))
+    problem, start = _scalar((first,), gl.Exponential("sum"))
     gain: Callable[[arb], arb] = lambda t: truth(t)[0][0] - w0  # noqa: E731
     clocks = {"LogLoss": gain, "ArcLength": gain, "LogNorm": lambda t: (truth(t)[0][0] / w0).log()}
     return Closed("exponential, one point", problem, start, truth, span, True, clocks)
 
 
-def _logistic(span: float) -> Closed:
+def _logistic(span: float, first: float = -2.0) -> Closed:
     """w + e^w = t + w₀ + e^{w₀}."""
-    w0 = arb(-2)
+    w0 = arb(first)
 
     def truth(t: arb) -> tuple[list[arb], arb]:
         goal = t + w0 + w0.exp()
-        w = root(lambda w: w + w.exp() - goal, arb(-3), arb(60))
+        w = root(lambda w: w + w.exp() - goal, w0 - 1, arb(60))
         return [w], (-w).exp().log1p()
 
-    problem, start = _scalar((-2.0,), gl.Logistic("sum"))
+    problem, start = _scalar((first,), gl.Logistic("sum"))
     clocks: dict[str, Any] = {"ArcLength": lambda t: truth(t)[0][0] - w0}
     return Closed("logistic, one point", problem, start, truth, span, True, clocks)
 
 
-def _quartic(span: float) -> Closed:
-    """r = r₀ / √(1 + 8 r₀² t) with r = w − 1."""
-    r0 = arb(2)
+def _power(span: float, power: int = 4, first: float = 3.0) -> Closed:
+    """r = r₀ (1 + p(p − 2) r₀^{p−2} t)^{−1/(p−2)} with r = w − 1 > 0, for even p."""
+    w0, p = arb(first), arb(power)
+    r0 = w0 - 1
 
     def truth(t: arb) -> tuple[list[arb], arb]:
-        r = r0 / (1 + 8 * r0**2 * t).sqrt()
-        return [r + 1], r**4
+        r = r0 * (1 + p * (p - 2) * r0 ** (p - 2) * t) ** (-1 / (p - 2))
+        return [r + 1], r**power
 
-    problem, start = _scalar((3.0,), gl.losses.Lp(4.0, "sum"))
-    return Closed("l4 loss", problem, start, truth, span, True, {"ArcLength": lambda t: 3 - truth(t)[0][0]})
+    problem, start = _scalar((first,), gl.losses.Lp(float(power), "sum"))
+    return Closed(
+        f"l{power} loss", problem, start, truth, span, True, {"ArcLength": lambda t: w0 - truth(t)[0][0]}
+    )
 
 
-def _deep_exponential(span: float) -> Closed:
+def _deep_exponential(span: float, first: float = 0.5) -> Closed:
     """Depth two under the exponential loss: t = (Ei(a²) − Ei(a₀²))/2."""
-    a0 = arb(0.5)
+    a0 = arb(first)
 
     def truth(t: arb) -> tuple[list[arb], arb]:
         a = root(lambda a: ((a * a).ei() - (a0 * a0).ei()) / 2 - t, a0, arb(8))
         return [a] * 2, (-a * a).exp()
 
-    problem, start = _scalar((0.5, 0.5), gl.Exponential("sum"))
+    problem, start = _scalar((first, first), gl.Exponential("sum"))
     gain: Callable[[arb], arb] = lambda t: (truth(t)[0][0] / a0).log()  # noqa: E731
     clocks = {"LogLoss": gain, "LogNorm": gain, "ArcLength": lambda t: arb(2).sqrt() * (truth(t)[0][0] - a0)}
     return Closed("depth 2, exponential, one point", problem, start, truth, span, True, clocks)
 
 
-def _modes(span: float) -> Closed:
+def _modes(span: float, strengths: tuple[float, ...] = (3.0, 1.0, 0.2), first: float = 0.1) -> Closed:
     """A linear net of depth two whose three modes grow one after the other (Saxe et al.)."""
-    size, strengths, first = 3, (3.0, 1.0, 0.2), 0.1
+    size = 3
 
     def truth(t: arb) -> tuple[list[arb], arb]:
         weights, loss = [arb(0)] * size**2, arb(0)
@@ -226,9 +267,9 @@ def _modes(span: float) -> Closed:
     return Closed("depth 2, three modes", problem, start, timed, span / 4.0, False, {})
 
 
-def _plateau(span: float) -> Closed:
-    """z = tanh w of a neuron: ż = (0.9 − z)(1 − z²)², by partial fractions."""
-    c, w0 = arb(0.9), arb(-4)
+def _plateau(span: float | None = None, target: float = 0.9, first: float = -4.0) -> Closed:
+    """z = tanh w of a neuron: ż = (c − z)(1 − z²)², by partial fractions, to within 1 % of c if no span is given."""
+    c, w0 = arb(target), arb(first)
 
     def since(z: arb) -> arb:
         # 1/((c − z)(1 − z²)²) = A/(c − z) + B/(1 − z) + C/(1 − z)² + D/(1 + z) + E/(1 + z)².
@@ -250,11 +291,12 @@ def _plateau(span: float) -> Closed:
         return [z.atanh()], (z - c) ** 2 / 2
 
     network = gl.Function(
-        lambda w, x: jnp.tanh(x @ w), lambda key: jnp.asarray([[-4.0]]), input_shape=1, outputs=1
+        lambda w, x: jnp.tanh(x @ w), lambda key: jnp.asarray([[first]]), input_shape=1, outputs=1
     )
-    problem = gl.Problem(network, gl.Square("sum", half=True), gl.Data([[1.0]], [[0.9]]))
+    problem = gl.Problem(network, gl.Square("sum", half=True), gl.Data([[1.0]], [[target]]))
     clocks: dict[str, Any] = {"ArcLength": lambda t: truth(t)[0][0] - w0}
-    return Closed("tanh neuron from a plateau", problem, jnp.asarray([[-4.0]]), truth, span, False, clocks)
+    span = span or float(since(c - (c - place(w0)) / 100) - begun)
+    return Closed("tanh neuron from a plateau", problem, jnp.asarray([[first]]), truth, span, False, clocks)
 
 
 def closed_forms() -> list[Closed]:
@@ -262,6 +304,47 @@ def closed_forms() -> list[Closed]:
     flint.ctx.prec = PRECISION
     return [
         _linear(10.0, 0, 20.0), _linear(1e4, 1, 2000.0), _balanced(0.1, 10.0), _balanced(1e-4, 15.0),
-        _unbalanced(20.0), _depth_three(0.05, 60.0), _exponential(1e6), _logistic(1e4), _quartic(1e4),
+        _unbalanced(-0.9, 1.0, 20.0), _depth_three(0.05, 60.0), _exponential(1e6), _logistic(1e4), _power(1e4),
         _deep_exponential(1e6), _modes(30.0), _plateau(3000.0),
     ]  # fmt: skip
+
+
+def random_forms(count: int, seed: int = 0) -> list[Closed]:
+    """Flows with known answers whose starts, targets and sizes are drawn: family after family, as often as it goes.
+
+    Starts are as near to saddles as 1e-10; what is exactly symmetric starts so.
+    """
+    flint.ctx.prec = PRECISION
+    random = np.random.default_rng(seed)
+
+    def power(low: float, high: float) -> float:
+        return float(10.0 ** random.uniform(low, high))
+
+    def near() -> tuple[float, float]:
+        return (first := power(-10.0, -0.5)), 8.0 - np.log(first)
+
+    def close() -> Closed:
+        other = random.uniform(0.5, 1.5)
+        return _unbalanced(-other * (1.0 - power(-10.0, -1.0)), other)
+
+    def third() -> Closed:
+        first = power(-2.5, -0.5)
+        return _depth_three(first, 1.3 / first + 10.0)
+
+    families: tuple[Callable[[], Closed], ...] = (
+        lambda: _linear(power(0.0, 5.0), int(random.integers(1 << 30)), power(0.0, 3.0)),
+        lambda: _balanced(*near()),
+        close,
+        lambda: _into_the_saddle(random.uniform(0.2, 1.5), random.uniform(5.0, 25.0)),
+        lambda: _equal_units(int(random.integers(2, 5)), *near()),
+        third,
+        lambda: _exponential(power(1.0, 8.0), random.uniform(0.1, 3.0)),
+        lambda: _logistic(power(1.0, 6.0), random.uniform(-6.0, 2.0)),
+        lambda: _power(power(1.0, 6.0), int(random.choice([4, 6, 8])), random.uniform(1.5, 3.0)),
+        lambda: _deep_exponential(power(1.0, 8.0), random.uniform(0.1, 1.0)),
+        lambda: _modes(
+            random.uniform(15.0, 40.0), tuple(random.uniform(0.2, 3.0, 3).tolist()), power(-4.0, -0.5)
+        ),
+        lambda: _plateau(target=random.uniform(0.3, 0.95), first=random.uniform(-4.5, -1.0)),
+    )
+    return [families[i % len(families)]() for i in range(count)]

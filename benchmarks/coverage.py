@@ -11,7 +11,8 @@ import numpy as np
 from flint import arb
 
 import gradlab as gl
-from benchmarks.closed_forms import Closed, closed_forms
+from benchmarks.closed_forms import Closed, closed_forms, random_forms
+from benchmarks.digits import random_nets
 
 TOLERANCES = tuple(10.0**-k for k in range(3, 11))
 #: Records a run: four spacings, from one step in many to a step or two between two records.
@@ -105,7 +106,7 @@ def cover(closed: Closed, method: str, clock: str, tolerance: float, count: int)
     error, bar = np.array(errors), np.array(bars)
     known = np.isfinite(bar)
     some = known & (error > 0.0) & (bar > 0.0)
-    result = run.result if run.result != "reached the last record" else ""
+    result = "" if run.result.startswith("reached the last record") else run.result
     return Row(
         closed.name, method, clock, tolerance, count, len(error), int(np.sum(known & (error > bar))),
         int(np.sum(known & (error > 10.0 * bar))), int(np.sum(~known)), int(np.sum(bar == 0.0)),
@@ -139,10 +140,28 @@ def rows(kinds: Sequence[tuple[Closed, str, str]], each: int | None = None) -> I
             yield cover(closed, method, clock, tolerance, count)
 
 
+#: Flows drawn: with closed forms, and nets in digits.
+DRAWN = (84, 36)
+
+
+def drawn(counts: tuple[int, int] = DRAWN, each: int = 4) -> Iterator[Row]:
+    """Flows drawn, each by some methods in turn, in a clock, at a tolerance and a spacing that are drawn."""
+    random, turn = np.random.default_rng(2), 0
+    for closed in [*random_forms(counts[0]), *random_nets(counts[1])]:
+        for _ in range(each):
+            while not (
+                clocks := [c for c in _clocks(closed) if serves(closed, METHODS[turn % len(METHODS)], c)]
+            ):
+                turn += 1
+            clock, tolerance = str(random.choice(clocks)), float(random.choice(TOLERANCES))
+            yield cover(closed, METHODS[turn % len(METHODS)], clock, tolerance, int(random.choice(COUNTS)))
+            turn += 1
+
+
 def summary(found: Sequence[Row], key: Callable[[Row], Any]) -> list[list[Any]]:
     """Per key: runs, numbers, shares within the bar, unknown, bars of 0, and the excess's quartiles."""
     table = []
-    for value in dict.fromkeys(map(key, found)):
+    for value in sorted(set(map(key, found)), key=_order):
         mine = [row for row in found if key(row) == value]
         numbers = sum(row.numbers for row in mine)
         excess = np.concatenate([np.asarray(row.excess) for row in mine]) if mine else np.zeros(0)
@@ -156,6 +175,13 @@ def summary(found: Sequence[Row], key: Callable[[Row], Any]) -> list[list[Any]]:
     return table
 
 
+def _order(value: Any) -> tuple[float, str]:
+    """Numbers by size, names as methods are listed or by the alphabet."""
+    if isinstance(value, str):
+        return (METHODS.index(value) if value in METHODS else 0.0), value
+    return float(value), ""
+
+
 HEAD = (
     "", "runs", "numbers", "within", "by more than 10 × out", "unknown", "bars of 0",
     "bar / error, 10 %", "median", "90 %", "ended early",
@@ -167,25 +193,43 @@ BY: dict[str, Callable[[Row], Any]] = {
     "all": lambda row: "all",
     "method": lambda row: row.method,
     "clock": lambda row: row.clock,
-    "tolerance": lambda row: "any" if row.method == "exact" else f"{row.tolerance:.0e}",
+    "tolerance": lambda row: np.inf if row.method == "exact" else row.tolerance,
     "records": lambda row: row.records,
     "flow": lambda row: row.problem,
+    "family": lambda row: row.problem.split(" at ")[0].split(", condition")[0],
 }
 
 
-def markdown(found: Sequence[Row], said: str = "") -> str:
-    """The page of what was found; said : which runs these are."""
+def markdown(found: Sequence[Row], random: Sequence[Row]) -> str:
+    """The page: found, runs of the flows with given starts; random, of flows drawn."""
+    flows = f"{DRAWN[0]} with closed forms, {DRAWN[1]} nets in 30 digits"
     lines = [
-        "# Are errors within their bars?", "", f"{len(found)} runs. {said}", "",
-        "Flows with known answers (`benchmarks/closed_forms.py`, in ball arithmetic), solved by every method in every",
-        "clock in which the answer is known. Every weight, the loss and, where the clock does not say it, log t,",
-        "at every record after the first, is one number. *Within*: the error is not above the bar; *unknown*: NaN.",
-        "Where high orders meet near records both solves err by rounding alone, and bars are what rounding may do.",
-        "`python -m benchmarks --part coverage --docs docs/benchmarks` writes this page, of all runs with",
-        "`--budget full`.", "",
+        "# Are errors within their bars?", "",
+        "Flows with known answers, solved by every method in every clock in which the answer is known:",
+        "closed forms (`benchmarks/closed_forms.py`, in ball arithmetic) and small nets without one, by Taylor",
+        "series (`benchmarks/digits.py`). Every weight, the loss and, where the clock does not say it, log t, at",
+        "every record after the first, is one number. *Within*: the error is not above the bar; *unknown*: NaN.",
+        "Where high orders meet near records both solves err by rounding alone, and bars are what rounding may do:",
+        "their excess is not a fault of a method but of float64.",
+        "`python -m benchmarks --part coverage --docs docs/benchmarks` writes this page.", "",
+        f"## Flows drawn ({flows}): {len(random)} runs", "",
+        "Starts, data, targets and sizes are drawn from a seed: generic ones, exactly symmetric ones (balanced layers,",
+        "units that are all alike, an orbit into a saddle) and starts as near as 1e-10 to a saddle; then tolerance,",
+        "spacing of records and clock.", "", *_tables(random, "flow"),
+        f"## Twelve flows with given starts: {len(found)} runs", "",
+        "A sample of flows, methods, clocks, tolerances and spacings; `--budget full` runs them all (a night).",
+        "", *_tables(found, "family"),
     ]  # fmt: skip
-    for name, key in BY.items():
-        lines += ["| " + " | ".join((name, *HEAD[1:])) + " |", "|---" * len(HEAD) + "|"]
-        lines += ["| " + " | ".join(map(str, line)) + " |" for line in summary(found, key)]
-        lines.append("")
     return "\n".join(lines)
+
+
+def _tables(found: Sequence[Row], without: str) -> Iterator[str]:
+    for name, key in BY.items():
+        if name == without:
+            continue
+        yield "| " + " | ".join((name, *HEAD[1:])) + " |"
+        yield "|---" * len(HEAD) + "|"
+        for value, *rest in summary(found, key):
+            said = "none" if value == np.inf else f"{value:.0e}" if isinstance(value, float) else value
+            yield "| " + " | ".join(map(str, (said, *rest))) + " |"
+        yield ""

@@ -278,9 +278,12 @@ def _ours(error: BaseException) -> bool:
     return module.startswith("gradlab.")
 
 
-def rows(count: int, say: Callable[[str], None], limited: bool = True) -> list[dict[str, Any]]:
+def rows(
+    count: int, say: Callable[[str], None], limited: bool = True, first: int = 0
+) -> list[dict[str, Any]]:
     """So many files, the kinds in turn: how many were read, refused in a sentence, and neither.
 
+    first : the number of the first file of each kind; other numbers are other files.
     limited : bound the address space of this process by :data:`SPACE` beyond what it has.
     """
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -289,17 +292,17 @@ def rows(count: int, say: Callable[[str], None], limited: bool = True) -> list[d
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPACE, before[1]))
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return [_row(kind, -(-count // len(KINDS)), Path(folder), say) for kind in KINDS]
+            return [_row(kind, first, -(-count // len(KINDS)), Path(folder), say) for kind in KINDS]
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def _row(kind: str, count: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _row(kind: str, first: int, count: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     make, read = KINDS[kind]
     seen: Counter[str] = Counter()
     faults: list[str] = []
     begun, slowest = time.process_time(), 0.0
-    for number in range(count):
+    for number in range(first, first + count):
         random = np.random.default_rng([number, list(KINDS).index(kind)])
         path = folder / f"file.{kind}"
         path.write_bytes(make(random))

@@ -53,28 +53,16 @@ from gradlab.problem.precision import put
 from gradlab.store.described import bare
 
 _one = Program(advance)
+_EACH = eqx.if_array(0)
 _members = Program(
     eqx.filter_vmap(
         advance,
-        in_axes=(
-            eqx.if_array(0),
-            None,
-            None,
-            None,
-            eqx.if_array(0),
-            eqx.if_array(0),
-            eqx.if_array(0),
-            None,
-            eqx.if_array(0),
-            None,
-        ),
+        in_axes=(_EACH, None, None, None, _EACH, _EACH, _EACH, None, _EACH, None, None),
     )
 )
 _kick_one = Program(lambda flow, number, y: flow.kick(number, y))
 _kick_members = Program(
-    eqx.filter_vmap(
-        lambda flow, number, y: flow.kick(number, y), in_axes=(eqx.if_array(0), None, eqx.if_array(0))
-    )
+    eqx.filter_vmap(lambda flow, number, y: flow.kick(number, y), in_axes=(_EACH, None, _EACH))
 )
 
 
@@ -91,7 +79,7 @@ def _explained(flow: Flow, clock: Clock, state: State) -> State:
 
 
 _explain_one = Program(_explained)
-_explain_members = Program(eqx.filter_vmap(_explained, in_axes=(eqx.if_array(0), None, eqx.if_array(0))))
+_explain_members = Program(eqx.filter_vmap(_explained, in_axes=(_EACH, None, _EACH)))
 
 
 @dataclass(frozen=True)
@@ -251,8 +239,9 @@ class Drive:
         step = _one if self.members is None else _members
         limit, solver = float(ATTEMPTS), self.solver
         pace = Pace(self.flow, self.clock, solver, self.stop, state, end)
+        ended = False
         while True:
-            clock_start = time.perf_counter()
+            clock_start, look = time.perf_counter(), None
             if solver.hosted:
                 return self._on_host(state, end, tell)
             seen: Any
@@ -260,25 +249,37 @@ class Drive:
                 state, seen = self._host.to(state, end, noise)
             else:
                 solver, limit = solver.following(state.memory), min(limit, self.left(state))
+                compiled = self.way(state)
+                if self.flow.discrete and compiled != "quickly":
+                    # Who does not arrive in this call is not looked at.
+                    look = np.bool_(ended | ~np.any(self._moving(state, end - limit)))
                 state, seen = step(
-                    self.way(state),
+                    compiled,
                     self.calls(solver),
                     state,
                     end,
                     np.float64(limit),
                     noise.amount,
                     np.int64(noise.number),
+                    look,
                 )
             state = pace.judged(self.explained(state))
-            status, tau = np.asarray(state.status), np.asarray(state.tau)
-            moving = (status == stops.RUNNING) & (tau < np.asarray(end))
+            moving, tau = self._moving(state, end), np.asarray(state.tau)
             if not np.any(moving):
+                if look is not None and not look:
+                    ended = True  # all have stopped where they were not looked at
+                    continue
                 # What ended a call of the host before its end was not looked at there.
                 return state, self._host.look(state) if seen is None and self._host else seen
             # Iterations give the same bits however they are cut, so their calls may follow the clock.
             spent = time.perf_counter() - clock_start
             limit = max(1.0, min(limit * 0.5 / max(spent, 1e-3), 10.0 * limit, 1e9))
             tell(float(np.min(tau, where=moving, initial=np.inf)))
+
+    @staticmethod
+    def _moving(state: State, end: Any) -> np.ndarray:
+        """Which members have not stopped, and not arrived."""
+        return (np.asarray(state.status) == stops.RUNNING) & (np.asarray(state.tau) < np.asarray(end))
 
     def _on_host(self, state: State, end: Any, tell: Callable[[float], None]) -> tuple[State, dict[str, Any]]:
         """The same for a solver that steps on the host."""
