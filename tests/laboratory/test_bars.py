@@ -160,6 +160,15 @@ def test_what_both_solves_give_as_zero_is_unknown_and_a_count_is_not() -> None:
     assert second.bar(np.asarray(1.0), np.asarray(1.0), steps, loss) > 0.0
 
 
+def test_a_weight_in_which_the_solves_agree_is_off_by_a_part_of_the_others() -> None:
+    ours, theirs, steps = np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.001, 0.0]), np.asarray(5)
+    found = second.bar(ours, theirs, steps, observables.Weights())
+    assert found[1] == pytest.approx(3e-3, rel=1e-6)
+    assert found[[0, 2]] == pytest.approx(second.ASIDE * found[1] / np.sqrt(3.0), rel=1e-6)
+    # of other observables every entry is for itself
+    assert second.bar(ours, theirs, steps, observables.LayerNorms())[0] < 1e-14
+
+
 def test_a_time_is_off_by_what_the_orbit_needs_for_what_its_weights_are_off() -> None:
     weights, times = np.array([[0.0], [1.0], [1.5], [1.5]]), np.array([-np.inf, 2.0, 4.0, 5.0])
     late = second.lateness(weights, np.full((3, 1), 0.1), times)

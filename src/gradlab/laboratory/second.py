@@ -18,7 +18,7 @@ import xarray as xr
 
 from gradlab.dynamics import local_errors
 from gradlab.dynamics.clocks import Clock
-from gradlab.observe.observables import Observable
+from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.losses import Loss
 from gradlab.problem.problem import Problem
 
@@ -67,6 +67,10 @@ AGAIN = 1.5
 #: by little more than the first by chance; where q − 1 is above PLAIN, that of tolerances and a little, the less likely
 #: the larger it is, fewer by its root.
 SURE, LEAST, PLAIN = 6.0, 0.3, 12.0
+#: The bar of one weight is no less than this part of the root mean square of all: the error need not point where the
+#: two solves differ, so that they may agree in a weight and both be off. (Of 53 000 weights of random nets 0.40 % were
+#: out, 14 of them by more than ten bars; so 0.08 % and none, and bars are 4 % longer.)
+ASIDE = 0.1
 #: A distance below so many times what rounding makes may be rounding, which is no smaller in the first solve.
 NOISY = 30.0
 #: The second solve is shaken by this part of what rounding may do: what steps round by is seldom more.
@@ -147,10 +151,12 @@ def bar(
     size = np.abs(ours)
     if item.jointly:
         size = np.max(size, axis=-1, keepdims=True, initial=0.0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         floor = _spread(rounding(steps), ours) * size
         doubted = FACTOR * np.minimum(distance, NOISY * floor)
         error = np.maximum(_spread(multiple, ours) * distance, doubted) + floor
+        if isinstance(item, Weights):
+            error = np.maximum(error, ASIDE * np.sqrt(np.mean(error**2, axis=-1, keepdims=True)))
     return np.where(error > 0.0, error, np.nan)
 
 
