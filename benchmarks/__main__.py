@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -72,8 +73,6 @@ SETTINGS: dict[str, tuple[tuple[float, ...], Limit, int]] = {
     "quick": ((1e-2, 1e-4, 1e-6, 1e-8), Limit(30_000, 5.0), 3),
     "full": (tuple(10.0**-k for k in range(1, 12)), Limit(600_000, 300.0), random_problems.COUNT),
 }
-#: Quick coverage takes this many times the limit of a solve.
-QUICK = 24.0
 RANDOM_TOLERANCES = tuple(10.0**-k for k in range(1, 9))
 
 
@@ -174,17 +173,15 @@ def _random(
     )
 
 
-def _coverage(
-    quick: bool, limit: Limit, only: list[str] | None, results: Results, console: Console, say: Any
-) -> None:
-    """Every kind of run at every tolerance and spacing; quick, a sample that ends with the time for it."""
-    kinds, begun = coverage.grid(only or coverage.METHODS), time.perf_counter()
+def _coverage(quick: bool, only: list[str] | None, results: Results, console: Console, say: Any) -> None:
+    """Every kind of run at every tolerance and spacing; quick, the first of them; then flows that are drawn."""
+    kinds = coverage.grid(only or coverage.METHODS)
     found: list[coverage.Row] = []
-    for row in coverage.rows(kinds, 2 if quick else None):
+    for row in itertools.islice(
+        coverage.rows(kinds, 2 if quick else None), coverage.SAMPLE if quick else None
+    ):
         found.append(row)
         say(f"{row.problem}: {row.method} in {row.clock}")
-        if quick and time.perf_counter() - begun > QUICK * limit.seconds:
-            break
     results.keep(coverage=[asdict(row) for row in found])
     random: list[coverage.Row] = []
     for row in [] if only else coverage.drawn():
@@ -333,7 +330,7 @@ def _run(
             _dicts(console, known, "Matrices with known spectra")
         _alone(set(parts), budget, results, console, say)
         if "coverage" in parts:
-            _coverage(quick, limit, only, results, console, say)
+            _coverage(quick, only, results, console, say)
         if "overhead" in parts:
             results.keep(overhead=scaling.overhead(quick, say))
             _dicts(console, results.found["overhead"], "Overhead of the solver where a gradient takes ≥ 1 ms")

@@ -140,6 +140,8 @@ def rows(kinds: Sequence[tuple[Closed, str, str]], each: int | None = None) -> I
             yield cover(closed, method, clock, tolerance, count)
 
 
+#: Runs of the sample of the flows with given starts.
+SAMPLE = 97
 #: Flows drawn: with closed forms, and nets in digits.
 DRAWN = (84, 36)
 

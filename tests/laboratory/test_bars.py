@@ -19,7 +19,8 @@ from gradlab.observe import observables
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import coverage
-from benchmarks.closed_forms import arb, closed_forms
+from benchmarks.closed_forms import arb, closed_forms, random_forms
+from benchmarks.digits import random_nets
 
 FIRST = 0.1
 
@@ -137,6 +138,21 @@ def test_a_sample_of_known_answers_lies_within_the_bars() -> None:
 
 @pytest.mark.parametrize("closed", closed_forms(), ids=lambda one: one.name)
 def test_closed_forms_begin_at_their_start_and_follow_the_gradient(closed: Any) -> None:
+    follows(closed)
+
+
+def test_flows_that_are_drawn_do_so_too() -> None:
+    for closed in random_forms(12, seed=3):
+        follows(closed)
+
+
+def test_nets_in_thirty_digits_do_so_too() -> None:
+    for closed in random_nets(3, seed=3):
+        follows(closed)
+
+
+def follows(closed: Any) -> None:
+    """The known answer begins at the start, with its loss, and moves along minus the gradient."""
     problem = closed.problem
     begun, value = closed.truth(arb(2) ** -250)
     np.testing.assert_allclose([float(w) for w in begun], problem.ravel(closed.start), rtol=1e-14)
