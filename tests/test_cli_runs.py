@@ -97,6 +97,18 @@ def test_a_run_makes_a_directory_with_figures_and_a_page(spec: Path) -> None:
         assert kept.dataset().sizes["record"] == 33
 
 
+def test_iterations_on_little_have_bars_unless_they_are_not_wanted(spec: Path) -> None:
+    invoke("run", spec)
+    with Run.open(directory()) as kept:
+        seen = kept.dataset()
+    assert bool((seen["loss_error"][1:] > 0.0).all())
+    assert float(seen["loss_error"][-1]) < 1e-12
+    spec.write_text(SPEC + "[solver]\nrefine = false\n")
+    invoke("run", spec, "--out", "other")
+    with Run.open(directory("other")) as kept:
+        assert "loss_error" not in kept.dataset()
+
+
 def test_a_run_that_failed_says_why_and_leaves_with_another_exit_code(spec: Path) -> None:
     spec.write_text(SPEC.replace("step = 0.05", "step = 1e9").replace('"tanh"', '"identity"'))
     said = invoke("run", spec, code=errors.FAILED).stdout

@@ -221,6 +221,15 @@ def _keep_data(kept: Run, experiment: Experiment) -> None:
     kept.attach(_DATA, content.getvalue())
 
 
+def _refined(experiment: Experiment) -> bool | None:
+    """Whether there is a second solve: as asked, else of flows, and of iterations on what is small."""
+    from gradlab.laboratory.conditioning import SMALL
+
+    asked, problem = experiment.specification.solver.refine, experiment.problem
+    small = problem.size * len(problem.data.inputs) <= SMALL
+    return True if asked is None and experiment.flow.discrete and small else asked
+
+
 def _drive(kept: Run, experiment: Experiment) -> str:
     """Integrate to the end, draw, record how it ended, and say it."""
     from gradlab import laboratory
@@ -240,7 +249,7 @@ def _drive(kept: Run, experiment: Experiment) -> str:
                 stop=experiment.stops,
                 observables=experiment.observables,
                 keep=spec.records.keep,
-                refine=None if spec.solver.refine else False,
+                refine=_refined(experiment),
                 reduce=spec.solver.reduce,
                 store=kept,
                 name=spec.title or kept.path.name,

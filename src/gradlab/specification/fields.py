@@ -124,7 +124,11 @@ FIELDS: dict[str, tuple[str, str]] = {
     "ClockTable.kind": ("Physical time, or a clock that slows down or speeds up with the flow.", ""),
     "method": ("A method's name, or `auto`.", ""),
     "tolerance": ("Local error of a step relative to the weights; that of the method unless given.", ""),
-    "refine": ("Whether a second solve gives every number its error bar.", ""),
+    "refine": (
+        "Whether a second solve gives every number its error bar; unless given of every flow, and by `gradlab run` of "
+        "iterations on 20 000 weights × examples or fewer.",
+        "",
+    ),
     "reduce": ("Whether a deep linear net is stepped in fewer variables; where it pays unless given.", ""),
     "spacing": ("Whether records are equally far apart, or by equal factors.", ""),
     "count": ("Records, the start among them.", "records"),

@@ -384,7 +384,7 @@ class SolverTable(Section):
     method: str = "auto"
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     step: Positive | None = None
-    refine: bool = True
+    refine: bool | None = None
     reduce: bool | None = None
 
 

@@ -153,7 +153,7 @@ def _run(experiments: Sequence[Experiment]) -> xr.Dataset:
         stop=first.stops,
         observables=spec.observables,
         keep=spec.records.keep,
-        refine=None if spec.solver.refine else False,
+        refine=spec.solver.refine,
         reduce=spec.solver.reduce if alone else None,
         members=None if alone else len(experiments),
         name=spec.title,
