@@ -141,12 +141,12 @@ def bar(
     """The error bar of an observable after so many steps: a multiple of the distance of the two solves, and rounding.
 
     Rounding is relative to the value itself; to the largest, of weights and singular values (``jointly``). Where
-    nothing is left, the value being 0 in both solves, the error is unknown: NaN. (But what takes few values only, and
-    iterations, ``exact``, may agree.)
+    nothing is left, the value being 0 in both solves, the error is unknown: NaN. (But what takes few values only may
+    agree, and an iteration, ``exact``, be at 0.)
     """
     ours = np.asarray(ours)
     distance = gap(ours, theirs)
-    if exact or item.stepwise or ours.dtype.kind != "f":
+    if item.stepwise or ours.dtype.kind != "f":
         return distance
     size = np.abs(ours)
     if item.jointly:
@@ -157,7 +157,7 @@ def bar(
         error = np.maximum(_spread(multiple, ours) * distance, doubted) + floor
         if isinstance(item, Weights):
             error = np.maximum(error, ASIDE * np.sqrt(np.mean(error**2, axis=-1, keepdims=True)))
-    return np.where(error > 0.0, error, np.nan)
+    return error if exact else np.where(error > 0.0, error, np.nan)
 
 
 def unseconded(error: Any, lost: Any) -> np.ndarray:
@@ -218,7 +218,7 @@ def bars(
     """``<name>_error`` of observables, ``t`` and ``log_t`` at some records; ``<name>_coarse`` beside weights.
 
     rows, others : the records as the two solves have them, and at most two before them; the first of all is given and
-    has no errors. exact : an iteration, whose bars are the distances. clock : of the records.
+    has no errors. exact : an iteration, which errs by rounding alone. clock : of the records.
     least : by which some observables are off at least.
     """
 
