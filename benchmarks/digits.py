@@ -10,10 +10,10 @@ import numpy as np
 from flint import arb, arb_poly, arb_series
 
 import gradlab as gl
-from benchmarks.closed_forms import Closed
+from benchmarks.closed_forms import PRECISION, Closed
 
-#: Coefficients of a series less one, the part of its value that a step may leave out, bits.
-ORDER, LEFT, BITS = 40, 1e-32, 200
+#: Coefficients of a series less one, and the part of its value that a step may leave out.
+ORDER, LEFT = 40, 1e-32
 Field = Callable[[Sequence[arb_series]], tuple[list[arb_series], arb_series]]
 Row = Sequence[arb_series]
 
@@ -86,9 +86,9 @@ def field(unit: str, loss: str, x: np.ndarray, y: np.ndarray, hidden: int) -> Fi
 class Solution:
     """Weights, the length of the path, ∫ L dt and the loss at any time from 0 to a last one."""
 
-    def __init__(self, of: Field, start: Sequence[float], span: float) -> None:
-        flint.ctx.prec = BITS
-        self.of, self.times, self.pieces = of, [arb(0)], []
+    def __init__(self, of: Field, start: Sequence[float], span: float, left: float = LEFT) -> None:
+        flint.ctx.prec = PRECISION
+        self.of, self.left, self.times, self.pieces = of, left, [arb(0)], []
         place, t = [arb(w) for w in start] + [arb(0), arb(0)], arb(0)
         while float(t) < span:
             piece, step = self._piece(place)
@@ -113,7 +113,7 @@ class Solution:
         worst = max(
             float(abs(s[k])) ** (1.0 / k) for s in series for k in (ORDER - 1, ORDER) if float(abs(s[k])) > 0
         )
-        return [arb_poly(s.coeffs()) for s in series], arb(LEFT ** (1.0 / ORDER) / worst)
+        return [arb_poly(s.coeffs()) for s in series], arb(self.left ** (1.0 / ORDER) / worst)
 
     def at(self, t: arb) -> tuple[list[arb], arb, arb, arb]:
         """Weights, the loss, and since the start the length of the path and ∫ L dt."""

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import coverage
 from benchmarks.closed_forms import arb, closed_forms, random_forms
-from benchmarks.digits import random_nets
+from benchmarks.digits import Solution, field, random_nets
 
 FIRST = 0.1
 
@@ -149,6 +149,18 @@ def test_flows_that_are_drawn_do_so_too() -> None:
 def test_nets_in_thirty_digits_do_so_too() -> None:
     for closed in random_nets(3, seed=3):
         follows(closed)
+
+
+def test_digits_of_a_small_net_are_those_of_steps_of_half_the_length() -> None:
+    x, y = np.array([[0.5, -1.0], [1.0, 0.3]]), np.array([1.0, -1.0])
+    for unit, loss in (("tanh", "logistic"), ("sigmoid", "square"), ("identity", "exponential")):
+        net, start = field(unit, loss, x, y, 2), [0.4, -0.7, 0.2, 0.9, -0.3, 0.6]
+        once, twice = (Solution(net, start, 2.0, left) for left in (1e-32, 1e-44))
+        assert len(twice.pieces) > 1.5 * len(once.pieces)
+        for t in (0.7, 2.0):
+            (weights, loss_, *ways), (others, value, *lengths) = once.at(arb(t)), twice.at(arb(t))
+            for mine, yours in zip([*weights, loss_, *ways], [*others, value, *lengths], strict=True):
+                assert float(abs(mine - yours)) < 1e-29
 
 
 def follows(closed: Any) -> None:
