@@ -19,7 +19,7 @@ from gradlab.problem.problem import stack
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 65, 100, 256])
 def test_blocks_hold_every_member_once_and_are_of_one_length(count: int) -> None:
-    found = blocks(count)
+    found = blocks(count, 0.0)
     assert len({len(rows) for rows in found}) == 1
     assert len(found[0]) <= members.BLOCK
     np.testing.assert_array_equal(np.concatenate(found)[:count], np.arange(count))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
-from gradlab.dynamics.descent import LossScaled, _as_schedule, drawn_problem, refuse_batch
+from gradlab.dynamics.descent import LossScaled, _as_schedule, drawn_problem, refuse_batch, refuse_precision
 from gradlab.dynamics.flow import Flow
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
@@ -38,11 +38,12 @@ class HeavyBall(Flow):
     step : a positive number or a Schedule. momentum : β in [0, 1).
     batch, key, sampling : as for :class:`StochasticGradientDescent`; without ``batch`` all examples (a key is then
         needed for dropout only).
+    precision : of the gradients, as for :class:`GradientDescent`.
 
     Raises
     ------
     ValueError
-        For a loss-scaled step, β outside [0, 1), and a batch or dropout without a key.
+        For a loss-scaled step, β outside [0, 1), a batch or dropout without a key, and another precision.
 
     Examples
     --------
@@ -60,9 +61,11 @@ class HeavyBall(Flow):
     batch: int | None = eqx.field(static=True, default=None)
     key: Array | None = None
     sampling: Literal["replacement", "epoch"] = eqx.field(static=True, default="epoch")
+    precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
     discrete: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
+        refuse_precision(self.precision)
         if isinstance(self.step, LossScaled):
             raise ValueError(
                 "momentum takes a number or a Schedule as step; the loss-scaled step has no past"
@@ -95,7 +98,8 @@ class HeavyBall(Flow):
 
     def update(self, k: Any, y: Any, memory: Any) -> tuple[Any, Float[Array, ""], Any]:
         """(−η_k v', log η_k, v'): the increment of iteration k, the log of the time it takes, and v after it."""
-        gradient = drawn_problem(self.problem, self.key, k, self.batch, self.sampling).gradient(y)
+        drawn = drawn_problem(self.problem, self.key, k, self.batch, self.sampling, self.precision)
+        gradient = drawn.gradient(y)
         velocity = tree.add(tree.scale(self.momentum, memory), gradient)
         eta = self.step(k)
         return tree.scale(-eta, velocity), jnp.log(eta), velocity

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from gradlab.dynamics.descent import Constant, drawn_problem, refuse_batch
+from gradlab.dynamics.descent import Constant, drawn_problem, refuse_batch, refuse_precision
 from gradlab.dynamics.flow import Flow
 from gradlab.problem.problem import Problem
 
@@ -28,6 +28,7 @@ class Optimiser(Flow):
     transformation : of optax. What it computes in is what the weights are, float64.
     batch, key, sampling : as for :class:`StochasticGradientDescent`, the gradient of a minibatch; without ``batch``
         the gradient of all examples.
+    precision : of the gradients, as for :class:`GradientDescent`.
 
     A run ends, ``failed: the field is not finite``, where weights, or an array of s that was finite, are not finite
     any more: squares of gradients beyond 10¹⁵⁴ would else stop Adam unseen. ``evaluations`` counts one gradient an
@@ -36,7 +37,7 @@ class Optimiser(Flow):
     Raises
     ------
     ValueError
-        For what is no transformation of optax, and a batch without a key.
+        For what is no transformation of optax, a batch without a key, and another precision.
 
     Examples
     --------
@@ -54,9 +55,11 @@ class Optimiser(Flow):
     batch: int | None = eqx.field(static=True, default=None)
     key: Array | None = None
     sampling: Literal["replacement", "epoch"] = eqx.field(static=True, default="replacement")
+    precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
     discrete: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
+        refuse_precision(self.precision)
         made = self.transformation
         if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
             raise ValueError(
@@ -86,7 +89,7 @@ class Optimiser(Flow):
 
     def update(self, k: Any, y: Any, memory: Any) -> tuple[Any, Float[Array, ""], Any]:
         """(u, 0, s'): the increment of iteration k, the log of the time it takes, and the state after it."""
-        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling)
+        problem = drawn_problem(self.problem, self.key, k, self.batch, self.sampling, self.precision)
         value, gradient = problem.value_and_gradient(y)
         update = optax.with_extra_args_support(self.transformation).update
         state = _opened(memory, self.transformation, y)

@@ -1,7 +1,6 @@
 """The laboratory drives runs: integrate from record to record, keep segments, report progress, resume."""
 
-from gradlab.laboratory.driving import segment_length
-from gradlab.laboratory.keeping import Store, strong
+from gradlab.laboratory.keeping import Store, segment_length, strong
 from gradlab.laboratory.progress import PROGRESS, Progress, report_progress
 from gradlab.laboratory.running import at, member, run
 

@@ -30,9 +30,18 @@ from gradlab.laboratory.blocks import BLOCK, bare_row, blocked, running, through
 from gradlab.laboratory.conditioning import of_weights, rows_with_rounding, with_rounding
 from gradlab.laboratory.ending import LOST, Pace, at_rest
 from gradlab.laboratory.hosting import Host, Sight
-from gradlab.laboratory.keeping import Store, check_kept, frame, pack, strong, unpack
+from gradlab.laboratory.keeping import (
+    Store,
+    check_kept,
+    frame,
+    joined,
+    pack,
+    segment_length,
+    strong,
+    unpack,
+)
 from gradlab.laboratory.located import timed
-from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take
+from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take, work_of_one
 from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, way, work_of_a_pass
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
@@ -118,7 +127,7 @@ class Drive:
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """Advance until ``end`` or a stop; a large ensemble in blocks, several at a time."""
-        if not apart(self.members):
+        if not apart(self.members, self._member):
             return self._to(state, end, tell, noise)
         told = Told(tell, len(self._blocks))
 
@@ -148,7 +157,7 @@ class Drive:
     def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
         """The rows of each block, and its drive."""
         together = (self.flow, self.observables)
-        parts = [(rows, take(together, rows)) for rows in blocks(self.members or 1)]
+        parts = [(rows, take(together, rows)) for rows in blocks(self.members or 1, self._member)]
         return [
             (rows, replace(self, flow=flow, observables=seen, members=len(rows)))
             for rows, (flow, seen) in parts
@@ -178,6 +187,11 @@ class Drive:
             return np.inf
         made = float(np.max(np.asarray(state.steps)))
         return change(self._work(state), made, self._together) - made
+
+    @functools.cached_property
+    def _member(self) -> float:
+        """Products of a pass of one member."""
+        return 0.0 if self.members is None else work_of_one(self.flow)
 
     def _work(self, state: State) -> float:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""
@@ -319,11 +333,6 @@ class Drive:
         return eqx.tree_at(lambda s: (s.y, s.h), state, (y, choose(jnp.zeros_like(state.h), state.h)))
 
 
-def segment_length(records: int) -> int:
-    """Records a segment: sixteen segments a run. Part of a run's identity, since solvers restart there."""
-    return max(1, -(-records // 16))
-
-
 def drive_all(
     drive: Drive, states: list[State], moments: np.ndarray, store: Store | None, name: str
 ) -> xr.Dataset:
@@ -363,7 +372,7 @@ def drive_all(
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [tree.changed(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
-    return _join(parts)
+    return joined(parts)
 
 
 def _row(kept: xr.Dataset, index: int) -> dict[str, Any]:
@@ -486,14 +495,3 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         finals["final_weights_error"] = ((*lead, "weight"), error)
         finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
     return finals
-
-
-def _join(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Segments along ``record``; what has no such dim is taken from the last."""
-    if len(parts) == 1:
-        return parts[0]
-    timeless = [name for name in parts[-1].data_vars if "record" not in parts[-1][name].dims]
-    together = xr.concat(
-        [part.drop_vars(timeless, errors="ignore") for part in parts], dim="record", data_vars="all"
-    )
-    return together.assign({name: parts[-1][name] for name in timeless})

@@ -105,3 +105,19 @@ def frame(
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
     return xr.Dataset({name: variable(*pair) for name, pair in (variables | (finals or {})).items()})
+
+
+def segment_length(records: int) -> int:
+    """Records a segment: sixteen segments a run. Part of a run's identity, since solvers restart there."""
+    return max(1, -(-records // 16))
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Segments along ``record``; what has no such dim is taken from the last."""
+    if len(parts) == 1:
+        return parts[0]
+    timeless = [name for name in parts[-1].data_vars if "record" not in parts[-1][name].dims]
+    together = xr.concat(
+        [part.drop_vars(timeless, errors="ignore") for part in parts], dim="record", data_vars="all"
+    )
+    return together.assign({name: parts[-1][name] for name in timeless})

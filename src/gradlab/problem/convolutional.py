@@ -46,6 +46,13 @@ def convolved(
 MOST = 2**27
 
 
+def inner(kernels: Any, places: Sequence[int]) -> int:
+    """Numbers between input and output of one image: patches, and what comes of them."""
+    return sum(
+        many * (one.shape[0] + math.prod(one.shape[1:])) for one, many in zip(kernels, places, strict=True)
+    )
+
+
 def in_blocks(
     function: Callable[[Any], Float[Array, "N C"]],
     x: Float[Array, "N ..."],
@@ -57,11 +64,8 @@ def in_blocks(
     kernels : arrays (A, B, p, p), or their shapes. places : how many patches an image has in each convolution. Where
     it is differentiated every block is computed twice, so that the inner values of one are in memory.
     """
-    reals = sum(
-        many * (one.shape[0] + math.prod(one.shape[1:])) for one, many in zip(kernels, places, strict=True)
-    )
     total = x.shape[0]
-    count = -(-8 * reals * total // MOST)
+    count = -(-8 * inner(kernels, places) * total // MOST)
     if count <= 1 or total <= 1:
         return function(x)
     size = -(-total // count)
@@ -154,6 +158,11 @@ class Convolutional(Network):
             height, width = -(-height // self.stride), -(-width // self.stride)
             found.append(height * width)
         return found
+
+    @property
+    def inner(self) -> int:
+        """Numbers between input and output of one image."""
+        return inner(self.shapes()[:-1], self._positions())
 
     @property
     def reuse(self) -> float:

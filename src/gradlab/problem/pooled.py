@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
-from gradlab.problem.convolutional import convolved, in_blocks, reused
+from gradlab.problem.convolutional import convolved, in_blocks, inner, reused
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn, whole, wholes
 
@@ -124,6 +124,11 @@ class Pooled(Network):
             found.append(height * width)
             height, width = -(-height // 2), -(-width // 2)
         return found
+
+    @property
+    def inner(self) -> int:
+        """Numbers between input and output of one image, in the convolutions."""
+        return inner([layer["weight"] for layer in self.shapes()[: len(self.channels)]], self._positions())
 
     @property
     def reuse(self) -> float:

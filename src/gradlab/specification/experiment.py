@@ -205,17 +205,19 @@ def _flow(section: flows.Flow, problem: Problem, noise: jax.Array, kick: jax.Arr
             made = charts.UnitNormPenalty(problem, jnp.asarray(penalties, float))
         case flows.EndToEnd(depth=depth):
             made = end_to_end.EndToEndFlow(problem, depth)
-        case flows.DescentFlow(step=step):
-            made = descent.GradientDescent(problem, _step(step))
-        case flows.Stochastic(step=step, batch=batch, sampling=sampling):
+        case flows.DescentFlow(step=step, precision=precision):
+            made = descent.GradientDescent(problem, _step(step), precision)
+        case flows.Stochastic(step=step, batch=batch, sampling=sampling, precision=precision):
             _refuse_batch(batch, problem)
-            made = descent.StochasticGradientDescent(problem, _step(step), batch, noise, sampling)
-        case flows.Optimising(step=step, batch=batch, sampling=sampling):
+            made = descent.StochasticGradientDescent(problem, _step(step), batch, noise, sampling, precision)
+        case flows.Optimising(step=step, batch=batch, sampling=sampling, precision=precision):
             from gradlab.dynamics.optimiser import Optimiser
 
             _refuse_batch(batch or 1, problem)
             rate = optimisers.learning_rate(step, _step)
-            made = Optimiser(problem, optimisers.transformation(section, rate), batch, noise, sampling)
+            made = Optimiser(
+                problem, optimisers.transformation(section, rate), batch, noise, sampling, precision
+            )
     if section.kicks is None:
         return made
     until = math.inf if section.kicks.until is None else section.kicks.until

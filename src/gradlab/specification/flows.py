@@ -60,6 +60,10 @@ Step = Annotated[
 ]
 
 
+#: In which the gradients of iterations are computed; weights and observables are float64.
+Precision = Literal["float64", "float32"]
+
+
 class PlainFlow(Section):
     kind: Literal["gradient flow", "normalised", "weight normalisation"]
     kicks: Kicks | None = None
@@ -82,6 +86,7 @@ class EndToEnd(Section):
 class DescentFlow(Section):
     kind: Literal["gradient descent"]
     step: Step
+    precision: Precision = "float64"
     kicks: Kicks | None = None
 
 
@@ -90,6 +95,7 @@ class Stochastic(Section):
     step: Step
     batch: Count
     sampling: Literal["replacement", "epoch"] = "replacement"
+    precision: Precision = "float64"
     kicks: Kicks | None = None
 
 
@@ -99,6 +105,7 @@ class Optimising(Section):
     step: Step
     batch: Count | None = None
     sampling: Literal["replacement", "epoch"] = "replacement"
+    precision: Precision = "float64"
     kicks: Kicks | None = None
 
 

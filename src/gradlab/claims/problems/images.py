@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,6 +27,8 @@ SEEN = ("loss", "error", "test_loss", "test_error")
 MOST = (10_000, 2_000)
 #: Iterations of a run whose end is not the only record.
 LONG = 2_000
+#: Numbers of an image up to which gradients are computed in float64: bundled digits have 64.
+SMALL = 100
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Images:
     def shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
         return tuple(self.inputs.shape[1:])
+
+    @property
+    def precision(self) -> Literal["float64", "float32"]:
+        """Of the gradients of trainings on them: float32, as is practice, but for the small bundled ones."""
+        return "float32" if self.inputs[0].size > SMALL else "float64"
 
     def draw(
         self, rng: np.random.Generator, train: int, test: int, chosen: Sequence[int] | None = None
@@ -141,7 +148,11 @@ def keys(rng: np.random.Generator, count: int) -> jax.Array:
 
 
 def descent(
-    batch: int | None, step: Any, momentum: Any = 0.0, sampling: Any = "epoch"
+    batch: int | None,
+    step: Any,
+    momentum: Any = 0.0,
+    sampling: Any = "epoch",
+    precision: Any = "float64",
 ) -> Callable[[Problem, Any], Flow]:
     """Descent with momentum of a stacked problem; numbers are given to every member, arrays have one for each."""
 
@@ -150,7 +161,7 @@ def descent(
         steps: Any
         past: Any
         steps, past = (np.broadcast_to(np.float64(one), (count,)).copy() for one in (step, momentum))
-        return HeavyBall(problem, steps, past, batch, drawn, sampling)
+        return HeavyBall(problem, steps, past, batch, drawn, sampling, precision)
 
     return made
 
