@@ -41,7 +41,7 @@ from gradlab.laboratory.keeping import (
     unpack,
 )
 from gradlab.laboratory.located import timed
-from gradlab.laboratory.members import Told, apart, at_once, blocks, join, take, work_of_one
+from gradlab.laboratory.members import Parts, Told, apart, at_once, join, take, work_of_one
 from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, way, work_of_a_pass
 from gradlab.laboratory.progress import report_progress
 from gradlab.laboratory.second import (
@@ -127,19 +127,20 @@ class Drive:
         self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
     ) -> tuple[State, dict[str, Any]]:
         """Advance until ``end`` or a stop; a large ensemble in blocks, several at a time."""
-        if not apart(self.members, self._member):
+        if not apart(self.members) or len(self._parts.rows) == 1:
             return self._to(state, end, tell, noise)
-        told = Told(tell, len(self._blocks))
+        count = len(self._parts.rows)
+        told = Told(tell, count)
 
         def advanced(block: int) -> tuple[State, dict[str, Any]]:
-            rows, drive = self._blocks[block]
+            rows, drive = self._parts.rows[block], self._parts.of(block)
             part, until, amount = take((state, np.asarray(end), noise.amount), rows)
             part, seen = drive._to(part, until, told.of(block), Noise(amount, noise.number))
             # A block that has arrived holds nobody's progress back.
             told.of(block)(float(np.max(end)))
             return part, seen
 
-        return join(at_once(advanced, len(self._blocks), told), self.members or 1)
+        return join(at_once(advanced, count, told), self.members or 1)
 
     @functools.cached_property
     def second(self) -> Drive:
@@ -154,14 +155,14 @@ class Drive:
         return dict.fromkeys(LOSSES, met(self.flow.observed)) if self.members is None else {}
 
     @functools.cached_property
-    def _blocks(self) -> list[tuple[np.ndarray, Drive]]:
-        """The rows of each block, and its drive."""
-        together = (self.flow, self.observables)
-        parts = [(rows, take(together, rows)) for rows in blocks(self.members or 1, self._member)]
-        return [
-            (rows, replace(self, flow=flow, observables=seen, members=len(rows)))
-            for rows, (flow, seen) in parts
-        ]
+    def _parts(self) -> Parts[Drive]:
+        """The drives of the blocks."""
+
+        def made(rows: np.ndarray, part: Any) -> Drive:
+            return replace(self, flow=part[0], observables=part[1], members=len(rows))
+
+        work = 0.0 if self.members is None else work_of_one(self.flow)
+        return Parts((self.flow, self.observables), self.members or 1, work, made)
 
     def way(self, state: State) -> Way:
         """How programs are compiled from this state on."""
@@ -187,11 +188,6 @@ class Drive:
             return np.inf
         made = float(np.max(np.asarray(state.steps)))
         return change(self._work(state), made, self._together) - made
-
-    @functools.cached_property
-    def _member(self) -> float:
-        """Products of a pass of one member."""
-        return 0.0 if self.members is None else work_of_one(self.flow)
 
     def _work(self, state: State) -> float:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""

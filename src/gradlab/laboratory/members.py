@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,12 +33,15 @@ BLOCK = 32
 #: 12 ms CPU a step one by one, 21 in fours; at 2·10⁶ (20 images 8×8) either is as good.
 ALONE = 1e7
 
+#: Bytes of an ensemble's arrays from which its blocks are cut out for each call, and not kept beside it.
+HEAVY = 2**28
+
 T = TypeVar("T")
 
 
-def apart(members: int | None, work: float) -> bool:
-    """Whether so many members run in blocks; ``work`` is that of a pass of one."""
-    return members is not None and members > most(work) and jax.default_backend() == "cpu"
+def apart(members: int | None) -> bool:
+    """Whether an ensemble runs in blocks here."""
+    return members is not None and members > 1 and jax.default_backend() == "cpu"
 
 
 def work_of_one(flow: Flow) -> float:
@@ -71,6 +75,28 @@ def take(tree: Any, rows: np.ndarray) -> Any:
         return jnp.asarray(np.asarray(leaf)[rows]) if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
 
     return jax.tree.map(rows_of, tree)
+
+
+class Parts(Generic[T]):
+    """What is made of each block's rows of an ensemble; kept, unless all arrays would then be in memory twice."""
+
+    def __init__(
+        self, together: Any, members: int, work: float, made: Callable[[np.ndarray, Any], T]
+    ) -> None:
+        self.rows, self._together, self._made = blocks(members, work), together, made
+        arrays = (leaf for leaf in jax.tree.leaves(together) if eqx.is_array(leaf))
+        self._light = sum(leaf.nbytes for leaf in arrays) < HEAVY
+        self._kept: dict[int, T] = {}
+
+    def of(self, number: int) -> T:
+        """That of a block."""
+        if number in self._kept:
+            return self._kept[number]
+        rows = self.rows[number]
+        found = self._made(rows, take(self._together, rows))
+        if self._light:
+            self._kept[number] = found
+        return found
 
 
 def join(parts: Sequence[T], members: int) -> T:
