@@ -92,6 +92,6 @@ def _programs_are_let_go() -> Iterator[None]:
     yield
     # reading what maps there are takes a fortieth of a second where there are many
     if next(_ENDED) % 10 == 0:
-        from gradlab.laboratory.programs import let_go
+        from gradlab.executing.maps import let_go
 
         let_go()

@@ -12,7 +12,7 @@ import pytest
 import gradlab
 from gradlab import Adaptive, Dense, Gaussian, GradientDescent, GradientFlow, Problem
 from gradlab.laboratory import members, programs
-from gradlab.laboratory.members import Told, at_once, blocks, join, take
+from gradlab.laboratory.members import ALONE, Told, at_once, blocks, join, take, work_of_one
 from gradlab.laboratory.progress import PROGRESS
 from gradlab.problem.problem import stack
 
@@ -152,3 +152,40 @@ def test_one_block_at_a_time_factorises_matrices(
     assert bool(held) is factorises
     assert np.all(run["loss_error"].values[1:] > 0.0)
     assert json.loads(run.attrs["provenance"])["compiled"] == "quickly"
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_large_members_run_one_by_one_whatever_is_kept(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nets on images, in blocks of one, which are kept or cut out anew; each its own run."""
+    rng = np.random.default_rng(0)
+    network = gradlab.Convolutional((3, 32, 32), (16, 8), 3, 2)
+    problems = [
+        Problem(
+            network,
+            gradlab.CrossEntropy("mean"),
+            gradlab.Data(rng.random((90, 3, 32, 32)), rng.integers(0, 10, 90)),
+        )
+        for _ in range(3)
+    ]
+    starts = [network.init(jax.random.key(k), Gaussian(0.1)) for k in range(3)]
+    flows = [
+        gradlab.StochasticGradientDescent(one, 0.05, 60, jax.random.key(k), precision=precision)
+        for k, one in enumerate(problems)
+    ]
+    assert work_of_one(stack(flows)) > ALONE
+    assert len(blocks(3, work_of_one(stack(flows)))) == 3
+    kept = gradlab.run(stack(flows), stack(starts), [3, 6], members=3, observables=["loss"])
+    monkeypatch.setattr(members, "HEAVY", 0)
+    cut = gradlab.run(stack(flows), stack(starts), [3, 6], members=3, observables=["loss"])
+    np.testing.assert_array_equal(kept["final_weights"], cut["final_weights"])
+    near = 1e-12 if precision == "float64" else 1e-5
+    for k in range(3):
+        alone = gradlab.run(flows[k], starts[k], [3, 6], observables=["loss"])
+        np.testing.assert_allclose(kept["final_weights"][k], alone["final_weights"], rtol=near, atol=near)
+    other = {"float64": "float32", "float32": "float64"}[precision]
+    changed = gradlab.StochasticGradientDescent(problems[0], 0.05, 60, jax.random.key(0), precision=other)
+    moved = gradlab.run(changed, starts[0], [3, 6], observables=["loss"])
+    gap = np.max(np.abs(moved["final_weights"].values - kept["final_weights"].values[0]))
+    assert 1e-12 < gap < 1e-5

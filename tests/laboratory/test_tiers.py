@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import gradlab as gl
+from gradlab.executing import maps
 from gradlab.laboratory import blocks, programs
 from gradlab.store.run import Identity, Run, environment
 
@@ -151,13 +152,20 @@ def test_the_cause_of_a_failure_is_said_wherever_the_record_is_made() -> None:
     assert few.result == cut.result == "ended: the clock stands still here (its rate is not positive)"
 
 
-def test_a_process_of_many_runs_lets_programs_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_many_problems_lets_programs_go(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[bool] = []
-    let_go = programs.let_go
-    monkeypatch.setattr(programs, "_SHARE", 0.0)
-    monkeypatch.setattr(programs, "_EVERY", 2)
-    monkeypatch.setattr(programs, "let_go", lambda: gone.append(let_go()))
+    let_go = maps.let_go
+    monkeypatch.setattr(maps, "_SHARE", 0.0)
+    monkeypatch.setattr(maps, "_EVERY", 2)
+    monkeypatch.setattr(maps, "let_go", lambda: gone.append(let_go()))
     runs = [solved([1.0]) for _ in range(4)]
-    assert gone == [True, True]
+    assert gone
+    assert all(gone)
+    # One that is only classified, too.
+    del gone[:]
+    for target in (1.0, 2.0):
+        problem = gl.Problem(gl.Dense((1, 1)), gl.Square(half=True), gl.Data([[1.0]], [[target]]))
+        assert gl.classify(problem, (np.array([[target]]),)).kind == "minimum"
+    assert gone == [True]
     for run in runs:
         np.testing.assert_array_equal(run["loss"], runs[0]["loss"])

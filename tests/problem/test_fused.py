@@ -12,8 +12,9 @@ import pytest
 
 import gradlab
 from gradlab.problem.data import Data
-from gradlab.problem.fused import Fused, fused
-from gradlab.problem.networks import Dense
+from gradlab.problem.ensembles import unchecked
+from gradlab.problem.fused import Fused, Single, fused, in_parts, in_precision
+from gradlab.problem.networks import Convolutional, Dense, Pooled
 from gradlab.problem.problem import Problem
 
 EPS = np.finfo(np.float64).eps
@@ -97,3 +98,53 @@ def test_other_weights_than_the_networks_are_refused() -> None:
     problem, _ = made(*CASES["a tiny chain"])
     with pytest.raises(ValueError, match="weights"):
         fused(problem).gradient((jnp.ones((3, 3)),))
+
+
+IMAGES = {
+    "strided": Convolutional((3, 32, 32), (16, 16), 3, 2),
+    "pooled": Pooled((1, 28, 28), (8, 16), 5, 20),
+}
+
+
+def pictures(network: Any, count: int, decay: Any = 0.0) -> tuple[Problem, Any]:
+    """Random images of ten classes."""
+    generator = np.random.default_rng(1)
+    inputs = generator.random((count, *network.input_shape))
+    problem = Problem(
+        network, gradlab.CrossEntropy("mean"), Data(inputs, generator.integers(0, 10, count)), decay
+    )
+    weights = jax.tree.map(
+        lambda leaf: jnp.asarray(generator.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[1:]))),
+        network.shapes(),
+    )
+    return problem, weights
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("count", [120, 121])  # equal blocks, and a remainder
+def test_convolutions_in_blocks_of_examples_have_the_same_gradient(name: str, count: int) -> None:
+    problem, weights = pictures(IMAGES[name], count, 0.1)
+    written = in_parts(problem)
+    assert isinstance(written, Fused)
+    assert gap(_gradient(written, weights), _gradient(problem, weights)) <= 1e3 * EPS
+    value, gradient = written.value_and_gradient(weights)
+    np.testing.assert_allclose(value, problem.potential(weights), rtol=1e-14)
+    assert gap(gradient, _gradient(problem, weights)) <= 1e3 * EPS
+    few, start = pictures(IMAGES[name], 5)
+    assert in_parts(few) is few  # five images fit a cache
+    assert gap(_gradient(few, start), _gradient(fused(few), start)) == 0.0
+
+
+@pytest.mark.parametrize("name", [*CASES, *IMAGES])
+def test_gradients_in_single_precision_are_those_to_its_rounding_and_in_no_better(name: str) -> None:
+    problem, weights = pictures(IMAGES[name], 60, 0.1) if name in IMAGES else made(*CASES[name])
+    narrow = in_precision(problem, "float32")
+    assert isinstance(narrow, Single)
+    assert in_precision(problem, "float64") is problem
+    found = _gradient(narrow, weights)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float64")}
+    assert 1e-9 < gap(found, _gradient(problem, weights)) < 1e-5
+    np.testing.assert_array_equal(narrow.potential(weights), problem.potential(weights))
+    # The decay's part is float64: of zero data it is all there is.
+    silent = unchecked(Single, problem, factor=0.0, decay=jnp.asarray(0.3))
+    assert gap(_gradient(silent, weights), jax.tree.map(lambda leaf: 0.3 * leaf, weights)) <= 4 * EPS

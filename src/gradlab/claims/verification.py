@@ -21,8 +21,8 @@ from gradlab.claims.judging import Verdict
 from gradlab.claims.keeping import Result, origin
 from gradlab.claims.studies import Budget, Study
 from gradlab.executing import Died, Done, Executor, executor
+from gradlab.executing.maps import let_go
 from gradlab.laboratory import PROGRESS, Progress, report_progress
-from gradlab.laboratory.programs import let_go
 from gradlab.store.identity import environment
 
 

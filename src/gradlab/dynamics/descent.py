@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow, descent_direction
-from gradlab.problem.fused import in_parts, single
+from gradlab.problem.fused import in_parts, in_precision
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
@@ -162,7 +162,7 @@ class GradientDescent(Flow):
             direction, log_scale = descent_direction(self.problem, y)
             return tree.scale(self.step.step, direction), jnp.log(self.step.step) - log_scale
         eta = self.step(k)
-        return tree.scale(-eta, single(self.problem, self.precision).gradient(y)), jnp.log(eta)
+        return tree.scale(-eta, in_precision(self.problem, self.precision).gradient(y)), jnp.log(eta)
 
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         """Per iteration, at iteration ``t``: the increment itself, with log_scale 0."""
@@ -237,7 +237,7 @@ def drawn_problem(
         problem = problem.thinned(jax.random.fold_in(drops, k))
     if batch is not None:
         problem = problem.minibatch(draw(key, k, count, batch, sampling))
-    return single(in_parts(problem), precision)
+    return in_precision(in_parts(problem), precision)
 
 
 #: What parts the keys of dropout from those of minibatches, which are the numbers of iterations or epochs.

@@ -34,7 +34,7 @@ from gradlab.laboratory.keeping import (
     Store,
     check_kept,
     frame,
-    joined,
+    one_record_axis,
     pack,
     segment_length,
     strong,
@@ -368,7 +368,7 @@ def drive_all(
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [tree.changed(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
-    return joined(parts)
+    return one_record_axis(parts)
 
 
 def _row(kept: xr.Dataset, index: int) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def segment_length(records: int) -> int:
     return max(1, -(-records // 16))
 
 
-def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+def one_record_axis(parts: list[xr.Dataset]) -> xr.Dataset:
     """Segments along ``record``; what has no such dim is taken from the last."""
     if len(parts) == 1:
         return parts[0]

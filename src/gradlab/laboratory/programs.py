@@ -1,35 +1,24 @@
-"""Compiled programs: quickly, moderately or fully, by counts; let go before there are too many of them.
+"""Compiled programs: quickly, moderately or fully, by counts.
 
 XLA's compiler is most of what a new small problem costs. Compiled *quickly* (no optimisation by LLVM, no fusion
 emitters) a program takes a fifth of the time to compile, and runs 1.5 to 4 times as long. What is small is therefore
 compiled quickly; once more, *moderately* (some optimisation), when its evaluations have paid for it; and *fully* when
 they are many. The three round differently, so which one runs follows from counts alone (:func:`way`), never from the
 clock, and a resumed run keeps its bits.
-
-Each program takes some thirty memory maps, of which Linux gives a process 65 530 by default: a process that runs 450
-new small problems and forgets nothing ends in a fault inside XLA (LLVM cannot allocate memory; measured).
 """
 
 from __future__ import annotations
 
-import gc
-import itertools
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
+from gradlab.executing.maps import FORGETS
 from gradlab.problem.compiling import FULLY, MODERATELY, QUICKLY, on_cpu
 from gradlab.problem.jaxprs import equations
-
-#: The part of the maps that may be in use before programs are let go.
-_SHARE = 0.4
-#: Runs between two looks at them: a look takes 1 to 25 ms, and a new problem 140 maps.
-_EVERY = 16
-_RUNS = itertools.count(1)
 
 #: How a program is compiled.
 Way = Literal["quickly", "moderately", "fully"]
@@ -171,23 +160,4 @@ class Program:
         return _KNOWN[known]
 
 
-def let_go() -> bool:
-    """Forget what has been compiled if its memory maps are many; whether that was so."""
-    try:
-        most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
-        used = Path("/proc/self/maps").read_bytes().count(b"\n")
-    except (OSError, ValueError):
-        return False
-    if used < _SHARE * most:
-        return False
-    jax.clear_caches()
-    _KEYS.clear()
-    _KNOWN.clear()
-    gc.collect()
-    return True
-
-
-def room() -> None:
-    """Every so many runs of this process: let programs go if they are many."""
-    if next(_RUNS) % _EVERY == 0:
-        let_go()
+FORGETS.extend([_KEYS.clear, _KNOWN.clear])

@@ -29,7 +29,7 @@ from gradlab.laboratory.choosing import choose
 from gradlab.laboratory.conditioning import conditioned, followed, told
 from gradlab.laboratory.driving import Drive, drive_all, frame
 from gradlab.laboratory.keeping import Store, strong
-from gradlab.laboratory.programs import Constants, Program, room, way, work_of_a_pass
+from gradlab.laboratory.programs import Constants, Program, way, work_of_a_pass
 from gradlab.laboratory.second import rounding, shaken
 from gradlab.observe.observables import Observable, Weights, default
 from gradlab.observe.observables import observables as _named
@@ -221,7 +221,6 @@ def run(
     (True, 'reached the last record')
     """
     begun = time.perf_counter()
-    room()
     clock = Time() if clock is None else clock
     stop = Stop() if stop is None else stop
     arguments.kinds(flow, clock, solver, stop, store)

@@ -46,7 +46,7 @@ def convolved(
 MOST = 2**27
 
 
-def inner(kernels: Any, places: Sequence[int]) -> int:
+def patched(kernels: Any, places: Sequence[int]) -> int:
     """Numbers between input and output of one image: patches, and what comes of them."""
     return sum(
         many * (one.shape[0] + math.prod(one.shape[1:])) for one, many in zip(kernels, places, strict=True)
@@ -65,7 +65,7 @@ def in_blocks(
     it is differentiated every block is computed twice, so that the inner values of one are in memory.
     """
     total = x.shape[0]
-    count = -(-8 * inner(kernels, places) * total // MOST)
+    count = -(-8 * patched(kernels, places) * total // MOST)
     if count <= 1 or total <= 1:
         return function(x)
     size = -(-total // count)
@@ -162,7 +162,7 @@ class Convolutional(Network):
     @property
     def inner(self) -> int:
         """Numbers between input and output of one image."""
-        return inner(self.shapes()[:-1], self._positions())
+        return patched(self.shapes()[:-1], self._positions())
 
     @property
     def reuse(self) -> float:

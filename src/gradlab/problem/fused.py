@@ -49,7 +49,7 @@ class Fused(Problem):
 class Single(Problem):
     """A problem whose :meth:`gradient` is computed in float32, from the weights rounded to it; all else is inherited.
 
-    The decay's part is float64. Made by :func:`single`; for the increments of iterations, whose weights and
+    The decay's part is float64. Made by :func:`in_precision`; for the increments of iterations, whose weights and
     observables stay float64, as practice trains: half the memory, and two to four times as fast on convolutions.
     """
 
@@ -74,7 +74,7 @@ def _narrow(leaf: Any) -> Any:
     return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-def single(problem: Problem, precision: str = "float32") -> Problem:
+def in_precision(problem: Problem, precision: str) -> Problem:
     """The same problem with a gradient in that precision: itself for "float64"."""
     return problem if precision == "float64" else unchecked(Single, problem)
 

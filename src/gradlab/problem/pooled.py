@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
-from gradlab.problem.convolutional import convolved, in_blocks, inner, reused
+from gradlab.problem.convolutional import convolved, in_blocks, patched, reused
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn, whole, wholes
 
@@ -128,7 +128,7 @@ class Pooled(Network):
     @property
     def inner(self) -> int:
         """Numbers between input and output of one image, in the convolutions."""
-        return inner([layer["weight"] for layer in self.shapes()[: len(self.channels)]], self._positions())
+        return patched([layer["weight"] for layer in self.shapes()[: len(self.channels)]], self._positions())
 
     @property
     def reuse(self) -> float:
