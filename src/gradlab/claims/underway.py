@@ -91,5 +91,5 @@ def _digest(given: Any) -> str:
             key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             array = np.asarray(jax.random.key_data(leaf) if key else leaf)
             digest.update(f"{array.dtype} {array.shape} ".encode())
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).data)  # not a copy, of gigabytes
     return digest.hexdigest()

@@ -74,6 +74,7 @@ class Host:
             lambda *changing: _attempts("quickly", loop, *changing),
             lambda *changing: _product("quickly", field, *changing),
             lambda *changing: _stiffly("quickly", loop, *changing),
+            not changed,
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
 

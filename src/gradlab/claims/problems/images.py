@@ -137,6 +137,8 @@ def repeated(data: Data, count: int) -> Data:
 
     So training sets of all sizes are members of one ensemble.
     """
+    if count == len(data.inputs):
+        return data
     rows = np.resize(np.arange(len(data.inputs)), count)
     x, y = np.asarray(data.inputs)[rows], np.asarray(data.targets)[rows]
     return Data(x, y, data.test_inputs, data.test_targets, provenance=data.provenance)

@@ -271,6 +271,10 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
+#: The part of a spectral radius that its products may be off by.
+WITHIN = 1e-2
+
+
 def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
     """As :func:`automatic`, of the explicit pair or BDF from the host.
 
@@ -280,7 +284,7 @@ def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
     looking = not solver.changed and solver.stiff == "bdf" and walk.steps == 0 and journal.spectrum.age < 0
     evaluations = walk.evaluations
     # A look at the start gives the first step as well.
-    images = walk.products(journal.spectrum.vector, walk.unknowns) if looking else None
+    images = walk.products(journal.spectrum.vector, walk.unknowns, WITHIN) if looking else None
     if solver.changed:
         walk.implicit(inner, end, int(solver.policy.stiff))
         journal = walk.memory
@@ -288,7 +292,7 @@ def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
         walk.attempt(inner, end, int(_attempts(solver, walk, looking)))
     measured = bool(_measures(clock, solver, journal, evaluations, walk, end, looking))
     if measured:
-        image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns)
+        image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns, WITHIN)
         vector, radius = lengthened(journal.spectrum.vector, image, other)
         radius = radius if np.isfinite(radius) else journal.spectrum.radius
         journal = changed(journal, spectrum=changed(journal.spectrum, vector=vector, radius=radius, age=1))

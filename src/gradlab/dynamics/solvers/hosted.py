@@ -37,6 +37,8 @@ from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
 from gradlab.dynamics.tree import Anywhere, Layout
 
+#: Differences of rates are taken this part of ‖y‖ apart, and one-sided ones may differ by SURE over the run's length.
+NUDGE, SURE = 1e-7, 1e-2
 #: The numbers behind the point and its rate in a leg.
 TAIL = 6
 
@@ -102,7 +104,7 @@ def attempts(
     """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled.
 
     As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
-    for.
+    for. A step of length 0 is one evaluation: it gives the rate of the point (:meth:`Walk.rate`).
     """
     stepper, n, size = solver.stepper, layout.size, (leg.reals.size - TAIL) // 2
     order: Any = stepper.error_order(diffrax.ODETerm(rhs))
@@ -121,7 +123,8 @@ def attempts(
         point, rate = leg.reals[:size], leg.reals[size : 2 * size]
         h, last, cut = planned(now, end, before, solver.least, attempts)
         tau = lax.select(last, end, now + h)
-        after, error, slope = stepped(table, field, now, tau - now, point, rate)
+        first = lax.select(before == 0.0, np.int64(len(table.c) - 1), np.int64(1))
+        after, error, slope = stepped(table, field, now, tau - now, point, rate, first)
         known = clock.known(tau)
         if known is not None:
             after = after.at[n].set(known)
@@ -174,13 +177,20 @@ def stiffly(
 
 
 class Programs(NamedTuple):
-    """The programs, compiled: ``attempts(leg, end, most)``, ``product(tau, point, vector)``, and of BDF
-    ``stiffly(state, end, most, made, widest, due)``.
+    """The programs, compiled when called: ``attempts(leg, end, most)``, ``product(tau, point, vector)``, and of BDF
+    ``stiffly(state, end, most, made, widest, due)``. ``rates`` : whether ``attempts`` gives those of a point, as an
+    explicit pair's does.
     """
 
     attempts: Callable[[Leg, Any, Any], Leg]
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
     stiffly: Callable[..., tuple[State, Any]]
+    rates: bool
+
+
+def _length(vector: Any) -> float:
+    """‖·‖₂, not safe against overflow."""
+    return float(np.sqrt(np.dot(vector, vector)))
 
 
 class Walk:
@@ -208,6 +218,7 @@ class Walk:
         self.erred: Any = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
+        self.differences, self.end = programs.rates, np.float64(np.inf)
         self.previous, self.made = np.float64(1.0), 0
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
@@ -244,13 +255,35 @@ class Walk:
         """Every chart variable y becomes y (1 ± amount)."""
         self.point = np.concatenate([tree.shaken(self.y, amount, number), self.point[self.layout.size :]])
 
-    def products(self, vector: Any, unknowns: Any) -> tuple[Any, Any, Any]:
-        """``tangent.products`` here, of the entries where ``unknowns`` is 1; q is zero where J v lies along v."""
-        image = self._product(vector) * unknowns
+    def products(self, vector: Any, unknowns: Any, within: float = 0.0) -> tuple[Any, Any, Any]:
+        """``tangent.products`` here, of the entries where ``unknowns`` is 1; q is zero where J v lies along v.
+
+        within : the part of J v that it may be off by; else what it is off by makes nothing of the whole run.
+        """
+        if self.slope is None and self.programs.rates:
+            self.slope = self.rate(self.point)
+        nudge = NUDGE * (_length(self.y) or 1.0)
+        image = self._difference(vector, nudge, within)
+        image = (self._product(vector) if image is None else image) * unknowns
         rest = image - np.dot(vector, image) * vector
         beside = tree.norm(rest)
         other = rest / beside if beside > 0.0 else rest
-        return image, other, self._product(other) * unknowns
+        across = (self.rate(self.point + nudge * other) - self.slope) / nudge if self.differences else None
+        return image, other, (self._product(other) if across is None else across) * unknowns
+
+    def _difference(self, vector: Any, nudge: float, within: float) -> Any:
+        """J v by a central difference of rates, where the two one-sided ones agree well enough; None where they do not.
+
+        From there on, until the next record, the Jacobian is asked: a program that takes as long to compile as the loop
+        of attempts.
+        """
+        if not self.differences:
+            return None
+        ahead, behind = (self.rate(self.point + by * vector) for by in (nudge, -nudge))
+        image = (ahead - behind) / (2.0 * nudge)
+        doubt = _length(ahead + behind - 2.0 * self.slope) / (2.0 * nudge)
+        self.differences = bool(doubt * abs(self.end) <= SURE or doubt <= within * _length(image))
+        return image if self.differences else None
 
     def _product(self, vector: Any) -> Any:
         slope, image = self.programs.product(self.tau, self.point, vector)
@@ -258,10 +291,16 @@ class Walk:
             self.slope = np.asarray(slope)
         return np.asarray(image)
 
+    def rate(self, point: Any) -> Any:
+        """The rate of a point, by a step of length 0."""
+        reals: Any = np.concatenate([point, np.zeros(len(point)), (self.tau, 0.0, 1.0, 0.0, 0.0, 0.0)])
+        leg = self.programs.attempts(Leg(reals, np.zeros(4, np.int64)), self.tau + 1.0, np.int64(1))
+        return np.asarray(leg.reals)[len(point) : 2 * len(point)]
+
     def attempt(self, solver: Any, end: Any, most: int) -> None:
         """At most so many attempted steps, with the tangent's looks between them."""
         if self.slope is None:
-            self._product(np.zeros_like(self.point))
+            self.slope = self.rate(self.point)
         self.evaluations += not self.begun
         self.begun = True
         if self.h == 0.0:
@@ -363,7 +402,7 @@ def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
 
     auto, inner : plain (``tree.plainly``); the solver where it is ``Auto``, else None, and the pair as it steps it.
     """
-    end = np.float64(end)
+    walk.end = end = np.float64(end)
     while walk.made < ATTEMPTS and walk.tau < end and walk.status == stops.RUNNING:
         if auto is None:
             walk.attempt(inner, end, ATTEMPTS - walk.made)

@@ -40,11 +40,18 @@ def tableau(stepper: Any) -> Tableau | None:
 
 
 def stepped(
-    table: Tableau, field: Any, tau: Any, h: Any, vector: Float[Array, " P"], slope: Float[Array, " P"]
+    table: Tableau,
+    field: Any,
+    tau: Any,
+    h: Any,
+    vector: Float[Array, " P"],
+    slope: Float[Array, " P"],
+    first: Any = 1,
 ) -> tuple[Float[Array, " P"], Float[Array, " P"], Float[Array, " P"]]:
     """(point at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the point before.
 
-    Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more.
+    Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more. Stages before
+    ``first`` are left out: of a step of length 0, whose end is the point itself, the last is all there is.
     """
     a, c = jnp.asarray(table.a), jnp.asarray(table.c)
     stages = len(table.c)
@@ -56,5 +63,5 @@ def stepped(
         return slopes.at[i].set(field(tau + c[i] * h, point)), point
 
     begun = jnp.zeros((stages, vector.size)).at[0].set(slope)
-    slopes, after = jax.lax.fori_loop(1, stages, stage, (begun, vector))
+    slopes, after = jax.lax.fori_loop(first, stages, stage, (begun, vector))
     return after, h * (jnp.asarray(table.error) @ slopes), slopes[-1]
