@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradlab as gl
+from gradlab.dynamics.solvers import hosted
 from gradlab.laboratory import blocks, programs
 from gradlab.laboratory.driving import Drive
 from gradlab.store.run import Identity, Run, environment
@@ -176,12 +177,44 @@ print(count, len(compiled) - count, *compiled)
 """
 
 
-@pytest.mark.parametrize(("name", "most"), [("time", 3), ("log loss", 4)])
+@pytest.mark.parametrize(("name", "most"), [("time", 2), ("log loss", 4)])
 def test_a_first_answer_compiles_few_programs_and_a_second_none(name: str, most: int) -> None:
-    """Steps (of BDF too), a product with the Jacobian, and what is looked at: counted in a process of its own."""
+    """Steps (of BDF too, with its products with the Jacobian), and what is looked at: in a process of its own."""
     code = COUNTED.format(tests=str(Path(__file__).parents[1]), name=name)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION_CACHE")}
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
     first, again, *names = done.stdout.split()
     assert int(first) <= most, names
     assert int(again) == 0
+
+
+def linear(condition: float) -> gl.GradientFlow:
+    """A linear regression with eigenvalues 1 and its condition."""
+    inputs = np.array([[1.0, 0.2], [-0.1, np.sqrt(condition)]])
+    problem = gl.Problem(gl.Dense((2, 1)), gl.Square(half=True), gl.Data(inputs, [[1.0], [0.5]]))
+    return gl.GradientFlow(problem)
+
+
+@pytest.mark.parametrize(("condition", "end", "refused"), [(4.0, 5.0, False), (1e6, 5e4, True)])
+def test_products_are_differences_of_rates_only_where_their_noise_makes_nothing_of_the_run(
+    condition: float, end: float, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow directions of a long stiff run are hidden by the rounding of fast ones: there the Jacobian is asked."""
+    found: list[tuple[Any, Any, float]] = []
+    differences = hosted.Walk._difference
+
+    def noted(walk: Any, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
+        image = differences(walk, vector, unknowns, nudge, within)
+        found.append((image, walk._product(vector) * unknowns, within))
+        return image
+
+    monkeypatch.setattr(hosted.Walk, "_difference", noted)
+    monkeypatch.setattr(programs, "way", lambda *given: "quickly")
+    flow = linear(condition)
+    gl.run(flow, (np.array([[0.3, 0.4]]),), [0.1, end], solver=gl.solvers.Auto(1e-9))
+    assert found
+    assert any(image is None for image, *_ in found) is refused
+    for image, exact, within in found:
+        if image is not None:
+            off, size = (float(np.linalg.norm(one)) for one in (image - exact, exact))
+            assert off * end <= hosted.SURE or off <= within * size

@@ -263,15 +263,15 @@ class Walk:
         if self.slope is None and self.programs.rates:
             self.slope = self.rate(self.point)
         nudge = NUDGE * (_length(self.y) or 1.0)
-        image = self._difference(vector, nudge, within)
-        image = (self._product(vector) if image is None else image) * unknowns
+        image = self._difference(vector, unknowns, nudge, within)
+        image = self._product(vector) * unknowns if image is None else image
         rest = image - np.dot(vector, image) * vector
         beside = tree.norm(rest)
         other = rest / beside if beside > 0.0 else rest
         across = (self.rate(self.point + nudge * other) - self.slope) / nudge if self.differences else None
         return image, other, (self._product(other) if across is None else across) * unknowns
 
-    def _difference(self, vector: Any, nudge: float, within: float) -> Any:
+    def _difference(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
         """J v by a central difference of rates, where the two one-sided ones agree well enough; None where they do not.
 
         From there on, until the next record, the Jacobian is asked: a program that takes as long to compile as the loop
@@ -280,8 +280,8 @@ class Walk:
         if not self.differences:
             return None
         ahead, behind = (self.rate(self.point + by * vector) for by in (nudge, -nudge))
-        image = (ahead - behind) / (2.0 * nudge)
-        doubt = _length(ahead + behind - 2.0 * self.slope) / (2.0 * nudge)
+        image = unknowns * (ahead - behind) / (2.0 * nudge)
+        doubt = _length(unknowns * (ahead + behind - 2.0 * self.slope)) / (2.0 * nudge)
         self.differences = bool(doubt * abs(self.end) <= SURE or doubt <= within * _length(image))
         return image if self.differences else None
 
