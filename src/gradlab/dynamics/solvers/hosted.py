@@ -1,7 +1,8 @@
-"""An explicit pair stepped from the host: two small programs hold the field, NumPy decides between them.
+"""An explicit pair stepped from the host: one small program holds the field, NumPy decides what it is asked.
 
-What is compiled is a loop of attempted steps with one copy of the field, and a product with its Jacobian; what
-``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers.
+What is compiled is a loop of attempted steps with one copy of the field, and, only where differences of its rates do
+not do, a product with the Jacobian. What ``Auto`` decides by and the looks of a tangent are the functions of the
+compiled loop, asked with NumPy's numbers.
 Nothing is carried from one record to the next but the state.
 """
 
