@@ -52,6 +52,16 @@ from gradlab.specification import SpecificationError
         ),
         (
             "until = 1.0",
+            'until = 1.0\n[flow]\nkind = "momentum"\nmomentum = 0.9\nstep = 1\nprecision = "float16"',
+            "in [flow]: precision = 'float16' is not known; did you mean 'float64'?",
+        ),
+        (
+            "until = 1.0",
+            'until = 1.0\n[flow]\nkind = "momentum"\nmomentum = 1.5\nstep = 1',
+            "in [flow]: momentum is 1.5; it must be less than 1",
+        ),
+        (
+            "until = 1.0",
             'until = 1.0\n[flow]\nkind = "gradient descent"\nstep = -1',
             "in [flow]: step is -1; it must be greater than 0",
         ),

@@ -1,4 +1,4 @@
-"""Small and new problems are stepped from the host, through two or three small programs: what is left is not worth more.
+"""Small and new problems are stepped from the host, through two small programs or three: what is left is worth no more.
 
 A loop of a whole run, with the choice of methods, looks, balance and observables in it, takes XLA five times as long to
 compile as the field alone. The host pays with a call of 0.1 ms for every look and record instead.

@@ -84,8 +84,12 @@ def sentence(error: ValidationError, raw: dict[str, Any]) -> str:
 def _path(loc: Sequence[str | int], raw: Any, kind: str) -> list[str | int]:
     """The location without the tags of unions: what can be followed in the parsed file."""
     path: list[str | int] = []
-    node = raw
+    node, told = raw, None
     for i, part in enumerate(loc):
+        # The kind "momentum" of a flow has a field of that name: the tag comes first.
+        if isinstance(node, dict) and node is not told and node.get("kind") == part and i + 1 < len(loc):
+            told = node
+            continue
         inside = (isinstance(node, dict) and part in node) or (
             isinstance(node, list) and isinstance(part, int) and part < len(node)
         )
