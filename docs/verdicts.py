@@ -34,7 +34,7 @@ cohen.mnist) ask on which side of a margin a mean lies, by an interval over some
 interval across the margin. Such a word is about that draw; *supported* at one seed and *refuted* at another is *not
 resolved* for the two together. notes.hartman-grobman at the full budget: in one to three of 55 cases, deep linear
 nets of three layers above all, the second look moves images by as much as the ball is large: nothing is decided there.
-Studies on images at the full budget speak of other nets and other images than the quick one: words of theirs differ where
+Studies on images at the full budget speak of other nets and images than the quick one: words of theirs differ where
 MNIST and CIFAR-10 differ from digits ([real data](real-data.md)).
 memo112.lemma1 (full, seed 3) and memo112.second-phase (quick, seed 3): one bar reaches its tolerance, and one
 eigenvalue is neither rounding nor clear of it. True statements that other seeds or the full budget had refuted (six at
