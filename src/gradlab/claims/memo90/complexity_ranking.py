@@ -205,7 +205,10 @@ class Minima(Look):
         return mean_over(self.of_one_size)
 
     def rescaled(self) -> dict[str, float]:
-        """How far each measure moves by rescaled hidden units, in standard deviations among minima."""
+        """How far each measure moves by rescaled hidden units, in standard deviations among minima where it is finite.
+
+        The inverse margin is not where an example of the sample is wrong, as one of a hundred may be at L = ε.
+        """
         rng = np.random.default_rng(2)
         moved: dict[str, list[float]] = {name: [] for name in MEASURES}
         for i in range(0, len(self.weights), max(1, len(self.weights) // 24)):
@@ -214,10 +217,12 @@ class Minima(Look):
                 factor = np.exp(rng.choice((-1.0, 1.0), len(layers[k])))
                 layers[k], layers[k + 1] = factor[:, None] * layers[k], layers[k + 1] / factor
             for name, value in measures(layers, *self.data(i)).items():
-                moved[name].append(value - self.values[name][i])
+                if np.isfinite(before := self.values[name][i]):
+                    moved[name].append(value - before)
         return {
-            name: float(np.sqrt(np.mean(np.square(one))) / np.std(self.values[name]))
+            name: float(np.sqrt(np.mean(np.square(one))) / np.std(among[np.isfinite(among)]))
             for name, one in moved.items()
+            for among in (self.values[name],)
         }
 
     def shown(self) -> dict[str, Any]:
