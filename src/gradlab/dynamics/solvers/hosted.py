@@ -295,7 +295,8 @@ class Walk:
     def rate(self, point: Any) -> Any:
         """The rate of a point, by a step of length 0."""
         reals: Any = np.concatenate([point, np.zeros(len(point)), (self.tau, 0.0, 1.0, 0.0, 0.0, 0.0)])
-        leg = self.programs.attempts(Leg(reals, np.zeros(4, np.int64)), self.tau + 1.0, np.int64(1))
+        none: Any = np.zeros(4, np.int64)
+        leg = self.programs.attempts(Leg(reals, none), self.tau + 1.0, np.int64(1))
         return np.asarray(leg.reals)[len(point) : 2 * len(point)]
 
     def attempt(self, solver: Any, end: Any, most: int) -> None:
