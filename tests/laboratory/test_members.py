@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 
 import jax
 import numpy as np
@@ -189,3 +191,28 @@ def test_large_members_run_one_by_one_whatever_is_kept(
     moved = gradlab.run(changed, starts[0], [3, 6], observables=["loss"])
     gap = np.max(np.abs(moved["final_weights"].values - kept["final_weights"].values[0]))
     assert 1e-12 < gap < 1e-5
+
+
+def test_an_ensembles_data_are_in_no_cycle_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes that only the collector frees are not freed: it counts objects, not bytes."""
+    monkeypatch.setattr(members, "ALONE", 0.0)
+    monkeypatch.setattr(members, "HEAVY", 0)
+    data = gradlab.Data(np.random.default_rng(0).standard_normal((50, 3)), np.ones((50, 1)))
+    problem = Problem(Dense((3, 4, 1), "tanh"), gradlab.Square("mean"), data)
+    start = problem.network.init(jax.random.key(0), Gaussian(0.4))
+    together = stack([problem] * 3)
+    known = weakref.ref(together.data.inputs)
+    gc.collect()
+    gc.disable()
+    try:
+        gradlab.run(
+            GradientDescent(together, np.full(3, 0.1)),
+            stack([start] * 3),
+            [2],
+            members=3,
+            observables=["loss"],
+        )
+        del together
+        assert known() is None
+    finally:
+        gc.enable()

@@ -133,7 +133,7 @@ class Drive:
         told = Told(tell, count)
 
         def advanced(block: int) -> tuple[State, dict[str, Any]]:
-            rows, drive = self._parts.rows[block], self._parts.of(block)
+            rows, drive = self._parts.rows[block], self._parts.of(block, self._of)
             part, until, amount = take((state, np.asarray(end), noise.amount), rows)
             part, seen = drive._to(part, until, told.of(block), Noise(amount, noise.number))
             # A block that has arrived holds nobody's progress back.
@@ -156,13 +156,13 @@ class Drive:
 
     @functools.cached_property
     def _parts(self) -> Parts[Drive]:
-        """The drives of the blocks."""
-
-        def made(rows: np.ndarray, part: Any) -> Drive:
-            return replace(self, flow=part[0], observables=part[1], members=len(rows))
-
+        """The members of the blocks, and their drives."""
         work = 0.0 if self.members is None else work_of_one(self.flow)
-        return Parts((self.flow, self.observables), self.members or 1, work, made)
+        return Parts((self.flow, self.observables), self.members or 1, work)
+
+    def _of(self, rows: np.ndarray, part: Any) -> Drive:
+        """The drive of some members."""
+        return replace(self, flow=part[0], observables=part[1], members=len(rows))
 
     def way(self, state: State) -> Way:
         """How programs are compiled from this state on."""

@@ -80,20 +80,18 @@ def take(tree: Any, rows: np.ndarray) -> Any:
 class Parts(Generic[T]):
     """What is made of each block's rows of an ensemble; kept, unless all arrays would then be in memory twice."""
 
-    def __init__(
-        self, together: Any, members: int, work: float, made: Callable[[np.ndarray, Any], T]
-    ) -> None:
-        self.rows, self._together, self._made = blocks(members, work), together, made
+    def __init__(self, together: Any, members: int, work: float) -> None:
+        self.rows, self._together = blocks(members, work), together
         arrays = (leaf for leaf in jax.tree.leaves(together) if eqx.is_array(leaf))
         self._light = sum(leaf.nbytes for leaf in arrays) < HEAVY
         self._kept: dict[int, T] = {}
 
-    def of(self, number: int) -> T:
-        """That of a block."""
+    def of(self, number: int, made: Callable[[np.ndarray, Any], T]) -> T:
+        """That of a block, by ``made(rows, part)``; not held, so that gigabytes are in no cycle of references."""
         if number in self._kept:
             return self._kept[number]
         rows = self.rows[number]
-        found = self._made(rows, take(self._together, rows))
+        found = made(rows, take(self._together, rows))
         if self._light:
             self._kept[number] = found
         return found
