@@ -102,8 +102,9 @@ def test_slurm_that_is_not_here_or_not_set_up_is_one_sentence(
         executor(2, "slurm")
 
 
-#: What slurm's commands do, for one machine: a job is a group of processes.
-SBATCH = '#!/bin/sh\nsetsid sh "$1" >/dev/null 2>&1 &\necho Submitted batch job $!\n'
+#: What slurm's commands do, for one machine: a job is a group of processes. The script is copied first, as slurm does:
+#: who submits it removes it as soon as it is told the number.
+SBATCH = '#!/bin/sh\ncp "$1" "$0.$$"\nsetsid sh "$0.$$" >/dev/null 2>&1 &\necho Submitted batch job $!\n'
 SCANCEL = '#!/bin/sh\nkill -- "-$1" 2>/dev/null\nexit 0\n'
 
 
