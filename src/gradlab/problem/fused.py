@@ -56,18 +56,18 @@ class Single(Problem):
     @float64
     def gradient(self, weights: Any) -> Any:
         """∇L, a pytree like the weights, in float64, right to some 1e-7 of its terms."""
-        return self.value_and_gradient(weights)[1]
-
-    @float64
-    def value_and_gradient(self, weights: Any) -> tuple[Float[Array, ""], Any]:
-        """(L, ∇L); L is the float64 one."""
         data = jax.tree.map(_narrow, self.data)
         narrow: Problem = unchecked(Problem, self, data=data)
         written = _written(narrow) or _differentiated
         gradient = jax.tree.map(
             lambda one: one.astype(jnp.float64), written(narrow, jax.tree.map(_narrow, weights))
         )
-        return self.potential(weights), _with_decay(self, weights, gradient)
+        return _with_decay(self, weights, gradient)
+
+    @float64
+    def value_and_gradient(self, weights: Any) -> tuple[Float[Array, ""], Any]:
+        """(L, ∇L); L is the float64 one."""
+        return self.potential(weights), self.gradient(weights)
 
 
 def _narrow(leaf: Any) -> Any:

@@ -264,13 +264,16 @@ class Walk:
         if self.slope is None and self.programs.rates:
             self.slope = self.rate(self.point)
         nudge = NUDGE * (_length(self.y) or 1.0)
-        image = self._difference(vector, unknowns, nudge, within)
-        image = self._product(vector) * unknowns if image is None else image
+        image = self._along(vector, unknowns, nudge, within)
         rest = image - np.dot(vector, image) * vector
         beside = tree.norm(rest)
         other = rest / beside if beside > 0.0 else rest
-        across = (self.rate(self.point + nudge * other) - self.slope) / nudge if self.differences else None
-        return image, other, (self._product(other) if across is None else across) * unknowns
+        return image, other, self._along(other, unknowns, nudge, within)
+
+    def _along(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
+        """J v, by a difference where one does."""
+        image = self._difference(vector, unknowns, nudge, within)
+        return self._product(vector) * unknowns if image is None else image
 
     def _difference(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
         """J v by a central difference of rates, where the two one-sided ones agree well enough; None where they do not.
