@@ -233,3 +233,22 @@ def test_a_group_looks_the_same_in_all_panels_and_no_two_of_them_alike() -> None
     assert set(looks[1]) == set(kinds) - {"kind 2"}
     assert all(looks[0][kind] == look for kind, look in looks[1].items())
     assert len(set(looks[0].values())) == count
+
+
+def test_reference_lines_beyond_the_data_are_inside_the_axes_on_either_side() -> None:
+    drawn = figures.scatter([1, 2], {"a": [0.1, 0.4]}, "x", "y", reference={"above": 2.0, "below": -1.0})
+    low, high = drawn.axes[0].get_ylim()
+    assert low <= -1.0
+    assert high > 2.0
+
+
+def test_ticks_at_values_that_nearly_meet_are_one() -> None:
+    sizes = np.array([[2120.0, 29216.0], [2264.0, 29792.0]])
+    columns = {"P": sizes, "y": sizes, "y_low": sizes, "y_high": sizes}
+    dataset = xr.Dataset(
+        {name: (("case", "width"), values) for name, values in columns.items()}
+        | {"data": ("case", ["MNIST", "CIFAR-10"])}
+    )
+    axes = figures.panels(1)[1][0]
+    plots.Means({"y": ""}, "P", "error", "parameters", log="x").draw(dataset, None, axes)  # type: ignore[arg-type]
+    assert list(axes.get_xticks()) == [2120.0, 29216.0]

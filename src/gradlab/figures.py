@@ -425,8 +425,8 @@ def reference(axes: Axes, label: str, value: float) -> None:
     axes.axhline(value, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1, 2)))
     look: dict[str, Any] = {"ha": "right", "va": "bottom", "color": COLOURS["muted"], "fontsize": 9.5}
     axes.text(0.995, value, _words(label), transform=axes.get_yaxis_transform(), **look)
-    (low, high), linear = axes.get_ylim(), axes.get_yscale() == "linear"
-    axes.set_ylim(low, max(high, value + 0.14 * (value - low)) if linear else high)
+    low, _, high = sorted((*axes.get_ylim(), value))
+    axes.set_ylim(low, max(high, value + 0.14 * (high - low) * (axes.get_yscale() == "linear")))
 
 
 _MATH = MathTextParser("path")

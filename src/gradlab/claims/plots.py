@@ -220,9 +220,22 @@ class Means:
         figures.curves(along, lines, self.xlabel, self.ylabel, **options)
         if few:
             # values that were chosen, where a logarithmic axis would name one power of ten
-            places = np.unique(np.concatenate([one[np.isfinite(one)] for one in along.values()]))
+            places = _apart(
+                np.concatenate([one[np.isfinite(one)] for one in along.values()]), "x" in self.log
+            )
             axes.set_xticks(places, [f"{one:,.0f}".replace(",", "\u202f") for one in places])
             axes.minorticks_off()
+
+
+def _apart(values: np.ndarray, log: bool) -> list[float]:
+    """Those values, in order, that are a tenth of the axis from the last one named, so that no label covers another."""
+    seen = np.unique(values)
+    along = np.log(seen) if log else seen
+    kept: list[int] = []
+    for i in range(len(seen)):
+        if not kept or along[i] - along[kept[-1]] >= 0.1 * (along[-1] - along[0]):
+            kept.append(i)
+    return [float(seen[i]) for i in kept]
 
 
 #: A series of fewer points has markers, and its values of x for ticks.
