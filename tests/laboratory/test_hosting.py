@@ -200,12 +200,12 @@ def test_products_are_differences_of_rates_only_where_their_noise_makes_nothing_
     condition: float, end: float, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow directions of a long stiff run are hidden by the rounding of fast ones: there the Jacobian is asked."""
-    found: list[tuple[Any, Any, float]] = []
+    found: list[tuple[Any, Any, float, float]] = []
     differences = hosted.Walk._difference
 
     def noted(walk: Any, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
         image = differences(walk, vector, unknowns, nudge, within)
-        found.append((image, walk._product(vector) * unknowns, within))
+        found.append((image, walk._product(vector) * unknowns, within, float(walk.end)))
         return image
 
     monkeypatch.setattr(hosted.Walk, "_difference", noted)
@@ -214,7 +214,7 @@ def test_products_are_differences_of_rates_only_where_their_noise_makes_nothing_
     gl.run(flow, (np.array([[0.3, 0.4]]),), [0.1, end], solver=gl.solvers.Auto(1e-9))
     assert found
     assert any(image is None for image, *_ in found) is refused
-    for image, exact, within in found:
+    for image, exact, within, there in found:
         if image is not None:
             off, size = (float(np.linalg.norm(one)) for one in (image - exact, exact))
-            assert off * end <= hosted.SURE or off <= within * size
+            assert off * there <= hosted.SURE or off <= within * size

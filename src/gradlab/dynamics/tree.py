@@ -105,8 +105,10 @@ def wide(x: Any) -> Array:
     return jnp.asarray(x, dtype=jnp.result_type(float))
 
 
-def like(factor: Any, leaf: Any) -> Array:
+def like(factor: Any, leaf: Any) -> Any:
     """A scalar in the type of a leaf, so that a product with it keeps the leaf's."""
+    if on_host(leaf) and library(factor) is np:
+        return factor
     return jnp.asarray(factor, dtype=jnp.result_type(leaf))
 
 
@@ -121,6 +123,9 @@ def inner(a: Any, b: Any) -> Float[Anywhere, ""]:
 def norm(a: Any) -> Float[Anywhere, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
     if on_host(a):
+        square = np.dot(a, a)
+        if 1e-200 < square < 1e200:
+            return np.sqrt(square)
         largest = np.abs(a).max(initial=0.0)
         size = largest if largest > 0.0 else np.float64(1.0)
         return size * np.sqrt(np.dot(a / size, a / size))
@@ -140,7 +145,7 @@ def scale(factor: Any, a: Any) -> Any:
 
 def add(a: Any, b: Any) -> Any:
     """a + b."""
-    return jax.tree.map(lambda x, y: x + y, a, b)
+    return each(lambda x, y: x + y, a, b)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -148,6 +153,22 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     if type(condition) in (np.bool_, bool) or (library(condition) is np and np.ndim(condition) == 0):
         return a if condition else b
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def branch(condition: Any, then: Any, otherwise: Any) -> Any:
+    """``jax.lax.cond`` of functions of nothing; on the host the one of the two that is asked for."""
+    if type(condition) in (np.bool_, bool):
+        return then() if condition else otherwise()
+    return jax.lax.cond(condition, then, otherwise)
+
+
+def loop(count: int, body: Any, begun: Any) -> Any:
+    """``jax.lax.fori_loop`` of so many passes; of vectors on the host they are made one by one."""
+    if not any(map(on_host, jax.tree.leaves(begun))):
+        return jax.lax.fori_loop(0, count, body, begun)
+    for i in range(count):
+        begun = body(i, begun)
+    return begun
 
 
 def finite(a: Any) -> Any:

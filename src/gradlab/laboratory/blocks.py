@@ -20,15 +20,18 @@ from gradlab.problem.precision import put
 #: Records of a block, and the fewest of a run that is cut into blocks. A run of fewer is one call a record, whose
 #: program is smaller.
 BLOCK, FEWEST = 64, 256
+#: The fewest where an evaluation takes longer than what the host does at a record.
+MANY = 4096
 #: The chart variables, u, τ and the tangent at a record, where rounding is followed.
 PLACE = "place"
 #: The most numbers that a block may hold a variable.
 NUMBERS = 4_000_000
 
 
-def blocked(records: int, size: int) -> bool:
-    """Whether a run of so many records, and weights, is cut into blocks."""
-    return records >= FEWEST and size * BLOCK <= NUMBERS
+def blocked(records: int, size: int, from_the_host: bool = False) -> bool:
+    """Whether a run of so many records, and weights, is cut into blocks; from_the_host : if it need not be."""
+    fewest = MANY if from_the_host else FEWEST
+    return records >= fewest and size * BLOCK <= NUMBERS
 
 
 def _block(

@@ -20,7 +20,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import ATTEMPTS, advance, observe
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.local_errors import older
-from gradlab.dynamics.solvers.hosted import turn
+from gradlab.dynamics.solvers import hosted
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, explain, watch
 from gradlab.dynamics.stops import Stop
@@ -42,8 +42,8 @@ from gradlab.laboratory.keeping import (
 )
 from gradlab.laboratory.located import timed
 from gradlab.laboratory.members import Parts, Told, apart, at_once, join, take, work_of_one
-from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, way, work_of_a_pass
-from gradlab.laboratory.progress import report_progress
+from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, heavy, way, work_of_a_pass
+from gradlab.laboratory.progress import Share, report_progress
 from gradlab.laboratory.second import (
     COARSE,
     LOSSES,
@@ -89,23 +89,6 @@ def _explained(flow: Flow, clock: Clock, state: State) -> State:
 
 _explain_one = Program(_explained)
 _explain_members = Program(eqx.filter_vmap(_explained, in_axes=(_EACH, None, _EACH)))
-
-
-@dataclass(frozen=True)
-class Share:
-    """The part of a run's progress that one solve from record to record makes up."""
-
-    name: str
-    low: float
-    high: float
-    total: float
-    clock: str = "t"
-
-    def tell(self, part: float, tau: float) -> None:
-        """This part of it is done; the clock shows tau."""
-        done = self.low + min(max(part, 0.0), 1.0) * (self.high - self.low)
-        where = f"{self.name}, {self.clock} = {tau:.6g}" if np.isfinite(tau) else self.name
-        report_progress(where, done, self.total)
 
 
 @dataclass(frozen=True)
@@ -170,6 +153,8 @@ class Drive:
             known = self.flow.observed.network.reuse is not None
             made = float(np.max(np.asarray(state.steps)))
             return way(self._work(state), made, self._together) if known else "fully"
+        if self.lasting:
+            return "fully"
         made = float(np.max(np.asarray(state.evaluations)))
         # An ensemble that will make so many in any case is compiled once.
         sure = 0.0 if self.members is None else float(2 * self.records * getattr(self.solver, "each", 1))
@@ -191,7 +176,9 @@ class Drive:
 
     def _work(self, state: State) -> float:
         """Products of a pass through the network: weights × how often one is used × examples (× members)."""
-        weights = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
+        return self._work_of(sum(np.size(leaf) for leaf in jax.tree.leaves(state.y)))
+
+    def _work_of(self, weights: float) -> float:
         examples = np.shape(self.flow.observed.data.inputs)[self.members is not None]
         return work_of_a_pass(self.flow.observed.network, weights, examples)
 
@@ -199,23 +186,38 @@ class Drive:
     def blocked(self) -> bool:
         """Whether many records are made in one call. (Kicks, ensembles and what the host looks at have one each.)"""
         alone = self.members is None and self.stop.still is None and not self.solver.hosted
-        return alone and not isinstance(self.flow, Kicked) and blocked(self.records, self.flow.observed.size)
+        return (
+            alone
+            and not isinstance(self.flow, Kicked)
+            and blocked(self.records, self.flow.observed.size, self.lasting)
+        )
 
     @functools.cached_property
     def sight(self) -> Sight:
         """Observables where the host asks for them."""
-        return Sight(self.flow, self.observables, self.layout)
+        often = self.lasting and self.records > BLOCK
+        return Sight(self.flow, self.observables, self.layout, "fully" if often else "quickly")
+
+    @functools.cached_property
+    def lasting(self) -> bool:
+        """Whether all calls are made from the host, by programs compiled fully: where an evaluation takes longer."""
+        if self.members is not None or not Host.serves(self.flow, self.solver, self.stop):
+            return False
+        return hosted.lasting(self.solver) and heavy(self._work_of(self.layout.size))
 
     @functools.cached_property
     def _host(self) -> Host | None:
         """What steps the run from the host, where that can be done."""
         alone = self.members is None and not self.blocked
         serves = alone and Host.serves(self.flow, self.solver, self.stop)
-        return Host(self.flow, self.clock, self.solver, self.sight) if serves else None
+        way: Way = "fully" if self.lasting else "quickly"
+        return Host(self.flow, self.clock, self.solver, self.sight, way, self.stop.steps) if serves else None
 
     def hosts(self, state: State) -> bool:
         """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
-        return self._host is not None and self.way(state) == "quickly" and turn(self.solver, state.memory)
+        if self._host is None or self.lasting:
+            return self._host is not None
+        return self.way(state) == "quickly" and hosted.turn(self.solver, state.memory)
 
     @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:

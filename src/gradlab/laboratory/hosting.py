@@ -16,18 +16,20 @@ from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.integrate import noted, shown
 from gradlab.dynamics.kicks import Kicked
-from gradlab.dynamics.solvers import hosted
+from gradlab.dynamics.solvers import hosted, stages
 from gradlab.dynamics.solvers.auto import Auto, Journal
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Layout
-from gradlab.laboratory.programs import Constants, Program
+from gradlab.laboratory.programs import Constants, Program, Way
 from gradlab.laboratory.second import Noise
 
 _attempts = Program(hosted.attempts)
 _product = Program(hosted.jacobian_product)
 _stiffly = Program(hosted.stiffly)
+_rate = Program(hosted.rate_of)
+_stages = Program(stages.stages)
 
 
 def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tuple[dict[str, Any], Any]:
@@ -46,35 +48,47 @@ def host(a: Any) -> Any:
 class Sight:
     """Observables and the level of the potential, at chart variables given as a vector."""
 
-    def __init__(self, flow: Flow, observables: Any, layout: Layout) -> None:
-        self.layout, self._constants = layout, Constants(flow, observables, layout)
+    def __init__(self, flow: Flow, observables: Any, layout: Layout, way: Way = "quickly") -> None:
+        self.layout, self._way, self._constants = layout, way, Constants(flow, observables, layout)
 
     def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
-        return jax.tree.map(np.asarray, _seen("quickly", self._constants, y, np.float64(u)))
+        return jax.tree.map(np.asarray, _seen(self._way, self._constants, y, np.float64(u)))
 
 
 class Host:
     """The programs of one run, and what they are given."""
 
-    def __init__(self, flow: Flow, clock: Any, solver: Solver, sight: Sight) -> None:
+    def __init__(
+        self, flow: Flow, clock: Any, solver: Solver, sight: Sight, way: Way, steps: Any = None
+    ) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
         self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
+        self._way, self._limit = way, steps
         self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
 
     def _turn(self, changed: bool) -> tuple[Any, Any, hosted.Programs]:
         """(``Auto`` and the method that steps, both plain, and the programs), by whether the stiff one does."""
-        field = self._field
+        field, way = self._field, self._way
         auto = inner = self.solver
         if isinstance(auto, Auto):
             auto = auto if auto.changed is changed else host(replace(auto, changed=changed))
             inner = host(auto._adaptive(auto.name))
         loop = Constants(*self._moves, inner, self.sight.layout)
+
+        def attempts(*changing: Any) -> hosted.Leg:
+            return _attempts(way, loop, *changing)
+
+        def rate(tau: Any, point: Any) -> Any:
+            return np.asarray(_rate(way, field, np.float64(tau), point))
+
+        heavy = way == "fully"
         compiled = hosted.Programs(
-            lambda *changing: _attempts("quickly", loop, *changing),
-            lambda *changing: _product("quickly", field, *changing),
-            lambda *changing: _stiffly("quickly", loop, *changing),
-            not changed,
+            lambda *changing: _product(way, field, *changing),
+            None if heavy else attempts,
+            rate if heavy else None if changed else hosted.rates(attempts),
+            lambda *changing: _stages(way, field, *changing),
+            lambda *changing: _stiffly(way, loop, *changing),
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
 
@@ -89,9 +103,9 @@ class Host:
         Shaken at ``end`` as by ``integrate.advance``.
         """
         auto, inner, compiled = self._turn_of(state)
-        walk = hosted.Walk(compiled, self.sight.layout, state)
+        walk = hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit)
         with np.errstate(all="ignore"):
-            hosted.carried(self.clock, auto, inner, walk, end)
+            hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
                 return walk.state(), None
             if float(noise.amount) and walk.tau >= end:
@@ -102,7 +116,9 @@ class Host:
     def look(self, state: State) -> dict[str, Any]:
         """What is seen at a state."""
         auto, _, compiled = self._turn_of(state)
-        return self._noted(hosted.Walk(compiled, self.sight.layout, state), state, auto)
+        return self._noted(
+            hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit), state, auto
+        )
 
     def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
         changed = isinstance(state.memory, Journal) and bool(state.memory.wish)

@@ -31,6 +31,8 @@ TOGETHER = 8.0
 #: After which a full compilation has paid for itself: a moderately compiled pass loses 0.3 of 2 µs at 480, 11 of 60 at
 #: 3·10⁵.
 LONG = 40.0 * WORTH
+#: The work of a pass from which on it is stepped from the host, whatever it takes.
+HEAVY = 5e5
 #: The part of WORTH from which on one evaluation is too much, and all is compiled fully at once.
 LARGE = 0.01
 
@@ -54,6 +56,15 @@ def way(work: float, evaluations: float, together: float = 1.0) -> Way:
         return "fully"
     small = together * work <= LARGE * WORTH
     return "quickly" if small and evaluations < _until(WORTH / together, work) else "moderately"
+
+
+def heavy(work: float) -> bool:
+    """Whether an evaluation takes so much longer than a call from the host that no loop of a run is worth compiling.
+
+    What the host calls is compiled fully then: a loop of attempted steps takes 0.8 s, quickly compiled 0.25, and 0.2 ms
+    an evaluation at 2·10⁶ weights × examples, quickly compiled 0.6. The loop of a run takes 4 s, and two are needed.
+    """
+    return on_cpu() and work >= HEAVY
 
 
 def change(work: float, evaluations: float, together: float = 1.0) -> float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 
 class Progress(Protocol):
@@ -21,3 +24,20 @@ def report_progress(description: str, completed: float, total: float) -> None:
     listener = PROGRESS.get()
     if listener is not None:
         listener.update(description, completed, total)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a run's progress that one solve from record to record makes up."""
+
+    name: str
+    low: float
+    high: float
+    total: float
+    clock: str = "t"
+
+    def tell(self, part: float, tau: float) -> None:
+        """This part of it is done; the clock shows tau."""
+        done = self.low + min(max(part, 0.0), 1.0) * (self.high - self.low)
+        where = f"{self.name}, {self.clock} = {tau:.6g}" if np.isfinite(tau) else self.name
+        report_progress(where, done, self.total)

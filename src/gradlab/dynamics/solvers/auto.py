@@ -25,7 +25,7 @@ from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, evalu
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
 from gradlab.dynamics.solvers.policy import Policy, usual
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.solvers.stabilised import EVERY, Spectrum, lengthened, refresh, unknown
+from gradlab.dynamics.solvers.stabilised import EVERY, WITHIN, Spectrum, lengthened, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Anywhere, changed
@@ -99,7 +99,7 @@ class Auto(Solver):
     policy: Policy = eqx.field(default_factory=usual)
 
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
-        """With both names: by the tolerance, the number of unknowns and the symmetry of the Jacobian.
+        """With both names, where they are not given: by tolerance, number of unknowns and symmetry of the Jacobian.
 
         Explicit: order eight below 3e-9, five below 3e-3, three above. Stiff: for symmetric fields the stabilised
         multistep method of order three (tolerance 1e-7 and above) or five, and BDF with a dense Jacobian where the
@@ -114,7 +114,7 @@ class Auto(Solver):
         beside = policy.dense_tight if tolerance < float(policy.tight) else policy.dense_beside
         dense = size <= int(policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
-        return replace(self, explicit=explicit, stiff=stiff)
+        return replace(self, explicit=explicit, stiff=self.stiff or stiff)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
         loss, symmetric = flow.observed.loss, flow.symmetric and clock.symmetric
@@ -271,12 +271,8 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     return replace(moved, memory=journal, evaluations=moved.evaluations + 2 * products)
 
 
-#: The part of a spectral radius that its products may be off by.
-WITHIN = 1e-2
-
-
 def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
-    """As :func:`automatic`, of the explicit pair or BDF from the host.
+    """As :func:`automatic`, from the host.
 
     walk : where the orbit is (``hosted.Walk``), moved on in place. inner : the method whose turn it is.
     """
@@ -285,19 +281,23 @@ def turned(clock: Any, solver: Any, inner: Any, walk: Any, end: Any) -> None:
     evaluations = walk.evaluations
     # A look at the start gives the first step as well.
     images = walk.products(journal.spectrum.vector, walk.unknowns, WITHIN) if looking else None
-    if solver.changed:
+    stabilised = solver.changed and solver.stiff != "bdf"
+    if stabilised:
+        walk.stabilised(inner, end, int(solver.policy.stiff))
+    elif solver.changed:
         walk.implicit(inner, end, int(solver.policy.stiff))
-        journal = walk.memory
     else:
         walk.attempt(inner, end, int(_attempts(solver, walk, looking)))
-    measured = bool(_measures(clock, solver, journal, evaluations, walk, end, looking))
+    journal = walk.memory
+    # A stabilised method knows the radius as it goes.
+    measured = not stabilised and bool(_measures(clock, solver, journal, evaluations, walk, end, looking))
     if measured:
         image, _, other = images or walk.products(journal.spectrum.vector, walk.unknowns, WITHIN)
         vector, radius = lengthened(journal.spectrum.vector, image, other)
         radius = radius if np.isfinite(radius) else journal.spectrum.radius
         journal = changed(journal, spectrum=changed(journal.spectrum, vector=vector, radius=radius, age=1))
     stake = foreseen(clock, solver, walk, end, journal.spectrum.radius)
-    walk.memory = _wish(journal, solver, walk, end, measured, looking, stake)
+    walk.memory = _wish(journal, solver, walk, end, measured or stabilised, looking, stake)
     walk.evaluations += 4 * measured
 
 

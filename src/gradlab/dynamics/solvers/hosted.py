@@ -1,9 +1,9 @@
-"""An explicit pair stepped from the host: one small program holds the field, NumPy decides what it is asked.
+"""Runs stepped from the host: a small program holds the field, NumPy decides what it is asked.
 
-What is compiled is a loop of attempted steps with one copy of the field, and, only where differences of its rates do
-not do, a product with the Jacobian. What ``Auto`` decides by and the looks of a tangent are the functions of the
-compiled loop, asked with NumPy's numbers.
-Nothing is carried from one record to the next but the state.
+What is compiled is a loop of attempted steps of an explicit pair with one copy of the field, the stages of a stabilised
+method where that has its turn (``stages``), and, only where differences of rates do not do, a product with the
+Jacobian. What ``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's
+numbers. Nothing is carried from one record to the next but the state.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import local_errors, stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
-from gradlab.dynamics.energy import Energy
+from gradlab.dynamics.energy import EPS, Energy
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers import bdf
+from gradlab.dynamics.solvers import bdf, stages
 from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
 from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
@@ -45,7 +45,7 @@ TAIL = 6
 
 
 def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
-    """Whether a run can be stepped so: an explicit pair, no stop that is looked for between records, one chart."""
+    """Whether a run can be stepped so: an explicit pair, no stop that is looked for within a step, one chart."""
     if isinstance(solver, Auto):
         if int(solver.policy.products) != 2:
             return False
@@ -54,7 +54,7 @@ def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
         name = solver.name
     else:
         return False
-    free = not stop.located and stop.steps is None and not flow.discrete and type(flow).settle is Flow.settle
+    free = not stop.located and not flow.discrete and type(flow).settle is Flow.settle
     return free and _explicit(name)
 
 
@@ -64,8 +64,13 @@ def _explicit(name: str) -> bool:
     return name != "bdf" and tableau(method(name)) is not None
 
 
+def lasting(solver: Solver) -> bool:
+    """Whether every call can be made from the host, whatever method has its turn."""
+    return not isinstance(solver, Auto) or not solver.stiff or solver.stiff in ("bdf", *stages.METHODS)
+
+
 def turn(solver: Solver, memory: Any) -> bool:
-    """Whether the next call can be made from the host: the explicit pair's, or BDF's."""
+    """Whether the next call is made from the host where what is small begins so: the explicit pair's, or BDF's."""
     if not isinstance(memory, Journal):
         return True
     # What a method that looks back has kept is for the compiled loop to forget.
@@ -85,7 +90,7 @@ class Leg(NamedTuple):
 
 
 @eqx.filter_jit
-def _rate(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
+def rate_of(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
     """The rate of the point; traced once for the programs of a problem."""
     n = layout.size
     moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
@@ -113,7 +118,7 @@ def attempts(
     balanced = size > n + 1
 
     def field(tau: Any, point: Any) -> Any:
-        return _rate(flow, clock, layout, tau, point)
+        return rate_of(flow, clock, layout, tau, point)
 
     def go_on(leg: Leg) -> Any:
         _, _, made, status = leg.counts
@@ -164,7 +169,7 @@ def jacobian_product(
     flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any
 ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
     """(rate of the point, J v), J the Jacobian of that rate."""
-    return jax.jvp(lambda at: _rate(flow, clock, layout, tau, at), (point,), (vector,))
+    return jax.jvp(lambda at: rate_of(flow, clock, layout, tau, at), (point,), (vector,))
 
 
 def stiffly(
@@ -178,15 +183,28 @@ def stiffly(
 
 
 class Programs(NamedTuple):
-    """The programs, compiled when called: ``attempts(leg, end, most)``, ``product(tau, point, vector)``, and of BDF
-    ``stiffly(state, end, most, made, widest, due)``. ``rates`` : whether ``attempts`` gives those of a point, as an
-    explicit pair's does.
+    """The programs, compiled when called: ``product(tau, point, vector)``; ``attempts(leg, end, most)``, of the small;
+    ``rate(tau, point)``, None where that would be a program more; ``stages``, of ``stages.Field``; and of BDF
+    ``stiffly(state, end, most, made, widest, due)``.
     """
 
-    attempts: Callable[[Leg, Any, Any], Leg]
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
+    attempts: Callable[[Leg, Any, Any], Leg] | None
+    rate: Callable[[Any, Any], Any] | None
+    stages: Callable[..., Any]
     stiffly: Callable[..., tuple[State, Any]]
-    rates: bool
+
+
+def rates(attempts: Callable[[Leg, Any, Any], Leg]) -> Callable[[Any, Any], Any]:
+    """The rate of a point, by a step of length 0."""
+
+    def rate(tau: Any, point: Any) -> Any:
+        reals: Any = np.concatenate([point, np.zeros(len(point)), (tau, 0.0, 1.0, 0.0, 0.0, 0.0)])
+        none: Any = np.zeros(4, np.int64)
+        leg = attempts(Leg(reals, none), tau + 1.0, np.int64(1))
+        return np.asarray(leg.reals)[len(point) : 2 * len(point)]
+
+    return rate
 
 
 def _length(vector: Any) -> float:
@@ -198,9 +216,14 @@ class Walk:
     """Where an orbit is on the way to a record: the state, its trees as vectors of NumPy; moved on in place.
 
     y : the chart variables. unknowns : 1 for y and log(1 + t), 0 for E. memory : ``Auto``'s journal, or nothing.
+    limit : steps after which it stops.
     """
 
-    def __init__(self, programs: Programs, layout: Layout, state: State) -> None:
+    def __init__(
+        self, programs: Programs, layout: Layout, clock: Any, state: State, limit: Any = None
+    ) -> None:
+        self.limit = np.iinfo(np.int64).max if limit is None else int(limit)
+        self.clock = clock
         self.programs, self.layout, self.before = programs, layout, state
         n, self.opened = layout.size, state.energy
         if isinstance(self.opened, Energy):
@@ -219,8 +242,8 @@ class Walk:
         self.erred: Any = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
-        self.differences, self.end = programs.rates, np.float64(np.inf)
-        self.previous, self.made = np.float64(1.0), 0
+        self.differences, self.end = programs.rate is not None, np.float64(np.inf)
+        self.previous, self.made, self._radius = np.float64(1.0), 0, 0.0
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
             self.tangent = tangent.with_trees(tree.plainly(state.tangent), layout.host)
@@ -230,6 +253,7 @@ class Walk:
             self.memory = tree.changed(tree.plainly(held), past=held.past, implicit=held.implicit)
             self._spectral = Layout.of(held.spectrum.vector)
             self.memory = self._seen_as(self._spectral.host)
+            self._radius = float(held.spectrum.radius)
 
     def _seen_as(self, change: Callable[[Any], Any]) -> Any:
         """The journal with its spectral vector as another function has it."""
@@ -261,31 +285,33 @@ class Walk:
 
         within : the part of J v that it may be off by; else what it is off by makes nothing of the whole run.
         """
-        if self.slope is None and self.programs.rates:
-            self.slope = self.rate(self.point)
-        nudge = NUDGE * (_length(self.y) or 1.0)
-        image = self._along(vector, unknowns, nudge, within)
+        image = self.along(vector, unknowns, within)
         rest = image - np.dot(vector, image) * vector
         beside = tree.norm(rest)
         other = rest / beside if beside > 0.0 else rest
-        return image, other, self._along(other, unknowns, nudge, within)
+        return image, other, self.along(other, unknowns, within)
 
-    def _along(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
+    def along(self, vector: Any, unknowns: Any, within: float) -> Any:
         """J v, by a difference where one does."""
-        image = self._difference(vector, unknowns, nudge, within)
+        if self.slope is None and self.programs.rate is not None:
+            self.slope = self.rate(self.point)
+        image = self._difference(vector, unknowns, NUDGE * (_length(self.y) or 1.0), within)
         return self._product(vector) * unknowns if image is None else image
 
     def _difference(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
         """J v by a central difference of rates, where the two one-sided ones agree well enough; None where they do not.
 
-        From there on, until the next record, the Jacobian is asked: a program that takes as long to compile as the loop
-        of attempts.
+        What both miss is less than the rounding of a rate, eps ρ ‖y‖: a change of y below its grain is none. From there
+        on, until the next record, the Jacobian is asked: a program that takes as long to compile as the loop of
+        attempts.
         """
         if not self.differences:
             return None
         ahead, behind = (self.rate(self.point + by * vector) for by in (nudge, -nudge))
         image = unknowns * (ahead - behind) / (2.0 * nudge)
+        self._radius = max(self._radius, _length(image))
         doubt = _length(unknowns * (ahead + behind - 2.0 * self.slope)) / (2.0 * nudge)
+        doubt += EPS * self._radius * (_length(self.y) or 1.0) / nudge
         self.differences = bool(doubt * abs(self.end) <= SURE or doubt <= within * _length(image))
         return image if self.differences else None
 
@@ -296,14 +322,17 @@ class Walk:
         return np.asarray(image)
 
     def rate(self, point: Any) -> Any:
-        """The rate of a point, by a step of length 0."""
-        reals: Any = np.concatenate([point, np.zeros(len(point)), (self.tau, 0.0, 1.0, 0.0, 0.0, 0.0)])
-        none: Any = np.zeros(4, np.int64)
-        leg = self.programs.attempts(Leg(reals, none), self.tau + 1.0, np.int64(1))
-        return np.asarray(leg.reals)[len(point) : 2 * len(point)]
+        """The rate of a point."""
+        return self.rate_at(self.tau, point)
 
-    def attempt(self, solver: Any, end: Any, most: int) -> None:
-        """At most so many attempted steps, with the tangent's looks between them."""
+    @property
+    def rate_at(self) -> Callable[[Any, Any], Any]:
+        """The rate by (τ, point)."""
+        assert self.programs.rate is not None
+        return self.programs.rate
+
+    def begin(self, solver: Any, end: Any) -> None:
+        """The rate here, counted once, and the first step's size where there is none yet."""
         if self.slope is None:
             self.slope = self.rate(self.point)
         self.evaluations += not self.begun
@@ -312,6 +341,15 @@ class Walk:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
             slope = (self.slope[:n], self.slope[n])
             self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
+
+    def attempt(self, solver: Any, end: Any, most: int) -> None:
+        """At most so many attempted steps, with the tangent's looks between them."""
+        self.begin(solver, end)
+        # What lies before a stretch made by this method is no longer the latest past.
+        self._forget()
+        if self.programs.attempts is None:
+            stages.attempted(self, self.clock, solver, end, most)
+            return
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
             numbers = (self.tau, self.h, self.previous, self.doubt, 0.0, 0.0)
@@ -320,7 +358,7 @@ class Walk:
             leg = self.programs.attempts(
                 Leg(reals, counts),
                 end,
-                np.int64(min(until, self.made + self._unwatched(each))),
+                np.int64(min(until, self.made + min(self._unwatched(each), self.limit - self.steps))),
             )
             reals, before, size = np.asarray(leg.reals), self.made, len(self.point)
             self.steps, self.rejected, self.made, self.status = np.asarray(leg.counts).tolist()
@@ -329,7 +367,39 @@ class Walk:
             if not isinstance(self.erred, tuple):
                 self.erred = self.erred + reals[-2:]
             self.evaluations += each * (self.made - before)
-            self._look(BETWEEN)
+            self.look(BETWEEN)
+            self.stopped()
+
+    def settle(self, after: Any, error: Any, slope: Any, tau: Any) -> None:
+        """One accepted step."""
+        n, off = self.layout.size, tree.norm(error[: self.layout.size])
+        if self.balanced:
+            # As ``Energy.after``.
+            way = tree.norm(after[:n] - self.y)
+            self.doubt = self.doubt + abs(after[-1] - self.point[-1]) / (way or 1.0) * off + abs(error[-1])
+        if not isinstance(self.erred, tuple):
+            said = np.array([off / (tree.norm(after[:n]) or 1.0), abs(error[n])])
+            self.erred = self.erred + np.where(said > local_errors.GRAIN, said, 0.0)
+        self.point, self.slope, self.tau, self.steps = after, slope, tau, self.steps + 1
+
+    def stopped(self) -> None:
+        """Stop where as many steps are made as there may be."""
+        if self.steps >= self.limit and self.status == stops.RUNNING:
+            self.status = stops.STEPS
+
+    def stabilised(self, solver: Any, end: Any, most: int) -> None:
+        """As :meth:`attempt`, by a stabilised method."""
+        if self.h == 0.0:
+            # The start, or weights changed from outside.
+            self._forget()
+        self.begin(solver, end)
+        stages.attempted(self, self.clock, solver, end, most)
+
+    def _forget(self) -> None:
+        """No past of a method that looks back."""
+        past = getattr(self.memory, "past", ())
+        if not isinstance(past, tuple) and (int(past.count) or bool(past.waits)):
+            self.memory = tree.changed(self.memory, past=stages.forgotten(past))
 
     def implicit(self, solver: Any, end: Any, most: int) -> None:
         """As :meth:`attempt`, by BDF."""
@@ -341,7 +411,8 @@ class Walk:
                 due = max(due, int(self.tangent.mark) + IMPLICIT)
             else:
                 due = np.iinfo(np.int64).max
-            going = (np.int64(most), np.int64(made), widest, np.int64(due))
+            until = min(most, made + self.limit - self.steps)
+            going = (np.int64(until), np.int64(made), widest, np.int64(due))
             state, count = self.programs.stiffly(state, end, *going)
             self.made += int(count) - made
             made = int(count)
@@ -353,7 +424,8 @@ class Walk:
             self._counted(state)
             y, moved = np.asarray(state.memory.differences)[:2, : self.layout.size]
             of_late = np.asarray(state.scratch.left)[()]
-            self._look(IMPLICIT, bdf.left(y, moved, solver.tolerance, of_late))
+            self.look(IMPLICIT, bdf.left(y, moved, solver.tolerance, of_late))
+            self.stopped()
         self.slope, self.begun, self.scratch = None, False, state.scratch
         self.memory = tree.changed(self.memory, implicit=state.memory)
 
@@ -367,7 +439,8 @@ class Walk:
             return ATTEMPTS
         return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
 
-    def _look(self, between: int, left: Any = None) -> None:
+    def look(self, between: int, left: Any = None) -> None:
+        """The tangent's, where it is due."""
         held = self.tangent
         if held == () or not held.active or not self.tau > held.tau:
             return
@@ -392,6 +465,8 @@ class Walk:
             held = tree.module(tangent.with_trees(held, self.layout.tree))
         if isinstance(self.before.memory, Journal):
             memory = tree.module(self._seen_as(self._spectral.tree))
+            if isinstance(self.memory.past, tree.Plain):
+                memory = tree.changed(memory, past=stages.apart(self.memory.past, self.before.memory.past))
         return self._state(memory, self.layout.tree(self.y), held)
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:
@@ -402,7 +477,7 @@ class Walk:
         return tree.made(State, point | counts | {"memory": memory} | others)
 
 
-def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
+def carried(auto: Any, inner: Any, walk: Walk, end: Any) -> None:
     """Towards ``end``, until the other method's turn has come, or after ATTEMPTS steps.
 
     auto, inner : plain (``tree.plainly``); the solver where it is ``Auto``, else None, and the pair as it steps it.
@@ -412,6 +487,6 @@ def carried(clock: Any, auto: Any, inner: Any, walk: Walk, end: Any) -> None:
         if auto is None:
             walk.attempt(inner, end, ATTEMPTS - walk.made)
             continue
-        turned(clock, auto, inner, walk, end)
+        turned(walk.clock, auto, inner, walk, end)
         if bool(walk.memory.wish) != auto.changed:
             return

@@ -12,7 +12,6 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -21,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
-from gradlab.dynamics.tree import like, wide
+from gradlab.dynamics.tree import Anywhere, like, wide
 from gradlab.problem.precision import put
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
@@ -32,7 +32,7 @@ NEAR = 0.25
 
 
 class Past(eqx.Module):
-    """Points of the orbit before the present one.
+    """Points of the orbit before the present one; on the host a plain one (``tree.Plain``), whose points are vectors.
 
     values : a pytree like y with a leading axis of q, a ring: the j-th latest point is number head + j modulo q.
     times : theirs, the latest first. count : how many are known. left_out : whether the point before the present one
@@ -41,13 +41,13 @@ class Past(eqx.Module):
     """
 
     values: Any
-    times: Float[Array, " q"]
-    head: Int[Array, ""]
-    count: Int[Array, ""]
-    left_out: Bool[Array, ""]
+    times: Float[Anywhere, " q"]
+    head: Int[Anywhere, ""]
+    count: Int[Anywhere, ""]
+    left_out: Bool[Anywhere, ""]
     latest: Any
-    since: Float[Array, ""]
-    waits: Bool[Array, ""]
+    since: Float[Anywhere, ""]
+    waits: Bool[Anywhere, ""]
 
 
 class Memory(eqx.Module):
@@ -63,7 +63,12 @@ class Memory(eqx.Module):
 
 def forget(past: Past, when: Any) -> Past:
     """No past, where ``when`` holds."""
-    return replace(past, count=jnp.where(when, 0, past.count), waits=past.waits & ~jnp.asarray(when))
+    xp = tree.library(past.count, when)
+    return tree.changed(
+        past,
+        count=tree.where(when, xp.zeros_like(past.count), past.count),
+        waits=past.waits & ~xp.asarray(when)[()],
+    )
 
 
 def none(y: Any, degree: int) -> Past:
@@ -78,12 +83,14 @@ def none(y: Any, degree: int) -> Past:
     return Past(values, put(np.zeros(degree), kind), none, none, no, nowhere, put(0.0, kind), no)
 
 
-def note(past: Past, t: Any, y: Any) -> Past:
+def note(past: Any, t: Any, y: Any) -> Any:
     """With the point that a step begins from, not yet taken up."""
-    return replace(past, latest=y, since=jnp.asarray(t, dtype=past.since.dtype), waits=jnp.asarray(True))
+    xp = tree.library(past.count)
+    since = xp.asarray(t, dtype=past.since.dtype)[()]
+    return tree.changed(past, latest=y, since=since, waits=xp.ones((), bool)[()])
 
 
-def recall(past: Past, now: Any) -> Past:
+def recall(past: Any, now: Any) -> Any:
     """The past at time ``now``, with the point that waits taken up.
 
     A point much nearer to now than the point before lay to it is left out, as where a record cuts a step short, but
@@ -95,64 +102,70 @@ def recall(past: Past, now: Any) -> Past:
     place = (past.head - 1) % size
 
     def written(old: Any, new: Any) -> Any:
+        if type(old) is np.ndarray:
+            old[place] = new if taken else old[place]
+            return old
         row = jnp.where(taken, new, jax.lax.dynamic_index_in_dim(old, place, keepdims=False))
         return jax.lax.dynamic_update_index_in_dim(old, row, place, 0)
 
-    moved = jnp.concatenate([past.since[None], past.times[:-1]])
-    return replace(
+    xp = tree.library(past.count)
+    moved = xp.concatenate([past.since[None], past.times[:-1]])
+    return tree.changed(
         past,
         values=jax.tree.map(written, past.values, past.latest),
-        times=jnp.where(taken, moved, past.times),
-        head=jnp.where(taken, place, past.head),
-        count=jnp.where(taken, jnp.minimum(past.count + 1, size), past.count),
-        left_out=jnp.where(past.waits, near, past.left_out),
-        waits=jnp.asarray(False),
+        times=tree.where(taken, moved, past.times),
+        head=tree.where(taken, place, past.head),
+        count=tree.where(taken, xp.minimum(past.count + 1, size), past.count),
+        left_out=tree.where(past.waits, near, past.left_out),
+        waits=xp.zeros((), bool)[()],
     )
 
 
-def bend(past: Past, t: Any, y: Any, h: Any, most: Any = np.inf) -> Any:
+def bend(past: Any, t: Any, y: Any, h: Any, most: Any = np.inf) -> Any:
     """Coefficients of θ², …, θ^q in η(t + θh), stacked; zero where fewer than three points are known;
     of at most so many of them.
 
     In Newton's form, of as many points as there are; from differences to y, which keeps round-off relative to them.
     """
-    degree = past.times.shape[0]
+    degree, xp = past.times.shape[0], tree.library(past.times, h)
     # Unknown points are put at places of their own; the differences that contain them are dropped below.
-    places = jnp.arange(degree)
-    theta = jnp.where(places < past.count, (past.times - t) / h, -1e3 * (wide(places) + 1.0))
-    theta = jnp.concatenate([jnp.zeros(1), theta])
-    used = jnp.where(past.count >= 3, jnp.minimum(past.count, most), 0)
-    rows = []
-    polynomial = jnp.zeros(degree + 1).at[0].set(1.0)
-    combined = jnp.zeros((degree + 1, degree + 1))
+    places = xp.arange(degree)
+    theta = (past.times - t) / h
+    theta = xp.where(places < past.count, theta, xp.asarray(-1e3 * np.arange(1.0, degree + 1.0), theta.dtype))
+    theta = xp.concatenate([xp.zeros(1), theta])
+    used = xp.where(past.count >= 3, xp.minimum(past.count, most), 0)
+    polynomial = xp.asarray(np.eye(degree + 1)[0], theta.dtype)
+    combined = xp.zeros((degree + 1, degree + 1))
     for order in range(degree + 1):
         gaps = theta[: order + 1, None] - theta[None, : order + 1]
-        weights = 1.0 / jnp.prod(gaps + jnp.eye(order + 1), axis=1)
-        row = jnp.zeros(degree + 1).at[: order + 1].set(weights)
-        rows.append(jnp.where(order <= used, row, 0.0))
-        combined = combined + jnp.outer(polynomial, rows[-1])
-        polynomial = jnp.concatenate([jnp.zeros(1), polynomial[:-1]]) - theta[order] * polynomial
+        weights = 1.0 / xp.prod(gaps + xp.eye(order + 1), axis=1)
+        row = xp.concatenate([weights, xp.zeros(degree - order)])
+        combined = combined + xp.outer(polynomial, xp.where(order <= used, row, 0.0))
+        polynomial = xp.concatenate([xp.zeros(1), polynomial[:-1]]) - theta[order] * polynomial
     # Columns from the order of times to that of the ring.
     factors = combined[2:, 1:][:, (places - past.head) % degree]
     return jax.tree.map(lambda old, now: sums(factors, old - now[None]), past.values, y)
 
 
-def sums(matrix: Float[Array, "m q"], rows: Float[Array, "q *shape"]) -> Float[Array, "m *shape"]:
+def sums(matrix: Float[Anywhere, "m q"], rows: Float[Anywhere, "q *shape"]) -> Float[Anywhere, "m *shape"]:
     """The product of a small matrix with stacked weights, written out: one pass over them, where ``dot`` makes more."""
+    if type(rows) is np.ndarray and type(matrix) is np.ndarray:
+        return matrix @ rows
     return jnp.stack([sum(like(row[j], rows) * rows[j] for j in range(matrix.shape[1])) for row in matrix])
 
 
-def shift_matrix(degree: int, start: Any, share: Any) -> Float[Array, "_ _"]:
+def shift_matrix(degree: int, start: Any, share: Any) -> Float[Anywhere, "_ _"]:
     """The matrix that takes coefficients of θ², …, θ^q to those of the same polynomial in ϑ, θ = start + share·ϑ.
 
     Terms below ϑ² do not matter: RKC2 is exact for them.
     """
-    powers = range(2, degree + 1)
+    powers, xp = range(2, degree + 1), tree.library(start, share)
+    start, share = (np.float64(start), np.float64(share)) if xp is np else (wide(start), wide(share))
     binomials = np.array([[math.comb(k, j) for k in powers] for j in powers], dtype=float)
     lifts = np.array([[max(k - j, 0) for k in powers] for j in powers])
-    scales = wide(share) ** jnp.asarray([float(j) for j in powers])
-    raised = jnp.where(lifts == 0, 1.0, wide(start) ** lifts.astype(float))
-    return scales[:, None] * jnp.asarray(binomials) * raised
+    scales = share ** xp.asarray([float(j) for j in powers])
+    raised = xp.where(lifts == 0, 1.0, start ** lifts.astype(float))
+    return scales[:, None] * xp.asarray(binomials) * raised
 
 
 class Multistep(Stabilised):
@@ -174,7 +187,7 @@ class Multistep(Stabilised):
     @abc.abstractmethod
     def bent(
         self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any
-    ) -> tuple[Any, Any, Any, Int[Array, ""]]:
+    ) -> tuple[Any, Any, Any, Int[Anywhere, ""]]:
         """As ``stretch``, with the coefficients of the past."""
 
     def memory(self, y: Any) -> Memory:
@@ -190,7 +203,7 @@ class Multistep(Stabilised):
         """Without a past."""
         return self.stride(field, t, y, h, slope, z, none(y, self.degree))
 
-    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Past) -> Any:
+    def stride(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, past: Any) -> Any:
         return self.bent(field, t, y, h, slope, z, bend(past, t, y, self.length(h), self.degree - self.fewer))
 
     def length(self, h: Any) -> Any:
@@ -204,7 +217,7 @@ class Multistep(Stabilised):
         return note(past, t0, y0)
 
     def unremembering(self, past: Past) -> Past:
-        return replace(past, waits=jnp.asarray(False))
+        return tree.changed(past, waits=past.waits & False)
 
     def forgotten(self, past: Past, when: Any) -> Past:
         return forget(past, when)
@@ -231,7 +244,7 @@ class MRKC3(Multistep):
 
     accuracy, estimated = 3, 4
 
-    def stages(self, z: Any) -> Int[Array, ""]:
+    def stages(self, z: Any) -> Int[Anywhere, ""]:
         return enough(z)
 
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
@@ -279,11 +292,11 @@ class MRKC5(Multistep):
         thetas = (past.times[:2] - t) / self.length(h)
         return {**info, "bend": bends(y0, y1, k0, k1, thetas, points, past.count)}
 
-    def stages(self, z: Any) -> Int[Array, ""]:
+    def stages(self, z: Any) -> Int[Anywhere, ""]:
         return 3 * self._legs(z)
 
-    def _legs(self, z: Any) -> Int[Array, ""]:
-        return jnp.maximum(4, enough(z, EXTRAPOLATED))
+    def _legs(self, z: Any) -> Int[Anywhere, ""]:
+        return tree.library(z).maximum(4, enough(z, EXTRAPOLATED))
 
     def bent(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any, bend: Any) -> Any:
         def part(start: Any, share: Any) -> Any:

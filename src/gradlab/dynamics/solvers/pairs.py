@@ -8,7 +8,10 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.tree import Anywhere
 
 
 class Tableau(NamedTuple):
@@ -44,17 +47,24 @@ def stepped(
     field: Any,
     tau: Any,
     h: Any,
-    vector: Float[Array, " P"],
-    slope: Float[Array, " P"],
+    vector: Float[Anywhere, " P"],
+    slope: Float[Anywhere, " P"],
     first: Any = 1,
-) -> tuple[Float[Array, " P"], Float[Array, " P"], Float[Array, " P"]]:
+) -> tuple[Float[Anywhere, " P"], Float[Anywhere, " P"], Float[Anywhere, " P"]]:
     """(point at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the point before.
 
     Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more. Stages before
     ``first`` are left out: of a step of length 0, whose end is the point itself, the last is all there is.
     """
-    a, c = jnp.asarray(table.a), jnp.asarray(table.c)
     stages = len(table.c)
+    if tree.on_host(vector):
+        made = np.zeros((stages, vector.size))
+        made[0], point = slope, vector
+        for i in range(int(first), stages):
+            point = vector + h * (table.a[i, :i] @ made[:i])
+            made[i] = field(tau + table.c[i] * h, point)
+        return point, h * (table.error @ made), made[-1]
+    a, c = jnp.asarray(table.a), jnp.asarray(table.c)
 
     def stage(i: Any, carry: Any) -> Any:
         slopes, _ = carry

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.stabilised import Stabilised
-from gradlab.dynamics.tree import like, wide
+from gradlab.dynamics.tree import Anywhere, like, wide
 
 #: Damping ε of RKC2: |R| ≤ 1 − ε/3 away from the origin.
 DAMPING = 2.0 / 13.0
@@ -25,23 +27,81 @@ def length(stages: Any, damping: float = DAMPING) -> Float[Array, "..."]:
     return 2.0 / 3.0 * (jnp.square(wide(stages)) - 1.0) * (1.0 - 2.0 * damping / 15.0)
 
 
-def enough(z: Any, damping: float = DAMPING) -> Int[Array, ""]:
+def enough(z: Any, damping: float = DAMPING) -> Int[Anywhere, ""]:
     """The fewest stages, at least 2, whose interval holds z; no cap."""
-    scale = 2.0 / 3.0 * (1.0 - 2.0 * damping / 15.0)
-    return jnp.maximum(2, jnp.ceil(jnp.sqrt(1.0 + jnp.maximum(z, 0.0) / scale))).astype(int)
+    scale, xp = 2.0 / 3.0 * (1.0 - 2.0 * damping / 15.0), tree.library(z)
+    return xp.maximum(2, xp.ceil(xp.sqrt(1.0 + xp.maximum(z, 0.0) / scale))).astype(int)
 
 
 def chebyshev_values(stages: Any, damping: float) -> tuple[Any, Any, Any]:
     """(w₀, w₁, b_s): R(z) = 1 − b_s T_s(w₀) + b_s T_s(w₀ + w₁ z)."""
-    s = wide(stages)
+    xp = tree.library(stages)
+    s = wide(stages) if xp is jnp else np.float64(stages)
     w0 = 1.0 + damping / s**2
     # arccosh(1 + x) without cancellation for small x
     x = damping / s**2
-    theta = jnp.log1p(x + jnp.sqrt(x * (2.0 + x)))
-    sinh, cosh = jnp.sinh(theta), jnp.cosh(theta)
-    first = s * jnp.sinh(s * theta) / sinh
-    second = (s**2 * jnp.cosh(s * theta) - s * jnp.sinh(s * theta) * cosh / sinh) / sinh**2
+    theta = xp.log1p(x + xp.sqrt(x * (2.0 + x)))
+    sinh, cosh = xp.sinh(theta), xp.cosh(theta)
+    first = s * xp.sinh(s * theta) / sinh
+    second = (s**2 * xp.cosh(s * theta) - s * xp.sinh(s * theta) * cosh / sinh) / sinh**2
     return w0, first / second, second / first**2
+
+
+class Recurrence(NamedTuple):
+    """What the coefficients of the next stage follow from.
+
+    c : the time of the last stage. ones, twos : b, (T_j, T_j', T_j'') at w₀ and what the recurrence made of the powers
+    of θ, of the last stage and of the one before.
+    """
+
+    c: Any
+    ones: tuple[Any, Any, Any]
+    twos: tuple[Any, Any, Any]
+
+
+def _first(stages: Any, damping: float, count: int) -> tuple[Any, Any, Recurrence]:
+    """(w₀, w₁, the first stage), with so many powers of θ."""
+    w0, w1, _ = chebyshev_values(stages, damping)
+    xp, ratio2 = tree.library(w0), 1.0 / (4.0 * w0**2)
+    # T, T', T'' at w₀ for j = 2 and 1; b_0 = b_1 = b_2.
+    two = (2.0 * w0**2 - 1.0, 4.0 * w0, xp.full_like(w0, 4.0))
+    one = (w0, xp.ones_like(w0), xp.zeros_like(w0))
+    none = xp.zeros(count)
+    return w0, w1, Recurrence(ratio2 * w1, (ratio2, two, none), (ratio2, one, none))
+
+
+def _next(w0: Any, w1: Any, powers: Any, stage: Recurrence) -> tuple[tuple[Any, Any, Any, Any], Recurrence]:
+    """((μ, ν, μ̃/h, −γ̃/μ̃), the stage after this one)."""
+    c, (b_one, cheb, made), (b_two, previous, made_two) = stage
+    value, derivative, curvature = cheb
+    b = curvature / derivative**2
+    a_one = 1.0 - b_one * previous[0]
+    mu, nu = b * (2.0 * w0) / b_one, -b / b_two
+    rate = 2.0 * b * w1 / b_one
+    following = (
+        2.0 * w0 * value - previous[0],
+        2.0 * w0 * derivative + 2.0 * value - previous[1],
+        2.0 * w0 * curvature + 4.0 * derivative - previous[2],
+    )
+    made_new = mu * made + nu * made_two + rate * powers * c ** (powers - 1.0)
+    new = Recurrence(w1 * curvature / derivative, (b, following, made_new), (b_one, cheb, made))
+    return (mu, nu, rate, a_one), new
+
+
+@functools.lru_cache(maxsize=1024)
+def table(stages: int, damping: float, count: int) -> tuple[float, Any, Any]:
+    """(D₁/(h F₀), rows, last factors): the coefficients of the stages 2, …, s of :func:`rkc2`, on the host.
+
+    A row is μ, ν, μ̃/h, −γ̃/μ̃, c of the stage before, and by how much each of ``count`` coefficients of ``bend`` enters.
+    """
+    w0, w1, stage = _first(np.int64(stages), damping, count)
+    powers: Any = np.arange(2.0, 2.0 + count)
+    begun, rows = float(stage.c), []
+    for _ in range(2, stages + 1):
+        coefficients, new = _next(w0, w1, powers, stage)
+        rows.append((*coefficients, stage.c, *(stage.c**powers - stage.ones[2])))
+        stage = new
+    return begun, np.array(rows), 1.0 - stage.ones[2]
 
 
 def rkc2(
@@ -64,20 +124,15 @@ def rkc2(
         step is one for the deviation e = y − η, e' = f(η + e) − η'. The recurrence is linear in the slopes: this adds
         to each stage Σ d_k (c_jᵏ − a_jk), c_j the stage's time and a_jk what the recurrence makes of k θᵏ⁻¹.
     looped : the loop over stages. Coefficients are made in the type of t and h, products with y in that of y.
+
+    A field that makes its stages itself (``stages.Field``) is asked for them.
     """
-    w0, w1, _ = chebyshev_values(stages, damping)
-    two_w0 = 2.0 * w0
-    ratio2 = 1.0 / (4.0 * w0**2)
-    # T, T', T'' at w₀ for j = 2 and 1; b_0 = b_1 = b_2.
-    start = (
-        (2.0 * w0**2 - 1.0, 4.0 * w0, jnp.full_like(w0, 4.0)),
-        (w0, jnp.ones_like(w0), jnp.zeros_like(w0)),
-    )
-    b2 = ratio2
-    first = tree.scale(b2 * w1 * h, slope)
-    c1 = b2 * w1
+    if (made := getattr(field, "stages", None)) is not None:
+        return made(t, y, h, slope, int(stages), damping, bend)
     bends = jax.tree.leaves(bend)
     count = bends[0].shape[0] if bends else 0
+    w0, w1, begun = _first(stages, damping, count)
+    first = tree.scale(begun.c * h, slope)
     powers = jnp.arange(2.0, 2.0 + count)
 
     def bent(increment: Any, c: Any, a: Any) -> Any:
@@ -91,13 +146,9 @@ def rkc2(
         )  # fmt: skip
 
     def stage(j: Any, carry: Any) -> Any:
-        (one, two, c, b_one, b_two, (cheb, previous), (made, made_two)) = carry
-        value, derivative, curvature = cheb
-        b = curvature / derivative**2
-        a_one = 1.0 - b_one * previous[0]
-        mu, nu = b * two_w0 / b_one, -b / b_two
-        rate = 2.0 * b * w1 / b_one
-        force = field(t + c * h, bent(one, c, made))
+        one, two, known = carry
+        (mu, nu, rate, a_one), following = _next(w0, w1, powers, known)
+        force = field(t + known.c * h, bent(one, known.c, known.ones[2]))
         new = jax.tree.map(
             lambda d1, d2, f, f0: (
                 like(mu, d1) * d1
@@ -110,18 +161,10 @@ def rkc2(
             force,
             slope,
         )
-        c_new = w1 * curvature / derivative
-        following = (
-            two_w0 * value - previous[0],
-            two_w0 * derivative + 2.0 * value - previous[1],
-            two_w0 * curvature + 4.0 * derivative - previous[2],
-        )
-        made_new = mu * made + nu * made_two + rate * powers * c ** (powers - 1.0)
-        return new, one, c_new, b, b_one, (following, cheb), (made_new, made)
+        return new, one, following
 
-    zero, none = tree.scale(0.0, first), jnp.zeros(count)
-    done = looped(2, stages + 1, stage, (first, zero, c1, b2, b2, start, (none, none)))
-    return bent(done[0], jnp.ones(()), done[6][0])
+    last, _, known = looped(2, stages + 1, stage, (first, tree.scale(0.0, first), begun))
+    return bent(last, jnp.ones(()), known.ones[2])
 
 
 def extrapolated(
@@ -133,7 +176,7 @@ def extrapolated(
     stages: Any,
     part: Callable[[Any, Any], Any] | None = None,
     looped: Any = jax.lax.fori_loop,
-) -> tuple[Any, Any, Any, Int[Array, ""]]:
+) -> tuple[Any, Any, Any, Int[Anywhere, ""]]:
     """RKC2 over h and twice over h/2, of ``stages`` stages each.
 
     Returns ((4 y_{h/2} − y_h)/3, (y_{h/2} − y_h)/3, slope there, evaluations).
@@ -147,14 +190,14 @@ def extrapolated(
         whole = i == 0
         base = tree.where(i == 2, fine, y)
         force = tree.where(i == 2, slope_fine, slope)
-        share, start = jnp.where(whole, 1.0, 0.5), jnp.where(i == 2, 0.5, 0.0)
+        share, start = tree.where(whole, 1.0, 0.5), tree.where(i == 2, 0.5, 0.0)
         bend = None if part is None else part(start, share)
         begin, length = t + start * h, share * h
         after = rkc2(field, begin, base, length, force, stages, EXTRAPOLATED, bend, looped)
-        here = jax.lax.cond(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
+        here = tree.branch(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
         return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
 
-    coarse, fine, _ = jax.lax.fori_loop(0, 3, leg, (y, y, slope))
+    coarse, fine, _ = tree.loop(3, leg, (y, y, slope))
     gap = jax.tree.map(lambda a, b: (a - b) / 3.0, fine, coarse)
     after = tree.add(fine, gap)
     return after, gap, field(t + h, after), 3 * stages - 1
@@ -174,7 +217,7 @@ class RKC2(Stabilised):
 
     accuracy, estimated = 2, 3
 
-    def stages(self, z: Any) -> Int[Array, ""]:
+    def stages(self, z: Any) -> Int[Anywhere, ""]:
         return enough(z)
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:
@@ -203,7 +246,7 @@ class RKC3(Stabilised):
 
     accuracy, estimated = 3, 3
 
-    def stages(self, z: Any) -> Int[Array, ""]:
+    def stages(self, z: Any) -> Int[Anywhere, ""]:
         return 3 * enough(z, EXTRAPOLATED)
 
     def stretch(self, field: Any, t: Any, y: Any, h: Any, slope: Any, z: Any) -> Any:

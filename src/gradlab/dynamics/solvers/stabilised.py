@@ -24,6 +24,8 @@ from gradlab.problem.precision import put
 COLD, WARM, EVERY = 6, 2, 10
 #: The estimate comes from below; the stages serve this multiple of it.
 MARGIN = 1.1
+#: The part of the radius that products may be off by, where they are differences.
+WITHIN = 1e-2
 #: A spectrum that is not real and negative matters from h ρ = SMALL on: below, an explicit method of two stages would
 #: do. There modes may lie off the axis by STRIP · s (docs/notes/mrkc.md derives it), and grow by e^SMALL in a step.
 SMALL, STRIP = 2.0, 0.1
@@ -77,7 +79,7 @@ def refresh(
     cold: Any = COLD,
     warm: Any = WARM,
     seed: Any = None,
-) -> tuple[Spectrum, Int[Array, ""]]:
+) -> tuple[Spectrum, Int[Anywhere, ""]]:
     """The estimate a step later, and the Hessian-vector products it took (each counts two evaluations).
 
     ``cold`` products where nothing is known, ``warm`` where the last are EVERY steps old, none in between, by exact
@@ -99,7 +101,7 @@ def look(
     warm: Any = WARM,
     seed: Any = None,
     kind: Kind | None = None,
-) -> tuple[Spectrum, Kind | None, Int[Array, ""]]:
+) -> tuple[Spectrum, Kind | None, Int[Anywhere, ""]]:
     """As :func:`refresh`, and what the products say of the spectrum's kind, where what is known of it is given."""
     count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
 
@@ -207,13 +209,13 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.ThirdOrderHermitePolynomialInterpolation
 
     @abc.abstractmethod
-    def stages(self, z: Float[Array, ""]) -> Int[Array, ""]:
+    def stages(self, z: Float[Array, ""]) -> Int[Anywhere, ""]:
         """Stages needed for h ρ = z, at most what :meth:`stretch` spends them on."""
 
     @abc.abstractmethod
     def stretch(
         self, field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, z: Any
-    ) -> tuple[Any, Any, Any, Int[Array, ""]]:
+    ) -> tuple[Any, Any, Any, Int[Anywhere, ""]]:
         """(y at t + h, its estimated error, the field there, evaluations) for a spectrum within [−z/h, 0]."""
 
     @property
@@ -255,7 +257,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
             error, result = self._judged(y1, error, kind, h, z)
         return y1, Estimate(error, tree.wide(spent)) if self.counted else error, info, after, result
 
-    def _looked(self, field: Any, y: Any, state: Stage) -> tuple[Spectrum, Kind | None, Int[Array, ""]]:
+    def _looked(self, field: Any, y: Any, state: Stage) -> tuple[Spectrum, Kind | None, Int[Anywhere, ""]]:
         """The spectrum a step later, seen by no derivative: it decides how many stages, and nothing else."""
         if self.bare:
             return look(field, y, state.spectrum, seed=state.error)
@@ -279,7 +281,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
 
     def stride(
         self, field: Callable[[Any, Any], Any], t: Any, y: Any, h: Any, slope: Any, z: Any, past: Any
-    ) -> tuple[Any, Any, Any, Int[Array, ""]]:
+    ) -> tuple[Any, Any, Any, Int[Anywhere, ""]]:
         """As :meth:`stretch`, by a multistep method with the past."""
         return self.stretch(field, t, y, h, slope, z)
 
