@@ -88,7 +88,8 @@ class Host:
             None if heavy else attempts,
             rate if heavy else None if changed else hosted.rates(attempts),
             lambda *changing: _stages(way, field, *changing),
-            lambda *changing: _stiffly(way, loop, *changing),
+            # What takes long there is the Jacobian, whose products LLVM does not make.
+            lambda *changing: _stiffly("moderately" if heavy else way, loop, *changing),
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
 
