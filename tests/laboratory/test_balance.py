@@ -15,6 +15,7 @@ from gradlab.claims.judging import NOT_MET
 from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS
 from gradlab.laboratory.balance import violated, with_bar
 from gradlab.laboratory.second import FACTOR
+from gradlab.problem.bundled import digits
 from gradlab.report import page
 
 WORDS = RESULTS[NOT_A_FLOW]
@@ -173,6 +174,27 @@ class Mine(gl.claims.Look):
         It is small.
         """
         return gl.claims.Number(float(np.abs(self.end).max()), error=1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [0.1, 0.03, 0.01])
+def test_a_loose_solve_is_not_said_to_follow_no_gradient(tolerance: float) -> None:
+    """Error estimates are right to first order: where they are a part of E themselves, the balance is off by more."""
+    whole = digits(labels="onehot")
+    images = gl.Data(whole.inputs[:100], whole.targets[:100])
+    problem = gl.Problem(gl.Dense((64, 12, 10), "tanh"), gl.Square("mean"), images)
+    rng = np.random.default_rng(0)
+    start = (rng.standard_normal((12, 64)) * 0.4, rng.standard_normal((10, 12)) * 0.4)
+    for refine in (False, True):
+        seen = gl.run(
+            gl.GradientFlow(problem),
+            start,
+            [30.0],
+            solver=gl.solvers.Auto(tolerance),
+            observables=["loss"],
+            refine=refine,
+        )
+        assert str(seen.result) == "reached the last record"
+        assert abs(float(seen["balance"][-1])) < float(seen["balance_error"][-1])
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "supported"), (1.0, NOT_MET)])
