@@ -132,6 +132,8 @@ class Constants:
         self.arrays = [leaf for leaf in leaves if _is_array(leaf)]
         static = _Static(structure, tuple(_HERE if _is_array(leaf) else leaf for leaf in leaves))
         self.key = _KEYS.setdefault(static, static)
+        #: Which programs of these factorise matrices, as far as that was asked.
+        self.factorises: dict[Program, bool] = {}
 
 
 #: Which programs factorise matrices.
@@ -163,11 +165,14 @@ class Program:
 
     def _factorises(self, program: Any, constants: Constants, changing: tuple[Any, ...]) -> bool:
         """Whether it factorises matrices; looked up where it was asked before."""
+        if (told := constants.factorises.get(self)) is not None:
+            return told
         known = (self, constants.key)
         if known not in _KNOWN:
             traced = program.trace(constants.key, constants.arrays, changing)
             names = {equation.primitive.name for equation in equations(traced.jaxpr.jaxpr)}
             _KNOWN[known] = not names.isdisjoint(_FACTORISATIONS)
+        constants.factorises[self] = _KNOWN[known]
         return _KNOWN[known]
 
 

@@ -165,7 +165,7 @@ class _Stabilised:
     gains = CHEBYSHEV
 
     def __init__(self, walk: Any, stepper: Any) -> None:
-        self._walk, self._stepper, self.largest = walk, stepper, stepper.growth
+        self._walk, self._stepper, self.largest = walk, tree.plainly(stepper), stepper.growth
         self._field = Field(walk.rate_at, walk.programs.stages, stepper.degree - 1)
         self._spectrum, past = walk.memory.spectrum, walk.memory.past
         self._past: Any = past if isinstance(past, tree.Plain) else together(past)
