@@ -52,8 +52,11 @@ def advance(
     """
     moving = flow.flow if isinstance(flow, Kicked) else flow
     state = solver.advance(moving, clock, stop, state, end, limit)
-    there = jnp.where(state.tau >= end, noise, 0.0)
-    state = replace(state, y=tree.shaken(moving.settle(state.y), there, number))
+    y = moving.settle(state.y)
+    if not moving.discrete:
+        # Iterations are shaken in their data. (Signs for a million weights take as long as an iteration.)
+        y = tree.shaken(y, jnp.where(state.tau >= end, noise, 0.0), number)
+    state = replace(state, y=y)
     state = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
 
     def seen() -> dict[str, Array]:
