@@ -9,7 +9,8 @@ Beside it, not judged: each controlled flow against the plain one from its own s
 
 Settings. ReLU nets 64-16-16-1, the mean square loss, digits (odd or even, ‖x‖ = 1), 24 pairs of 40 training images
 and directions. Norms held at 1, 2, 2.5, and driven from 1 to 2 at rate 0.05. Both dynamics by Euler steps of 0.05 to
-t = 50. 237 images of validation, 600 of the test. The full budget has MNIST (14 × 14), 32 pairs of 100, t = 400.
+t = 50. 237 images of validation, 600 of the test. The full budget has MNIST (14 × 14), 32 pairs of 100, and of
+CIFAR-10 aeroplanes or frogs (3 × 16 × 16, less the mean image), 24 pairs of 60; t = 400.
 
 Changed after a first run: steps of 0.05, not 0.2, at which both dynamics were descent at the edge of stability and no
 flows; norms 1, 2, 2.5 in place of 1, 1.5, 2, 2.5, and t = 50 in place of 100, to pay for it.
@@ -116,9 +117,15 @@ class Controlled(Paired):
         return self.curves() | self.said(**found)
 
 
-def cases(key, *, images, most, count, examples, validation, norms, driven, until):
-    """Plain flows, held and driven ones, from the same directions."""
+def cases(key, *, images, most, count, examples, validation, norms, driven, until, beside):
+    """Plain flows, held and driven ones, from the same directions, of each set of images."""
     rng = generator(key)
+    for name, *numbers in ((images, most, count, examples, validation), *beside):
+        yield _compared(rng, name, *numbers, norms, driven, until)
+
+
+def _compared(rng, images, most, count, examples, validation, norms, driven, until):
+    """The same of one set."""
     pool = paired.pool(images, most)
     net = Dense((pool.inputs.shape[1], 16, 16, 1))
     split = paired.pairs(rng, len(pool.inputs), count, examples, validation)
@@ -144,7 +151,7 @@ def cases(key, *, images, most, count, examples, validation, norms, driven, unti
         norms=(("arm", "pair", "record", "layer"), np.stack(lengths)),
         wanted=(("arm", "record"), np.stack(wanted)),
     )
-    yield case(starts[0][0], seen, setup=images, arms=" | ".join(names))
+    return case(starts[0][0], seen, setup=images, arms=" | ".join(names))
 
 
 NORMS = (1.0, 2.0, 2.5)
@@ -161,8 +168,17 @@ STUDY = study(
         "norms": NORMS,
         "driven": ((2.0, 0.05),),
         "until": 50.0,
+        "beside": (),
     },
-    full={"images": "mnist", "most": 7700, "count": 32, "examples": 100, "validation": 500, "until": 400.0},
+    full={
+        "images": "mnist",
+        "most": 7700,
+        "count": 32,
+        "examples": 100,
+        "validation": 500,
+        "until": 400.0,
+        "beside": paired.BESIDE,
+    },
     few={"norms": (1.0, 2.0), "driven": (), "until": 30.0},
     settings=section(__doc__, "Settings"),
     figure=Figure(

@@ -12,7 +12,8 @@ Settings. ReLU nets 64-16-16-C, 24 pairs of a training set of 40 bundled digits 
 with ‖W_k‖ = 2; means over examples, full batches, no momentum. 1600 iterations; two classes (odd or even): of 0.1,
 under the logistic loss 0.8; ten classes: of 0.2 and 0.4. 237 images of validation, 600 of the test, the same for all
 pairs. Flows: linear nets of one to three layers on 40 of the images, Σ(g − y)²/N, dopri5 at 1e-6. The full budget has
-MNIST (14 × 14), 32 pairs of 100, 4000 images of the test.
+MNIST (14 × 14), 32 pairs of 100, 4000 images of the test, and of CIFAR-10 aeroplanes or frogs (3 × 16 × 16, less the
+mean image), 24 pairs of 60.
 
 Changed after a first run: half the iterations of twice the step in ten classes, 0.8 in place of 0.4 under the logistic
 loss (η times ℓ'' at output 0 is 0.2, as for the square), flows from 1e-2 in place of 1e-3: the first for time, the
@@ -108,10 +109,19 @@ class Performs(Paired, Transient):
         return self.curves() | self.said(performs=self.compared())
 
 
-def cases(key, *, images, most, count, examples, validation, layers, tasks, longer):
-    """A comparison a task, then flows of one to several layers."""
+def cases(key, *, images, most, count, examples, validation, layers, tasks, longer, beside):
+    """A comparison a task, then flows of one to several layers; of other sets of images two classes."""
     rng = generator(key)
     pool = paired.pool(images, most)
+    yield from _compared(rng, images, pool, count, examples, validation, tasks, longer)
+    yield from _flows(rng, pool, examples, layers)
+    for name, most, count, examples, validation in beside:
+        pool = paired.pool(name, most)
+        yield from _compared(rng, name, pool, count, examples, validation, tasks[:1], longer)
+
+
+def _compared(rng, images, pool, count, examples, validation, tasks, longer):
+    """A comparison a task."""
     size = pool.inputs.shape[1]
     for task in tasks:
         split = paired.pairs(rng, len(pool.inputs), count, examples, validation)
@@ -125,7 +135,13 @@ def cases(key, *, images, most, count, examples, validation, layers, tasks, long
             found.append(paired.answers(descent, starts, pool, records)[0])
         seen = paired.dataset(pool, split, task, found, records)
         problem = paired.drawn_starts(pool, split, task, net, Square("mean"), 2.0)[0][0]
-        yield case(problem, seen, task=task, arms="square | cross-entropy", kind="comparison")
+        label = task + paired.said(images)
+        yield case(problem, seen, task=label, arms="square | cross-entropy", kind="comparison")
+
+
+def _flows(rng, pool, examples, layers):
+    """Flows of one to several layers from a small norm."""
+    size = pool.inputs.shape[1]
     rows = rng.permutation(len(pool.inputs))[:examples]
     labels = 2.0 * pool.truth("odd or even")[rows] - 1.0
     for depth in layers:
@@ -151,6 +167,7 @@ STUDY = study(
         "layers": (1, 2, 3),
         "tasks": tuple(RACES),
         "longer": 1.0,
+        "beside": (),
     },
     full={
         "images": "mnist",
@@ -160,6 +177,7 @@ STUDY = study(
         "validation": 500,
         "layers": (1, 2, 3, 4),
         "longer": 4.0,
+        "beside": paired.BESIDE,
     },
     few={"count": 12, "layers": (1, 3), "tasks": ("odd or even",), "longer": 0.25},
     settings=section(__doc__, "Settings"),

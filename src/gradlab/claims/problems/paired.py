@@ -26,8 +26,15 @@ from gradlab.problem.losses import Loss
 from gradlab.problem.networks import Network
 from gradlab.problem.problem import Problem
 
-#: How labels are read: the parity of a digit (one output), or which of the ten it is.
+#: How labels are read: the parity of a digit (one output), or which of the ten it is; of CIFAR-10, frogs are odd.
 TASKS = {"odd or even": 2, "ten classes": 10}
+#: Beside MNIST at the full budget: set, images of either part, pairs, images of a training set and of validation.
+BESIDE = (("cifar10", 1900, 24, 60, 300),)
+
+
+def said(name: str) -> str:
+    """What a case adds to its label for the images of a set: nothing for digits and MNIST."""
+    return ", aeroplanes or frogs (CIFAR-10)" if name == "cifar10" else ""
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,25 @@ class Pool:
 
 
 def pool(name: str, most: int | None = None) -> Pool:
-    """All bundled ``digits`` (8 × 8), or the first images of ``mnist``, averaged over 2 × 2 pixels; each image once."""
-    if name == "mnist":
+    """All bundled ``digits`` (8 × 8), or the first images of ``mnist`` or ``cifar10``; each image once.
+
+    MNIST and CIFAR-10 are averaged over 2 × 2 pixels. Of CIFAR-10, aeroplanes (0) and frogs (1) less the mean image, as
+    many of either part as there may be in all.
+    """
+    if name == "cifar10":
+        data = loaders.cifar10(train=most, test=most, classes=(0, 6), flat=False)
+        both = (data.inputs, data.test_inputs), (data.targets, data.test_targets)
+        pixels, numbers = (np.concatenate([np.asarray(part) for part in parts]) for parts in both)
+        pixels = pixels.reshape(-1, 3, 16, 2, 16, 2).mean(axis=(3, 5)).reshape(-1, 768)
+        pixels = pixels - pixels.mean(axis=0)
+    elif name == "mnist":
         data = loaders.mnist(train=most, test=0)
         pixels = np.asarray(data.inputs).reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196)
+        numbers = np.asarray(data.targets)
     else:
         data = digits(None, 0.0)
         pixels = np.asarray(data.inputs)[:most]
-    numbers = np.asarray(data.targets)[: len(pixels)]
+        numbers = np.asarray(data.targets)[: len(pixels)]
     _, once = np.unique(pixels, axis=0, return_index=True)
     kept = np.sort(once)
     return Pool(pixels[kept] / np.linalg.norm(pixels[kept], axis=1, keepdims=True), numbers[kept])
