@@ -17,6 +17,7 @@ from gradlab.dynamics.solvers import hosted, rkc, stages
 from gradlab.dynamics.solvers.methods import method
 from gradlab.laboratory import programs
 from gradlab.laboratory.driving import Drive
+from gradlab.laboratory.progress import PROGRESS
 from gradlab.store.run import Identity, Run, environment
 from laboratory.test_hosting import Stopped, small, stepped
 
@@ -212,3 +213,18 @@ def test_a_method_that_is_named_is_the_one_that_is_used() -> None:
         assert gl.solvers.Auto(1e-6, stiff="bdf").resolve(size, True, False).stiff == "bdf"
     chosen = gl.solvers.Auto(1e-6, explicit="tsit5").resolve(10, True, False)
     assert (chosen.explicit, chosen.stiff) == ("tsit5", "")
+
+
+def test_progress_is_told_at_every_step() -> None:
+    told: list[float] = []
+
+    class Listener:
+        def update(self, description: str, completed: float, total: float) -> None:
+            told.append(completed)
+
+    token = PROGRESS.set(Listener())
+    try:
+        seen = solved("mrkc3", records=[60.0])
+    finally:
+        PROGRESS.reset(token)
+    assert len(told) >= int(seen["step"].values[-1])

@@ -258,7 +258,7 @@ class Drive:
                 return self._on_host(state, end, tell)
             seen: Any
             if self._host is not None and self.hosts(state):
-                state, seen = self._host.to(state, end, noise)
+                state, seen = self._host.to(state, end, tell, noise)
             else:
                 solver, limit = solver.following(state.memory), min(limit, self.left(state))
                 compiled = self.way(state)

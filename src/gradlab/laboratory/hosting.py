@@ -6,6 +6,7 @@ compile as the field alone. The host pays with a call of 0.1 ms for every look a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -98,13 +99,16 @@ class Host:
         """Whether a run can be stepped from the host (``hosted.hostable``)."""
         return hosted.hostable(flow.flow if isinstance(flow, Kicked) else flow, solver, stop)
 
-    def to(self, state: State, end: Any, noise: Noise) -> tuple[State, dict[str, Any] | None]:
+    def to(
+        self, state: State, end: Any, tell: Callable[[float], None], noise: Noise
+    ) -> tuple[State, dict[str, Any] | None]:
         """Towards ``end``, until the other method's turn has come, or ATTEMPTS steps; there, what is seen.
 
         Shaken at ``end`` as by ``integrate.advance``.
         """
         auto, inner, compiled = self._turn_of(state)
         walk = hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit)
+        walk.tell = tell
         with np.errstate(all="ignore"):
             hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:

@@ -121,11 +121,12 @@ def cases(key, *, images, most, count, examples, validation, norms, driven, unti
     """Plain flows, held and driven ones, from the same directions, of each set of images."""
     rng = generator(key)
     for name, *numbers in ((images, most, count, examples, validation), *beside):
-        yield _compared(rng, name, *numbers, norms, driven, until)
+        yield _compared(rng, (name, *numbers), norms, driven, until)
 
 
-def _compared(rng, images, most, count, examples, validation, norms, driven, until):
+def _compared(rng, drawn, norms, driven, until):
     """The same of one set."""
+    images, most, count, examples, validation = drawn
     pool = paired.pool(images, most)
     net = Dense((pool.inputs.shape[1], 16, 16, 1))
     split = paired.pairs(rng, len(pool.inputs), count, examples, validation)

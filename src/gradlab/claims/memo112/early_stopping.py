@@ -103,12 +103,13 @@ class Stopping(Paired):
 def cases(key, *, images, most, count, examples, validation, flipped, others, last, beside):
     """The square loss beside each other one, by the share of flipped labels, of each set of images."""
     rng = generator(key)
-    for name, *sizes in ((images, most, count, examples, validation), *beside):
-        yield from _compared(rng, name, *sizes, flipped, others, last)
+    for name, *numbers in ((images, most, count, examples, validation), *beside):
+        yield from _compared(rng, (name, *numbers), flipped, others, last)
 
 
-def _compared(rng, images, most, count, examples, validation, flipped, others, last):
+def _compared(rng, drawn, flipped, others, last):
     """The same of one set."""
+    images, most, count, examples, validation = drawn
     pool = paired.pool(images, most)
     net = Dense((pool.inputs.shape[1], 16, 16, 1))
     records = np.unique(np.geomspace(25, last, 18).round().astype(int))

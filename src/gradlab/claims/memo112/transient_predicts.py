@@ -123,11 +123,12 @@ def cases(key, *, images, most, count, examples, validation, sizes, last, beside
     """All sizes from the same directions, on the same training sets, of each set of images."""
     rng = generator(key)
     for name, *numbers in ((images, most, count, examples, validation), *beside):
-        yield _compared(rng, name, *numbers, sizes, last)
+        yield _compared(rng, (name, *numbers), sizes, last)
 
 
-def _compared(rng, images, most, count, examples, validation, sizes, last):
+def _compared(rng, drawn, sizes, last):
     """The same of one set."""
+    images, most, count, examples, validation = drawn
     pool = paired.pool(images, most)
     net = Dense((pool.inputs.shape[1], 16, 16, 1))
     records = np.unique(np.geomspace(4, last, 32).round().astype(int))

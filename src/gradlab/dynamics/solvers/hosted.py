@@ -216,8 +216,10 @@ class Walk:
     """Where an orbit is on the way to a record: the state, its trees as vectors of NumPy; moved on in place.
 
     y : the chart variables. unknowns : 1 for y and log(1 + t), 0 for E. memory : ``Auto``'s journal, or nothing.
-    limit : steps after which it stops.
+    limit : steps after which it stops. tell : hears the clock after every step whose evaluations take long.
     """
+
+    tell: Callable[[float], None] = staticmethod(lambda tau: None)
 
     def __init__(
         self, programs: Programs, layout: Layout, clock: Any, state: State, limit: Any = None
@@ -293,8 +295,8 @@ class Walk:
 
     def along(self, vector: Any, unknowns: Any, within: float) -> Any:
         """J v, by a difference where one does."""
-        if self.slope is None and self.programs.rate is not None:
-            self.slope = self.rate(self.point)
+        if self.programs.rate is not None:
+            self._here()
         image = self._difference(vector, unknowns, NUDGE * (_length(self.y) or 1.0), within)
         return self._product(vector) * unknowns if image is None else image
 
@@ -332,15 +334,19 @@ class Walk:
         return self.programs.rate
 
     def begin(self, solver: Any, end: Any) -> None:
-        """The rate here, counted once, and the first step's size where there is none yet."""
-        if self.slope is None:
-            self.slope = self.rate(self.point)
-        self.evaluations += not self.begun
-        self.begun = True
+        """The rate here, and the first step's size where there is none yet."""
+        self._here()
         if self.h == 0.0:
             n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
             slope = (self.slope[:n], self.slope[n])
             self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
+
+    def _here(self) -> None:
+        """The rate here, counted once."""
+        if self.slope is None:
+            self.slope = self.rate(self.point)
+        self.evaluations += not self.begun
+        self.begun = True
 
     def attempt(self, solver: Any, end: Any, most: int) -> None:
         """At most so many attempted steps, with the tangent's looks between them."""

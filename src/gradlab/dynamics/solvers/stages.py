@@ -230,4 +230,5 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
                 walk.status = stops.UNDERFLOW
         walk.look(BETWEEN)
         walk.stopped()
+        walk.tell(float(walk.tau))
     method.close()
