@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -116,18 +117,20 @@ class Arms:
     """Arms draws the test errors of every method of one case, with their intervals, along the records.
 
     From ``error_k``, ``spread_k`` and ``iteration`` of a :class:`gradlab.claims.looks.paired.Paired`; ``case`` is a
-    fact and its value.
+    fact and its value, or the first case there is.
     """
 
     title: str
-    case: tuple[str, str]
+    case: tuple[str, str] | None = None
     xlabel: str = "iteration"
     ylabel: str = "test error"
 
     def draw(self, dataset: xr.Dataset, verdict: Verdict, axes: Any) -> None:
         """The panel of a collected dataset; empty where the case was not run."""
-        fact, wanted = self.case
-        found = [i for i, value in enumerate(dataset[fact].values) if str(value) == wanted]
+        found = [0]
+        if self.case is not None:
+            fact, wanted = self.case
+            found = [i for i, value in enumerate(dataset[fact].values) if str(value) == wanted]
         if not found:
             axes.set_title(f"{self.title}: not in this budget")
             return
@@ -168,6 +171,12 @@ class Differences:
         """The panel of a collected dataset."""
         axes.axvspan(-self.margin, self.margin, color=figures.COLOURS["shade"], linewidth=0, zorder=0)
         axes.axvline(0.0, color=figures.COLOURS["ink"], linewidth=0.8)
+        counts = [
+            int(np.isfinite(dataset[f"{name}_mean"].values).sum())
+            for name, _ in self.named
+            if f"{name}_mean" in dataset
+        ]
+        many = sum(counts) > _ROWS
         labels: list[str] = []
         for name, label in self.named:
             if f"{name}_mean" not in dataset:
@@ -182,9 +191,14 @@ class Differences:
                     color=figures.COLOURS[f"line{1 + len(labels) % 7}"],
                     capsize=3.0,
                 )
-                case = str(dataset[self.by].values[i]) if self.by else ""
-                labels.append("\n".join(filter(None, (case, label, str(dataset[f"{name}_word"].values[i])))))
-        axes.set_yticks(range(len(labels)), labels)
+                case = str(dataset[self.by].values[i]) if self.by and len(means) > 1 else ""
+                word = str(dataset[f"{name}_word"].values[i])
+                if many:
+                    said = ", ".join(filter(None, (label.replace("\n", " "), case)))
+                    labels.append(textwrap.fill(f"{said}: {word}", 26))
+                else:
+                    labels.append("\n".join(filter(None, (case, label, word))))
+        axes.set_yticks(range(len(labels)), labels, fontsize=8 if many else None)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_xlabel("difference of test errors")
         axes.set_title(self.title, loc="left", fontsize=11)
@@ -239,6 +253,8 @@ def _apart(values: np.ndarray, log: bool) -> list[float]:
 
 
 #: A series of fewer points has markers, and its values of x for ticks.
+#: Rows of differences up to which each has its words on lines of their own.
+_ROWS = 5
 _FEW = 8
 
 

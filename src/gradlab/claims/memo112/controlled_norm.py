@@ -152,7 +152,7 @@ def _compared(rng, drawn, norms, driven, until):
         norms=(("arm", "pair", "record", "layer"), np.stack(lengths)),
         wanted=(("arm", "record"), np.stack(wanted)),
     )
-    return case(starts[0][0], seen, setup=images, arms=" | ".join(names))
+    return case(starts[0][0], seen, setup=paired.NAMES[images], arms=" | ".join(names))
 
 
 NORMS = (1.0, 2.0, 2.5)
@@ -183,11 +183,12 @@ STUDY = study(
     few={"norms": (1.0, 2.0), "driven": (), "until": 30.0},
     settings=section(__doc__, "Settings"),
     figure=Figure(
-        Arms("plain, held and driven norms", case=("setup", "digits"), xlabel="$t$"),
+        Arms("plain, held and driven norms", xlabel="$t$"),
         Differences(
             ("better", "plain less controlled,\nboth chosen"),
             *[(f"own_{i}", f"norm held at {size:g}") for i, size in enumerate(NORMS)],
             ("own_3", "driven from 1 to 2"),
+            by="setup",
             margin=MARGIN,
         ),
         caption="Left: test errors along the flows with 95 % intervals. Right: what controlling the norm saves; "

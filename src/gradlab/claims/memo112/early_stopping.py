@@ -161,10 +161,8 @@ STUDY = study(
     figure=Figure(
         Arms("labels as they are", case=("setup", "logistic, labels as they are")),
         Arms("10 % of the labels flipped", case=("setup", "logistic, 10% flipped")),
-        Differences(("overfits", "rise"), by="setup", margin=MARGIN, title="rise, square less other"),
-        Differences(
-            ("helps", "gain"), by="setup", margin=MARGIN, title="gain of stopping, square less other"
-        ),
+        Differences(("overfits", ""), by="setup", margin=MARGIN, title="rise, square less other"),
+        Differences(("helps", ""), by="setup", margin=MARGIN, title="gain of stopping, square less other"),
         caption="Above: test errors along the iterations with 95 % intervals. Below: paired differences of the "
         "rise from the chosen record to the end, and of what each pair's own stopping gains; the margin is shaded.",
         height=3.6,

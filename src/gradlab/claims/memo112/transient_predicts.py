@@ -144,7 +144,7 @@ def _compared(rng, drawn, sizes, last):
     seen = paired.dataset(pool, split, TASK, found, records)
     seen = seen.assign(duration=(("arm", "pair"), np.stack(lasting)))
     names = " | ".join(f"‖W_k‖ = {size:g}" for size in sizes)
-    return case(starts[0][0], seen, setup=images, arms=names)
+    return case(starts[0][0], seen, setup=paired.NAMES[images], arms=names)
 
 
 STUDY = study(
@@ -173,11 +173,12 @@ STUDY = study(
     few={"sizes": (0.6, 3.0), "last": 1000},
     settings=section(__doc__, "Settings"),
     figure=Figure(
-        Arms("by the size of the start", case=("setup", "digits")),
+        Arms("by the size of the start"),
         Panel("end", "lasting", "test error at the end", "$T$", by=("setup",), log="x"),
         Differences(
             ("role", "without a transient\nless with it"),
             ("trend", "fall a decade of $T$"),
+            by="setup",
             margin=MARGIN,
         ),
         caption="Above: test errors along the iterations from the same directions, with 95 % intervals; and the "

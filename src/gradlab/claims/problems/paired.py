@@ -32,9 +32,13 @@ TASKS = {"odd or even": 2, "ten classes": 10}
 BESIDE = (("cifar10", 1900, 24, 60, 300),)
 
 
+#: The names of the sets of images, as cases have them.
+NAMES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
 def said(name: str) -> str:
     """What a case adds to its label for the images of a set: nothing for digits and MNIST."""
-    return ", aeroplanes or frogs (CIFAR-10)" if name == "cifar10" else ""
+    return ", CIFAR-10" if name == "cifar10" else ""
 
 
 @dataclass(frozen=True)
