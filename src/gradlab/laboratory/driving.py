@@ -203,7 +203,7 @@ class Drive:
         """Whether all calls are made from the host, by programs compiled fully: where an evaluation takes longer."""
         if self.members is not None or not Host.serves(self.flow, self.solver, self.stop):
             return False
-        return hosted.lasting(self.solver) and heavy(self._work_of(self.layout.size))
+        return hosted.lasting(self.solver) and heavy(self._work_of(self.layout.size), self.layout.size)
 
     @functools.cached_property
     def _host(self) -> Host | None:
