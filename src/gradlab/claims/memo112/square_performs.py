@@ -184,7 +184,7 @@ STUDY = study(
     figure=Figure(
         Arms("odd or even", case=("task", "odd or even")),
         Arms("ten classes", case=("task", "ten classes")),
-        Differences(("performs", "square less\ncross-entropy"), by="task", margin=MARGIN),
+        Differences(("performs", ""), by="task", margin=MARGIN, title="square less cross-entropy"),
         Panel("curve", "moment", r"$\rho/\rho_{eq}$", "$t/T$", by=("task",), lines=True, each=1),
         caption="Above: test errors under both losses along the iterations, with 95 % intervals. Below: paired "
         "differences at the records that validation chooses, the margin shaded; and the norm from ρ(0) = 1e-2 by the "
