@@ -171,12 +171,13 @@ class Differences:
         """The panel of a collected dataset."""
         axes.axvspan(-self.margin, self.margin, color=figures.COLOURS["shade"], linewidth=0, zorder=0)
         axes.axvline(0.0, color=figures.COLOURS["ink"], linewidth=0.8)
-        counts = [
-            int(np.isfinite(dataset[f"{name}_mean"].values).sum())
-            for name, _ in self.named
+        lines = [
+            (1 + bool(label) + label.count("\n") + (self.by != "" and dataset.sizes["case"] > 1))
+            * int(np.isfinite(dataset[f"{name}_mean"].values).sum())
+            for name, label in self.named
             if f"{name}_mean" in dataset
         ]
-        many = sum(counts) > _ROWS
+        many = sum(lines) > _LINES
         labels: list[str] = []
         for name, label in self.named:
             if f"{name}_mean" not in dataset:
@@ -253,9 +254,9 @@ def _apart(values: np.ndarray, log: bool) -> list[float]:
 
 
 #: A series of fewer points has markers, and its values of x for ticks.
-#: Rows of differences up to which each has its words on lines of their own.
-_ROWS = 5
 _FEW = 8
+#: Lines of labels beside differences; where there are more, each is set small, in as few as it fits.
+_LINES = 12
 
 
 @dataclass(frozen=True)
