@@ -18,8 +18,7 @@ from gradlab.dynamics.solvers.methods import method
 from gradlab.laboratory import programs
 from gradlab.laboratory.driving import Drive
 from gradlab.laboratory.progress import PROGRESS
-from gradlab.store.run import Identity, Run, environment
-from laboratory.test_hosting import Stopped, small, stepped
+from laboratory.test_hosting import cut_and_resumed, small, stepped
 
 #: (flow of ``test_hosting``, clock, solver, records): each method, clocks that follow from time and one that does not.
 RUNS: dict[str, tuple[str, Any, Any, list[float]]] = {
@@ -81,20 +80,7 @@ def test_a_heavy_run_is_resumed_to_the_same_bits(
 ) -> None:
     moments = np.linspace(0.0, RUNS[name][3][-1], 24)[1:]
     whole = solved(name, records=moments)
-    identity = Identity({"specification": {"records": 24}, "data": "d", **environment()})
-
-    def appended(*arguments: Any) -> Any:
-        append(*arguments)
-        if kept.segments == 5:
-            raise Stopped
-
-    with Run.create(tmp_path, identity) as kept:
-        append = kept.append
-        monkeypatch.setattr(kept, "append", appended)
-        with pytest.raises(Stopped):
-            solved(name, records=moments, store=kept)
-    with Run.create(tmp_path, identity) as kept:
-        resumed = solved(name, records=moments, store=kept)
+    resumed = cut_and_resumed(lambda **kept: solved(name, records=moments, **kept), tmp_path, monkeypatch)
     assert set(whole.data_vars) == set(resumed.data_vars)
     for what in whole.data_vars:
         np.testing.assert_array_equal(whole[what].values, resumed[what].values, err_msg=str(what))

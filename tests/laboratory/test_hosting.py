@@ -94,6 +94,24 @@ class Stopped(Exception):
     """Raised in place of a kill."""
 
 
+def cut_and_resumed(solve: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The run of ``solve(store=…)``, stopped after five segments and taken up again."""
+    identity = Identity({"specification": {"records": 24}, "data": "d", **environment()})
+
+    def appended(*arguments: Any) -> Any:
+        append(*arguments)
+        if kept.segments == 5:
+            raise Stopped
+
+    with Run.create(path, identity) as kept:
+        append = kept.append
+        monkeypatch.setattr(kept, "append", appended)
+        with pytest.raises(Stopped):
+            solve(store=kept)
+    with Run.create(path, identity) as kept:
+        return solve(store=kept)
+
+
 @pytest.mark.parametrize(("solver", "worth"), [("tsit5", 0.5), ("auto", np.inf)])
 def test_a_run_from_the_host_is_resumed_to_the_same_bits(
     solver: str, worth: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,20 +127,9 @@ def test_a_run_from_the_host_is_resumed_to_the_same_bits(
         whole = solved(solver=SOLVERS[solver], records=moments)
         assert stepped(whole) == "from the host, then in a compiled loop"
 
-    identity = Identity({"specification": {"records": 24}, "data": "d", **environment()})
-
-    def appended(*arguments: Any) -> Any:
-        append(*arguments)
-        if kept.segments == 5:
-            raise Stopped
-
-    with Run.create(tmp_path, identity) as kept:
-        append = kept.append
-        monkeypatch.setattr(kept, "append", appended)
-        with pytest.raises(Stopped):
-            solved(solver=SOLVERS[solver], records=moments, store=kept)
-    with Run.create(tmp_path, identity) as kept:
-        resumed = solved(solver=SOLVERS[solver], records=moments, store=kept)
+    resumed = cut_and_resumed(
+        lambda **kept: solved(solver=SOLVERS[solver], records=moments, **kept), tmp_path, monkeypatch
+    )
     assert set(whole.data_vars) == set(resumed.data_vars)
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name].values, resumed[name].values, err_msg=str(name))

@@ -196,7 +196,7 @@ class Differences:
                 word = str(dataset[f"{name}_word"].values[i])
                 if many:
                     said = ", ".join(filter(None, (label.replace("\n", " "), case)))
-                    labels.append(textwrap.fill(f"{said}: {word}", 26))
+                    labels.append(textwrap.fill(f"{said}: {word}", 30))
                 else:
                     labels.append("\n".join(filter(None, (case, label, word))))
         axes.set_yticks(range(len(labels)), labels, fontsize=8 if many else None)

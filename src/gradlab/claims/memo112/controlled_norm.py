@@ -171,15 +171,7 @@ STUDY = study(
         "until": 50.0,
         "beside": (),
     },
-    full={
-        "images": "mnist",
-        "most": 7700,
-        "count": 32,
-        "examples": 100,
-        "validation": 500,
-        "until": 400.0,
-        "beside": paired.BESIDE,
-    },
+    full={**paired.FULL, "until": 400.0},
     few={"norms": (1.0, 2.0), "driven": (), "until": 30.0},
     settings=section(__doc__, "Settings"),
     figure=Figure(

@@ -147,15 +147,7 @@ STUDY = study(
         "last": 2400,
         "beside": (),
     },
-    full={
-        "images": "mnist",
-        "most": 7700,
-        "count": 32,
-        "examples": 100,
-        "validation": 500,
-        "last": 9600,
-        "beside": paired.BESIDE,
-    },
+    full={**paired.FULL, "last": 9600},
     few={"flipped": (0.0,), "others": ("logistic",)},
     settings=section(__doc__, "Settings"),
     figure=Figure(

@@ -169,16 +169,7 @@ STUDY = study(
         "longer": 1.0,
         "beside": (),
     },
-    full={
-        "images": "mnist",
-        "most": 7700,
-        "count": 32,
-        "examples": 100,
-        "validation": 500,
-        "layers": (1, 2, 3, 4),
-        "longer": 4.0,
-        "beside": paired.BESIDE,
-    },
+    full={**paired.FULL, "layers": (1, 2, 3, 4), "longer": 4.0},
     few={"count": 12, "layers": (1, 3), "tasks": ("odd or even",), "longer": 0.25},
     settings=section(__doc__, "Settings"),
     figure=Figure(

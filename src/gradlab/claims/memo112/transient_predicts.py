@@ -161,15 +161,7 @@ STUDY = study(
         "last": 1600,
         "beside": (),
     },
-    full={
-        "images": "mnist",
-        "most": 7700,
-        "count": 32,
-        "examples": 100,
-        "validation": 500,
-        "last": 6400,
-        "beside": paired.BESIDE,
-    },
+    full={**paired.FULL, "last": 6400},
     few={"sizes": (0.6, 3.0), "last": 1000},
     settings=section(__doc__, "Settings"),
     figure=Figure(

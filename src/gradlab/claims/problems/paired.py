@@ -30,6 +30,8 @@ from gradlab.problem.problem import Problem
 TASKS = {"odd or even": 2, "ten classes": 10}
 #: Beside MNIST at the full budget: set, images of either part, pairs, images of a training set and of validation.
 BESIDE = (("cifar10", 1900, 24, 60, 300),)
+#: The images of the full budget.
+FULL = {"images": "mnist", "most": 7700, "count": 32, "examples": 100, "validation": 500, "beside": BESIDE}
 
 
 #: The names of the sets of images, as cases have them.
