@@ -162,7 +162,7 @@ def branch(condition: Any, then: Any, otherwise: Any) -> Any:
     return jax.lax.cond(condition, then, otherwise)
 
 
-def loop(count: int, body: Any, begun: Any) -> Any:
+def passes(count: int, body: Any, begun: Any) -> Any:
     """``jax.lax.fori_loop`` of so many passes; of vectors on the host they are made one by one."""
     if not any(map(on_host, jax.tree.leaves(begun))):
         return jax.lax.fori_loop(0, count, body, begun)

@@ -472,7 +472,7 @@ class Walk:
         if isinstance(self.before.memory, Journal):
             memory = tree.module(self._seen_as(self._spectral.tree))
             if isinstance(self.memory.past, tree.Plain):
-                memory = tree.changed(memory, past=stages.apart(self.memory.past, self.before.memory.past))
+                memory = tree.changed(memory, past=stages.in_trees(self.memory.past, self.before.memory.past))
         return self._state(memory, self.layout.tree(self.y), held)
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:

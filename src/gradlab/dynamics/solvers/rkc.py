@@ -89,7 +89,7 @@ def _next(w0: Any, w1: Any, powers: Any, stage: Recurrence) -> tuple[tuple[Any, 
 
 
 @functools.lru_cache(maxsize=1024)
-def table(stages: int, damping: float, count: int) -> tuple[float, Any, Any]:
+def coefficients(stages: int, damping: float, count: int) -> tuple[float, Any, Any]:
     """(D₁/(h F₀), rows, last factors): the coefficients of the stages 2, …, s of :func:`rkc2`, on the host.
 
     A row is μ, ν, μ̃/h, −γ̃/μ̃, c of the stage before, and by how much each of ``count`` coefficients of ``bend`` enters.
@@ -98,8 +98,8 @@ def table(stages: int, damping: float, count: int) -> tuple[float, Any, Any]:
     powers: Any = np.arange(2.0, 2.0 + count)
     begun, rows = float(stage.c), []
     for _ in range(2, stages + 1):
-        coefficients, new = _next(w0, w1, powers, stage)
-        rows.append((*coefficients, stage.c, *(stage.c**powers - stage.ones[2])))
+        entries, new = _next(w0, w1, powers, stage)
+        rows.append((*entries, stage.c, *(stage.c**powers - stage.ones[2])))
         stage = new
     return begun, np.array(rows), 1.0 - stage.ones[2]
 
@@ -197,7 +197,7 @@ def extrapolated(
         here = tree.branch(i == 1, lambda: field(begin + length, after), lambda: slope_fine)
         return tree.where(whole, after, coarse), tree.where(whole, fine, after), here
 
-    coarse, fine, _ = tree.loop(3, leg, (y, y, slope))
+    coarse, fine, _ = tree.passes(3, leg, (y, y, slope))
     gap = jax.tree.map(lambda a, b: (a - b) / 3.0, fine, coarse)
     after = tree.add(fine, gap)
     return after, gap, field(t + h, after), 3 * stages - 1

@@ -1,7 +1,7 @@
 """Steps from the host where an evaluation takes longer than all that NumPy does beside: explicit pairs, and MRKC.
 
 What is compiled, fully, is the field, and for a stabilised method a loop of its stages with one copy of the field,
-whose coefficients follow on the host (``rkc.table``). The loop of a whole run takes XLA ten times as long to compile.
+whose coefficients follow on the host (``rkc.coefficients``). The loop of a whole run takes XLA ten times as long.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def stages(
     """The last two increments after so many stages of ``rkc.rkc2``; pure, to be compiled.
 
     times : τ and h. ends : the point that the step begins from, and its rate. bends : the coefficients of ``bend``,
-    each a row. rows : of ``rkc.table``. made : the last two increments before.
+    each a row. rows : of ``rkc.coefficients``. made : the last two increments before.
     """
     (tau, h), (point, slope), n = times, ends, layout.size
 
@@ -87,7 +87,7 @@ class Field:
 
     def stages(self, tau: Any, y: Any, h: Any, slope: Any, count: int, damping: float, bend: Any) -> Any:
         """As ``rkc.rkc2``."""
-        begun, rows, last = rkc.table(count, damping, self._degree)
+        begun, rows, last = rkc.coefficients(count, damping, self._degree)
         bends = np.zeros((self._degree, len(y))) if bend is None else bend
         times: Any = np.array((tau, h))
         ends, made = np.stack([y, slope]), np.stack([begun * h * slope, 0.0 * slope])
@@ -98,7 +98,7 @@ class Field:
         return y + made[0] + (0.0 if bend is None else last @ bend)
 
 
-def spectrum(known: Any, product: Callable[[Any], Any], seed: Any) -> tuple[Any, int]:
+def refreshed(known: Any, product: Callable[[Any], Any], seed: Any) -> tuple[Any, int]:
     """``stabilised.refresh`` of a plain spectrum, and the products it took; ``product`` : v ↦ J v."""
     count = COLD if known.age < 0 else WARM if known.age >= EVERY else 0
     vector, radius = known.vector, known.radius
@@ -125,7 +125,7 @@ def together(past: multistep.Past) -> Any:
     return tree.changed(tree.plainly(past), values=np.concatenate(rows, axis=1), latest=latest)
 
 
-def apart(past: Any, like: multistep.Past) -> multistep.Past:
+def in_trees(past: Any, like: multistep.Past) -> multistep.Past:
     """The past of which that is the plain one, its points trees as those of another."""
     layout = Layout.of(like.latest)
     points = [layout.tree(row) for row in past.values]
@@ -174,7 +174,7 @@ class _Stabilised:
     def step(self, h: Any) -> tuple[Any, Any, Any, int]:
         walk = self._walk
         past: Any = multistep.recall(self._past, walk.tau)
-        self._spectrum, products = spectrum(
+        self._spectrum, products = refreshed(
             self._spectrum, lambda v: walk.along(v, walk.unknowns, WITHIN), self._seed
         )
         z = MARGIN * abs(h) * self._spectrum.radius
