@@ -44,7 +44,8 @@ HONEST: dict[str, tuple[Any, Any, list[float], Any, Any]] = {
     "penalty": (gl.flows.UnitNormPenalty(TANH, 0.1), TWO, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
     "end to end": (gl.flows.EndToEndFlow(LINE, 3), ONE, [1.0, 5.0], None, gl.Adaptive("bosh3", 1e-6)),
     "radial": (gl.flows.HomogeneousFlow(MARGIN), TWO, [1.0, 20.0], gl.LogTime(), gl.Adaptive("bosh3", 1e-5)),
-    "equal steps": (gl.GradientFlow(TANH), TWO, [0.1, 0.2], None, gl.solvers.Fixed("heun", 0.002)),
+    # of Heun's method the estimate is one of Euler's: it says more than the method errs by
+    "equal steps": (gl.GradientFlow(TANH), TWO, [0.1, 0.2], None, gl.solvers.Fixed("heun", 0.0002)),
     "exact": (gl.GradientFlow(LINE), ONE, [1.0, 1e6], None, "auto"),
 }
 
@@ -176,25 +177,38 @@ class Mine(gl.claims.Look):
         return gl.claims.Number(float(np.abs(self.end).max()), error=1e-9)
 
 
-@pytest.mark.parametrize("tolerance", [0.1, 0.03, 0.01])
-def test_a_loose_solve_is_not_said_to_follow_no_gradient(tolerance: float) -> None:
-    """Error estimates are right to first order: where they are a part of E themselves, the balance is off by more."""
-    whole = digits(labels="onehot")
-    images = gl.Data(whole.inputs[:100], whole.targets[:100])
-    problem = gl.Problem(gl.Dense((64, 12, 10), "tanh"), gl.Square("mean"), images)
+def drawn(loss: str) -> tuple[gl.Problem, Any]:
+    """A net on digits under the square loss; else one whose loss begins at thousands, and falls in a few steps."""
     rng = np.random.default_rng(0)
-    start = (rng.standard_normal((12, 64)) * 0.4, rng.standard_normal((10, 12)) * 0.4)
-    for refine in (False, True):
-        seen = gl.run(
-            gl.GradientFlow(problem),
-            start,
-            [30.0],
-            solver=gl.solvers.Auto(tolerance),
-            observables=["loss"],
-            refine=refine,
-        )
-        assert str(seen.result) == "reached the last record"
-        assert abs(float(seen["balance"][-1])) < float(seen["balance_error"][-1])
+    if loss == "square":
+        whole = digits(labels="onehot")
+        images = gl.Data(whole.inputs[:100], whole.targets[:100])
+        problem = gl.Problem(gl.Dense((64, 12, 10), "tanh"), gl.Square("mean"), images)
+        return problem, (rng.standard_normal((12, 64)) * 0.4, rng.standard_normal((10, 12)) * 0.4)
+    inputs = rng.standard_normal((20, 5))
+    problem = gl.Problem(
+        gl.Dense((5, 9, 1), "identity"), gl.Exponential("mean"), gl.Data(inputs, np.sign(inputs[:, 0]))
+    )
+    return problem, (rng.standard_normal((9, 5)), rng.standard_normal((1, 9)))
+
+
+@pytest.mark.parametrize("tolerance", [0.1, 0.03, 0.01, 1e-3, 1e-4])
+@pytest.mark.parametrize("loss", ["square", "exponential"])
+def test_a_loose_solve_is_not_said_to_follow_no_gradient(tolerance: float, loss: str) -> None:
+    """Error estimates are right to first order: where they are a part of E themselves, the balance is off by more."""
+    problem, start = drawn(loss)
+    for solver in (gl.solvers.Auto(tolerance), gl.Adaptive("bosh3", tolerance)):
+        for refine in (False, True):
+            seen = gl.run(
+                gl.GradientFlow(problem),
+                start,
+                [1.0, 30.0],
+                solver=solver,
+                observables=["loss"],
+                refine=refine,
+            )
+            assert str(seen.result) == "reached the last record"
+            assert np.all(abs(seen["balance"].values) <= seen["balance_error"].values)
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "supported"), (1.0, NOT_MET)])
