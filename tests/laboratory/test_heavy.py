@@ -128,11 +128,6 @@ def test_the_stages_from_the_host_are_those_of_the_compiled_loop(count: int, dam
     values = -np.linspace(0.1, 30.0, 6)
     h = 0.9 * float(rkc.length(count, damping)) / 30.0
 
-    class Linear:
-        """The field Λy + sin t, stages of which are asked of a program."""
-
-        def __init__(self, flow: Any, clock: Any) -> None: ...
-
     def rate(t: Any, at: Any) -> Any:
         return values * at + jax.numpy.sin(t)
 
@@ -214,3 +209,12 @@ def test_progress_is_told_at_every_step() -> None:
     finally:
         PROGRESS.reset(token)
     assert len(told) >= int(seen["step"].values[-1])
+
+
+def test_a_stabilised_method_is_refused_by_name_where_the_jacobian_is_not_symmetric() -> None:
+    flow, start, _, _ = small()
+    polar = gl.flows.NormalisedFlow(flow.problem)
+    with pytest.raises(ValueError, match="the Jacobian of NormalisedFlow is not symmetric"):
+        gl.run(polar, start, [2.0], solver=gl.solvers.Auto(1e-6, stiff="mrkc3"))
+    with pytest.raises(ValueError, match="did you mean 'mrkc3'"):
+        gl.solvers.Auto(1e-6, stiff="mrkc33")

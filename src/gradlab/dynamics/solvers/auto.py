@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.flow import Flow
-from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, evaluations, method
+from gradlab.dynamics.solvers.methods import STABILISED, UNEVEN, Adaptive, evaluations, method, unsymmetric
 from gradlab.dynamics.solvers.multistep import Memory, Multistep, Past
 from gradlab.dynamics.solvers.policy import Policy, usual
 from gradlab.dynamics.solvers.solver import Solver
@@ -115,6 +115,15 @@ class Auto(Solver):
         dense = size <= int(policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
         return replace(self, explicit=explicit, stiff=self.stiff or stiff)
+
+    def __check_init__(self) -> None:
+        for name in (self.explicit, self.stiff):
+            if name not in ("", "bdf"):
+                method(name)
+
+    def refuse(self, flow: Flow, clock: Clock, ensemble: bool = False) -> str | None:
+        reason = super().refuse(flow, clock, ensemble)
+        return reason or (unsymmetric(flow, clock, self.stiff) if self.stiff in STABILISED else None)
 
     def suits(self, flow: Flow, clock: Clock, ensemble: bool = False) -> Auto:
         loss, symmetric = flow.observed.loss, flow.symmetric and clock.symmetric
