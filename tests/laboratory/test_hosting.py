@@ -96,7 +96,7 @@ class Stopped(Exception):
 
 def cut_and_resumed(solve: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The run of ``solve(store=…)``, stopped after five segments and taken up again."""
-    identity = Identity({"specification": {"records": 24}, "data": "d", **environment()})
+    identity = Identity({"specification": {"records": "many"}, "data": "d", **environment()})
 
     def appended(*arguments: Any) -> Any:
         append(*arguments)
@@ -109,6 +109,7 @@ def cut_and_resumed(solve: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(Stopped):
             solve(store=kept)
     with Run.create(path, identity) as kept:
+        assert 0 < kept.segments < 16
         return solve(store=kept)
 
 

@@ -12,7 +12,7 @@ import pytest
 import gradlab as gl
 from gradlab.executing import maps
 from gradlab.laboratory import blocks, programs
-from gradlab.store.run import Identity, Run, environment
+from laboratory.test_hosting import cut_and_resumed
 
 
 def small() -> tuple[gl.GradientFlow, Any]:
@@ -32,10 +32,6 @@ def solved(records: Any, **keywords: Any) -> Any:
         conditioning=False,
         **{"solver": gl.Adaptive("tsit5", 1e-8)} | keywords,
     )
-
-
-class Stopped(Exception):
-    """Raised in place of a kill."""
 
 
 def compiled(run: Any) -> str:
@@ -95,21 +91,7 @@ def test_a_run_that_is_compiled_anew_on_the_way_is_resumed_to_the_same_bits(
     whole = solved(moments)
     assert compiled(whole) == "quickly, then moderately"
 
-    identity = Identity({"specification": {"records": records}, "data": "d", **environment()})
-
-    def appended(*arguments: Any) -> Any:
-        append(*arguments)
-        if kept.segments == 5:
-            raise Stopped
-
-    with Run.create(tmp_path, identity) as kept:
-        append = kept.append
-        monkeypatch.setattr(kept, "append", appended)
-        with pytest.raises(Stopped):
-            solved(moments, store=kept)
-    with Run.create(tmp_path, identity) as kept:
-        assert 0 < kept.segments < 16
-        resumed = solved(moments, store=kept)
+    resumed = cut_and_resumed(lambda **kept: solved(moments, **kept), tmp_path, monkeypatch)
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name].values, resumed[name].values, err_msg=str(name))
     assert compiled(resumed) == compiled(whole)

@@ -342,7 +342,7 @@ def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
         return "in a compiled loop"
     if drive.lasting:
         return "from the host"
-    # BDF is stepped from the host as well; no other stiff method is.
+    # Of what is small, BDF is stepped from the host as well; no other stiff method is.
     stabilised = "changes" in dataset and getattr(drive.solver, "stiff", "") != "bdf"
     changed = stabilised and bool(np.any(dataset["changes"].values))
     if not changed and drive.way(_ended(begun, dataset)) == "quickly":

@@ -95,7 +95,7 @@ def recall(past: Any, now: Any) -> Any:
 
     A point much nearer to now than the point before lay to it is left out, as where a record cuts a step short, but
     never two in a row: steps may have become short for good. One row of the ring is written, and nothing moved: in a
-    loop this happens in place.
+    loop this happens in place, and on the host in the past that is given.
     """
     near = (past.count > 0) & ~past.left_out & (now - past.since < NEAR * (past.since - past.times[0]))
     taken, size = past.waits & ~near, past.times.shape[0]
