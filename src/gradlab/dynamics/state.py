@@ -215,8 +215,8 @@ def _shortest(tau: Any) -> Any:
 
 def bracket(flow: Flow, stop: Stop, pair: Any) -> Bracket:
     """Nothing is being located yet."""
-    none = jnp.zeros(())
-    return Bracket(margin(flow, stop, pair), none + jnp.inf, none, jnp.zeros((), int))
+    far, none, untried = tree.of_each((jnp.asarray(np.inf), jnp.zeros(()), jnp.zeros((), int)), pair[1])
+    return Bracket(margin(flow, stop, pair), far, none, untried)
 
 
 def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Array, ""]:

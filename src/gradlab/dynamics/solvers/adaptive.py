@@ -161,7 +161,7 @@ def adaptive(
     spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
     begun = replace(state, h=h, evaluations=state.evaluations + spent)
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
-    carried = (begun, inner, jnp.ones(()), jnp.zeros((), int), event)
+    carried = (begun, *tree.of_each((inner, jnp.ones(()), jnp.zeros((), int)), state.tau), event)
     final, inner, *_ = jax.lax.while_loop(go_on, attempt, carried)
     if method.stabilised:
         final = replace(final, memory=method.stepper.remembered(inner))

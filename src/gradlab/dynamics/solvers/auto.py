@@ -163,9 +163,9 @@ class Auto(Solver):
             before, _ = carry
             after = automatic(flow, clock, self, stop, before, end)
             same = jax.tree.map(lambda new, old: jax.lax.convert_element_type(new, old.dtype), after, before)
-            return same, jnp.asarray(False)
+            return same, tree.of_each(jnp.asarray(False), before.tau)
 
-        return jax.lax.while_loop(go_on, call, (state, jnp.asarray(True)))[0]
+        return jax.lax.while_loop(go_on, call, (state, tree.of_each(jnp.asarray(True), state.tau)))[0]
 
     def until(self, end: float) -> Auto:
         return replace(self, horizon=number(end))

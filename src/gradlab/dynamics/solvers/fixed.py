@@ -104,5 +104,5 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
         return with_look(moved, along(flow, clock, moved)), attempts + 1, event
 
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
-    final, *_ = jax.lax.while_loop(go_on, step, (state, jnp.zeros((), int), event))
+    final, *_ = jax.lax.while_loop(go_on, step, (state, tree.of_each(jnp.zeros((), int), state.tau), event))
     return final

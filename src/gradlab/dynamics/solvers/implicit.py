@@ -84,7 +84,8 @@ def implicit(
 ) -> State:
     """At most ``most`` attempted steps towards ``end``; a Jacobian is evaluated only where the old one fails."""
     span = (end - state.tau) / solver.least
-    return resumed(flow, clock, solver, stop, state, end, most, jnp.zeros((), int), span, None)[0]
+    none = tree.of_each(jnp.zeros((), int), state.tau)
+    return resumed(flow, clock, solver, stop, state, end, most, none, span, None)[0]
 
 
 def resumed(

@@ -14,6 +14,7 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.descent import Constant, GradientDescent, LossScaled, of_epoch
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
+from gradlab.dynamics.solvers.loops import bounds
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
@@ -110,7 +111,7 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
         def body(i: Any, carry: Any) -> Any:
             return step(going, state.steps + i, *carry)
 
-        y, u, memory = jax.lax.fori_loop(0, number, body, (state.y, state.u, state.memory))
+        y, u, memory = jax.lax.fori_loop(*bounds(0, number), body, (state.y, state.u, state.memory))
         good = tree.finite(y) & _sound(state.memory, memory)
         steps = state.steps + number
         code = watch(observed, stop, (y, u), steps)

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
+from gradlab.dynamics import tree
+
 #: States kept in reverse mode; 153 passes are made twice with so many, longer loops some more often.
 CHECKPOINTS = 16
 
@@ -25,6 +27,11 @@ def loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> 
     begin, end = jnp.asarray(lower, dtype=jnp.result_type(upper)), jnp.asarray(upper)
     init = jax.tree.map(lambda x: jnp.asarray(x, dtype=jnp.result_type(x)), init)
     return _loop(begin, end, eqx.filter_closure_convert(body, begin, init), init)
+
+
+def bounds(begin: int, end: Any) -> tuple[Any, Any]:
+    """The bounds of a loop: where the end is each member's own, so is what counts (``tree.of_each``)."""
+    return (begin, end) if isinstance(end, int) else (tree.of_each(jnp.full_like(end, begin), end), end)
 
 
 def _plain(begin: Any, end: Any, body: Any, init: Any) -> Any:

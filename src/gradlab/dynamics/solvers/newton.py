@@ -17,6 +17,7 @@ import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
 
+from gradlab.dynamics import tree
 from gradlab.problem.precision import put, zeros
 
 #: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): with pairs, 8 iterations and SLOW = 0.7 cost
@@ -209,12 +210,10 @@ def solve(
         after, number = carry.d + correction, carry.iterations + 1
         return _Carry(after, size, rate, second, number, converged, diverged, pairs, carry.d, plain)
 
-    zero, no = jnp.zeros(()), jnp.zeros((), dtype=bool)
-    d = jnp.zeros(scratch.lu.shape[0])
-    begun = jnp.zeros((), dtype=jnp.int64)
-    first = _Carry(d, jnp.ones(()), guess, no, begun, no, no, scratch.pairs, d, d)
+    no, begun, d = jnp.asarray(False), jnp.zeros((), dtype=jnp.int64), jnp.zeros(scratch.lu.shape[0])
+    first = tree.of_each(_Carry(d, jnp.ones(()), guess, no, begun, no, no, scratch.pairs, d, d), c)
     last = jax.lax.while_loop(go_on, iterate, first)
-    rate = jnp.where(last.measured, last.rate, jnp.maximum(last.rate - mismatch, zero))
+    rate = jnp.where(last.measured, last.rate, jnp.maximum(last.rate - mismatch, 0.0))
     slow = last.measured & (last.rate > SLOW) & ~fresh
     left = last.rate / jnp.maximum(1.0 - last.rate, 1e-16) * last.size
     return Solved(last.d, last.converged & ~last.diverged, rate, slow, last.iterations, last.pairs, left)

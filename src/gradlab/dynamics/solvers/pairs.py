@@ -8,6 +8,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Float
 
 from gradlab.dynamics import tree
@@ -69,9 +70,12 @@ def stepped(
     def stage(i: Any, carry: Any) -> Any:
         slopes, _ = carry
         # Stages that are not made yet have weight 0 and are 0.
-        point = vector + h * (a[i] @ slopes)
-        return slopes.at[i].set(field(tau + c[i] * h, point)), point
+        row = lax.dynamic_index_in_dim(a, i, keepdims=False, allow_negative_indices=False)
+        point = vector + h * (row @ slopes)
+        moment = tau + lax.dynamic_index_in_dim(c, i, keepdims=False, allow_negative_indices=False) * h
+        made = lax.expand_dims(field(moment, point), (0,))
+        return lax.dynamic_update_slice(slopes, made, (i, np.int64(0)), allow_negative_indices=False), point
 
-    begun = jnp.zeros((stages, vector.size)).at[0].set(slope)
+    begun = lax.pad(lax.expand_dims(slope, (0,)), np.float64(0.0), ((0, stages - 1, 0), (0, 0, 0)))
     slopes, after = jax.lax.fori_loop(first, stages, stage, (begun, vector))
     return after, h * (jnp.asarray(table.error) @ slopes), slopes[-1]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.loops import bounds
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.dynamics.tree import Anywhere, like, wide
 
@@ -67,7 +68,8 @@ def _first(stages: Any, damping: float, count: int) -> tuple[Any, Any, Recurrenc
     two = (2.0 * w0**2 - 1.0, 4.0 * w0, xp.full_like(w0, 4.0))
     one = (w0, xp.ones_like(w0), xp.zeros_like(w0))
     none = xp.zeros(count)
-    return w0, w1, Recurrence(ratio2 * w1, (ratio2, two, none), (ratio2, one, none))
+    begun = Recurrence(ratio2 * w1, (ratio2, two, none), (ratio2, one, none))
+    return w0, w1, tree.of_each(begun, w0)
 
 
 def _next(w0: Any, w1: Any, powers: Any, stage: Recurrence) -> tuple[tuple[Any, Any, Any, Any], Recurrence]:
@@ -163,7 +165,7 @@ def rkc2(
         )
         return new, one, following
 
-    last, _, known = looped(2, stages + 1, stage, (first, tree.scale(0.0, first), begun))
+    last, _, known = looped(*bounds(2, stages + 1), stage, (first, tree.scale(0.0, first), begun))
     return bent(last, jnp.ones(()), known.ones[2])
 
 

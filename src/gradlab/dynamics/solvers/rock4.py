@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.solvers.loops import bounds
 from gradlab.dynamics.solvers.rkc import RKC2
 from gradlab.dynamics.solvers.stabilised import Stabilised
 from gradlab.problem.precision import number
@@ -123,8 +124,8 @@ def step(
         return now, after, c, m + (1.0 + k) * c - k * c_before
 
     first = _combine((1.0, y), (mu[start] * h, slope))
-    begun = (y, first, jnp.zeros_like(mu[0]), mu[start])
-    _, base, _, c = looped(1, stage - 4, recur, begun)
+    begun = (y, first, tree.of_each(jnp.zeros_like(mu[0]), h), mu[start])
+    _, base, _, c = looped(*bounds(1, stage - 4), recur, begun)
 
     def finish(i: Any, carry: Any) -> Any:
         slopes, place, _ = carry

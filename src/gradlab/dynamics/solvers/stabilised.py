@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers.counting import Estimate
-from gradlab.dynamics.solvers.loops import loop
+from gradlab.dynamics.solvers.loops import bounds, loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
 from gradlab.dynamics.tree import Anywhere
 from gradlab.problem.precision import put
@@ -129,7 +129,7 @@ def look(
     begun = (*known[:2], spectrum.vector, spectrum.vector, kind)
 
     def looked() -> Any:
-        vector, radius, _, _, seen = jax.lax.fori_loop(0, count, product, begun)
+        vector, radius, _, _, seen = jax.lax.fori_loop(*bounds(0, count), product, begun)
         return vector, radius, seen
 
     vector, radius, kind = jax.lax.cond(count > 0, looked, lambda: known)
