@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gradlab.claims.keeping import Result
     from gradlab.claims.studies import Budget, Study
 
+#: Seconds between two pages of a quick verification: on each stand all results that are in, and one takes a tenth.
+_PAGE = 1.0
 #: A stored set of verdicts of every claim is some hundred kilobytes.
 _LARGEST = 64 << 20
 
@@ -97,7 +100,7 @@ def _run(
     seed: int,
     resume: bool,
 ) -> list[Result]:
-    """Run them, or those not kept already; every result is kept, shown and on the page as soon as it is in."""
+    """Run them, or those not kept already; every result is kept and shown as it comes, and soon on the page."""
     from gradlab.claims import catalogue, keeping, underway, verification
     from gradlab.report import page
     from gradlab.store.run import environment
@@ -113,11 +116,14 @@ def _run(
     for study in () if resume else left:
         underway.forget(out, study.claim.id)
     drawn: dict[str, Any] = {}
+    written, standing = 0.0, -1
 
     def write() -> None:
+        nonlocal written, standing
         shown = [finished[study.claim.id] for study in studies if study.claim.id in finished]
         pending = [study for study in studies if study.claim.id not in finished]
         page.write(out / "index.html", shown, provenance=provenance, pending=pending, drawn=drawn)
+        written, standing = time.monotonic(), len(finished)
 
     if finished:
         say(f"{len(finished)} of {len(studies)} claims are taken from {out}, as they were kept there")
@@ -132,7 +138,8 @@ def _run(
                 underway.forget(out, base)
             bar.advance()
             bar.print(screen.result_line(result.record()))
-            write()
+            if budget == "full" or time.monotonic() - written >= _PAGE:
+                write()
 
         write()
         try:
@@ -151,6 +158,9 @@ def _run(
                 f"{len(finished)} of {len(studies)} claims are in {out / 'index.html'}; the same command "
                 "with --resume runs the others"
             ) from None
+        finally:
+            if standing < len(finished):
+                write()
     return [finished[study.claim.id] for study in studies]
 
 

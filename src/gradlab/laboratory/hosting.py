@@ -78,8 +78,8 @@ class Host:
             inner = host(auto._adaptive(auto.name))
         loop = Constants(*self._moves, inner, self.sight.layout)
 
-        def attempts(*changing: Any) -> hosted.Leg:
-            return _attempts(way, loop, *changing)
+        def attempts(leg: Any) -> Any:
+            return _attempts(way, loop, leg)
 
         def rate(tau: Any, point: Any) -> Any:
             return np.asarray(_rate(way, field, np.float64(tau), point))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from gradlab.dynamics import stops
+from gradlab.dynamics import stops, tree
 from gradlab.dynamics.clocks import Clock, Time
 from gradlab.dynamics.energy import Energy, keeps
 from gradlab.dynamics.flow import Flow
@@ -295,14 +295,15 @@ def _finish(
     ]
     words = verdicts(dataset, [told(dataset, word) for word in words])
     result = words[0] if drive.members is None else json.dumps(words)
+    ended = _ended(begun, dataset)
     provenance = {
         "flow": type(drive.flow).__name__,
         "clock": type(drive.clock).__name__,
         "reduction": _moving(drive.flow).reduction,
         "solver": drive.solver.describe(),
         "solver_used": drive.solver.used(dataset),
-        "compiled": _compiled(drive, begun, dataset),
-        "stepped": _stepped(drive, begun, dataset),
+        "compiled": _compiled(drive, begun, ended),
+        "stepped": _stepped(drive, begun, ended, dataset),
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         **environment(),
@@ -320,21 +321,21 @@ def _moving(flow: Flow) -> Flow:
     return flow.flow if isinstance(flow, Kicked) else flow
 
 
-def _compiled(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
+def _compiled(drive: Drive, begun: State, ended: State) -> str:
     """How the run's programs were compiled, in words; they are changed for others between two records."""
     if drive.solver.hosted:
         return "on the host"
-    first, last = (drive.way(state) for state in (begun, _ended(begun, dataset)))
+    first, last = (drive.way(state) for state in (begun, ended))
     return first if first == last else f"{first}, then {last}"
 
 
 def _ended(begun: State, dataset: xr.Dataset) -> State:
     """The state at the start with the counts of the end, by which programs are chosen."""
-    made = {name: put(dataset[kept].values[-1]) for name, kept in (("steps", "step"), ("evaluations",) * 2)}
-    return replace(begun, **made)
+    made = {name: dataset[kept].values[-1] for name, kept in (("steps", "step"), ("evaluations",) * 2)}
+    return tree.changed(begun, **made)
 
 
-def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
+def _stepped(drive: Drive, begun: State, ended: State, dataset: xr.Dataset) -> str:
     """Who made the steps of the first solve, in words: the host, calls of a compiled loop, or both."""
     if drive.solver.hosted:
         return "from the host"
@@ -345,7 +346,7 @@ def _stepped(drive: Drive, begun: State, dataset: xr.Dataset) -> str:
     # Of what is small, BDF is stepped from the host as well; no other stiff method is.
     stabilised = "changes" in dataset and getattr(drive.solver, "stiff", "") != "bdf"
     changed = stabilised and bool(np.any(dataset["changes"].values))
-    if not changed and drive.way(_ended(begun, dataset)) == "quickly":
+    if not changed and drive.way(ended) == "quickly":
         return "from the host"
     return "from the host, then in a compiled loop"
 

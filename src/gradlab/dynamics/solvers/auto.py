@@ -114,7 +114,7 @@ class Auto(Solver):
         beside = policy.dense_tight if tolerance < float(policy.tight) else policy.dense_beside
         dense = size <= int(policy.dense if not symmetric else 0 if ensemble else beside)
         stiff = "bdf" if dense else stabilised
-        return replace(self, explicit=explicit, stiff=self.stiff or stiff)
+        return changed(self, explicit=explicit, stiff=self.stiff or stiff)
 
     def __check_init__(self) -> None:
         for name in (self.explicit, self.stiff):
@@ -136,7 +136,7 @@ class Auto(Solver):
         begin = number(self.policy.begin_fading) if fading else self.policy.begin
         # Above, BDF is no cheaper in time, and its error bars fall short in log time.
         begin = begin if lasting or tight else number(np.inf)
-        return replace(chosen, lasting=lasting, fading=fading, policy=replace(self.policy, begin=begin))
+        return changed(chosen, lasting=lasting, fading=fading, policy=changed(self.policy, begin=begin))
 
     @property
     def name(self) -> str:
@@ -146,7 +146,7 @@ class Auto(Solver):
     def following(self, memory: Journal) -> Auto:
         """For the next call: the stiff method once any member of an ensemble wishes for it (on the host)."""
         wished = bool(self.stiff) and bool(np.any(np.asarray(memory.wish)))
-        return self if wished is self.changed else replace(self, changed=wished)
+        return self if wished is self.changed else changed(self, changed=wished)
 
     def advance(self, flow: Flow, clock: Clock, stop: Stop, state: State, end: Any, limit: Any) -> State:
         """Short calls of the method whose turn it is, until the other's has come."""
@@ -168,7 +168,7 @@ class Auto(Solver):
         return jax.lax.while_loop(go_on, call, (state, tree.of_each(jnp.asarray(True), state.tau)))[0]
 
     def until(self, end: float) -> Auto:
-        return replace(self, horizon=number(end))
+        return changed(self, horizon=number(end))
 
     def seen(self, state: State) -> dict[str, Any]:
         stiffness = state.memory.stiffness
@@ -208,7 +208,7 @@ class Auto(Solver):
 
     def compared(self) -> Auto:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""
-        return replace(self, least=number(2.0))
+        return changed(self, least=number(2.0))
 
     def ready(self, memory: Journal) -> Bool[Array, ""]:
         return memory.wish == self.changed

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from gradlab.dynamics import local_errors, stops, tangent, tree
 from gradlab.dynamics.clocks import Clock
@@ -36,12 +36,12 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
-from gradlab.dynamics.tree import Anywhere, Layout
+from gradlab.dynamics.tree import Layout
 
 #: Differences of rates are taken this part of ‖y‖ apart, and one-sided ones may differ by SURE over the run's length.
 NUDGE, SURE = 1e-7, 1e-2
-#: The numbers behind the point and its rate in a leg.
-TAIL = 6
+#: How many numbers stand behind the point and its rate in a leg; and behind those, what is asked of it.
+TAIL, ASKED = 10, 2
 
 
 def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
@@ -77,18 +77,6 @@ def turn(solver: Solver, memory: Any) -> bool:
     return memory.implicit != () or (not bool(memory.wish) and int(memory.changes) == 0)
 
 
-class Leg(NamedTuple):
-    """What a loop of attempts carries, as two arrays.
-
-    reals : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error
-    ratio, the doubt in the balance, and what the steps of this call err by, of y and of log(1 + t). counts : steps,
-    rejected, attempts, status.
-    """
-
-    reals: Float[Anywhere, " reals"]
-    counts: Int[Anywhere, "4"]
-
-
 @eqx.filter_jit
 def rate_of(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
     """The rate of the point; traced once for the programs of a problem."""
@@ -104,65 +92,68 @@ def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
     return size * lax.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
 
 
-def attempts(
-    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Leg, end: Any, most: Any
-) -> Leg:
-    """Attempted steps towards ``end``, until ``leg.attempts`` is ``most``; pure, to be compiled.
+def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Float[Array, " leg"]) -> Any:
+    """Attempted steps towards an end, of at most so many in all; pure, to be compiled.
+
+    leg : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error ratio,
+    the doubt in the balance, what the steps of this call err by, of y and of log(1 + t), steps, rejected, attempts,
+    status; and, not returned, the end and the number of attempts. One vector: a call takes half as long as with four.
 
     As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
     for. A step of length 0 is one evaluation: it gives the rate of the point (:meth:`Walk.rate`).
     """
-    stepper, n, size = solver.stepper, layout.size, (leg.reals.size - TAIL) // 2
+    stepper, n, size = solver.stepper, layout.size, (leg.size - TAIL - ASKED) // 2
     order: Any = stepper.error_order(diffrax.ODETerm(rhs))
     table: Any = tableau(stepper)
     balanced = size > n + 1
+    end, most = leg[-ASKED:]
+    one: Any = np.float64(1.0)
 
     def field(tau: Any, point: Any) -> Any:
         return rate_of(flow, clock, layout, tau, point)
 
-    def go_on(leg: Leg) -> Any:
-        _, _, made, status = leg.counts
-        return (leg.reals[-TAIL] < end) & (status == stops.RUNNING) & (made < most)
+    def go_on(leg: Any) -> Any:
+        return (leg[-TAIL] < end) & (leg[-1] == stops.RUNNING) & (leg[-2] < most)
 
-    def attempt(leg: Leg) -> Leg:
-        (now, before, previous, doubted, *erred), attempts = leg.reals[-TAIL:], leg.counts[2]
-        point, rate = leg.reals[:size], leg.reals[size : 2 * size]
-        h, last, cut = planned(now, end, before, solver.least, attempts)
+    def attempt(leg: Any) -> Any:
+        now, before, previous, doubted, *erred, steps, rejected, made, status = leg[-TAIL:]
+        point, rate = leg[:size], leg[size : 2 * size]
+        h, last, cut = planned(now, end, before, solver.least, made)
         tau = lax.select(last, end, now + h)
         first = lax.select(before == 0.0, np.int64(len(table.c) - 1), np.int64(1))
         after, error, slope = stepped(table, field, now, tau - now, point, rate, first)
         known = clock.known(tau)
         if known is not None:
-            after = after.at[n].set(known)
+            after = lax.dynamic_update_slice(after, lax.expand_dims(known, (0,)), (np.int64(n),))
         y0, y1 = point[:n], after[:n]
         small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
         ratio = off / (solver.tolerance * lax.max(small, large) + solver.absolute)
         if known is None:
-            later = lax.max(np.float64(1.0), lax.max(point[n], after[n]))
+            later = lax.max(one, lax.max(point[n], after[n]))
             ratio = lax.max(ratio, lax.abs(error[n]) / (solver.tolerance * later))
         keep = lax.is_finite(large) & lax.is_finite(after[n]) & (ratio <= 1.0)
         ratio, factor = following(ratio, previous, keep, order, EXPLICIT, LARGEST)
         doubt = doubted
         if balanced:
             # As ``Energy.after``.
-            slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, np.float64(1.0))
+            slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, one)
             doubt = doubted + slowest * off + lax.abs(error[-1])
         # As ``local_errors.added``.
-        said = [off / lax.select(large > 0.0, large, np.float64(1.0)), lax.abs(error[n])]
+        said = [off / lax.select(large > 0.0, large, one), lax.abs(error[n])]
         said = [
-            sum_ + lax.select(made > local_errors.GRAIN, made, np.float64(0.0))
-            for sum_, made in zip(erred, said, strict=True)
+            sum_ + lax.select(said > local_errors.GRAIN, said, 0.0 * one)
+            for sum_, said in zip(erred, said, strict=True)
         ]
-        under = ~keep & (now + SMALLEST * h == now)
-        next_h = longer(before, h, factor, keep, cut)
+        under = (now + SMALLEST * h == now) * (1.0 * stops.UNDERFLOW)
+        next_h, count = longer(before, h, factor, keep, cut), made + 1.0
         # One choice for all that a step changes.
-        moved = jnp.concatenate([after, slope, jnp.stack([tau, next_h, ratio, doubt, *said])])
-        stays = jnp.concatenate([leg.reals[:-TAIL], jnp.stack([now, next_h, previous, doubted, *erred])])
-        made = lax.convert_element_type(keep, leg.counts.dtype)
-        more = jnp.stack([made, 1 - made, jnp.ones_like(made), under * stops.UNDERFLOW])
-        return Leg(lax.select(jnp.broadcast_to(keep, moved.shape), moved, stays), leg.counts + more)
+        moved = [tau, next_h, ratio, doubt, *said, steps + 1.0, rejected, count, status]
+        stays = [now, next_h, previous, doubted, *erred, steps, rejected + 1.0, count, status + under]
+        new = jnp.concatenate([after, slope, jnp.stack(moved)])
+        old = jnp.concatenate([leg[:-TAIL], jnp.stack(stays)])
+        return lax.select(jnp.broadcast_to(keep, new.shape), new, old)
 
-    return lax.while_loop(go_on, attempt, leg)
+    return lax.while_loop(go_on, attempt, leg[:-ASKED])
 
 
 def jacobian_product(
@@ -183,26 +174,25 @@ def stiffly(
 
 
 class Programs(NamedTuple):
-    """The programs, compiled when called: ``product(tau, point, vector)``; ``attempts(leg, end, most)``, of the small;
+    """The programs, compiled when called: ``product(tau, point, vector)``; ``attempts(leg)``, of what is small;
     ``rate(tau, point)``, None where that would be a program more; ``stages``, of ``stages.Field``; and of BDF
     ``stiffly(state, end, most, made, widest, due)``.
     """
 
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
-    attempts: Callable[[Leg, Any, Any], Leg] | None
+    attempts: Callable[[Any], Any] | None
     rate: Callable[[Any, Any], Any] | None
     stages: Callable[..., Any]
     stiffly: Callable[..., tuple[State, Any]]
 
 
-def rates(attempts: Callable[[Leg, Any, Any], Leg]) -> Callable[[Any, Any], Any]:
+def rates(attempts: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """The rate of a point, by a step of length 0."""
 
     def rate(tau: Any, point: Any) -> Any:
-        reals: Any = np.concatenate([point, np.zeros(len(point)), (tau, 0.0, 1.0, 0.0, 0.0, 0.0)])
-        none: Any = np.zeros(4, np.int64)
-        leg = attempts(Leg(reals, none), tau + 1.0, np.int64(1))
-        return np.asarray(leg.reals)[len(point) : 2 * len(point)]
+        tail = (tau, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stops.RUNNING, tau + 1.0, 1.0)
+        leg = np.asarray(attempts(np.concatenate([point, np.zeros(len(point)), tail])))
+        return leg[len(point) : 2 * len(point)]
 
     return rate
 
@@ -358,20 +348,16 @@ class Walk:
             return
         each, until = solver.each, self.made + most
         while self.made < until and self.tau < end and self.status == stops.RUNNING:
+            most = min(until, self.made + min(self._unwatched(each), self.limit - self.steps))
             numbers = (self.tau, self.h, self.previous, self.doubt, 0.0, 0.0)
-            reals: Any = np.concatenate([self.point, self.slope, numbers])
-            counts: Any = np.array((self.steps, self.rejected, self.made, self.status))
-            leg = self.programs.attempts(
-                Leg(reals, counts),
-                end,
-                np.int64(min(until, self.made + min(self._unwatched(each), self.limit - self.steps))),
-            )
-            reals, before, size = np.asarray(leg.reals), self.made, len(self.point)
-            self.steps, self.rejected, self.made, self.status = np.asarray(leg.counts).tolist()
-            self.point, self.slope = reals[:size], reals[size : 2 * size]
-            self.tau, self.h, self.previous, self.doubt = reals[-TAIL:-2]
+            counts = (self.steps, self.rejected, self.made, self.status)
+            leg: Any = np.concatenate([self.point, self.slope, (*numbers, *counts, end, most)])
+            leg, before, size = np.asarray(self.programs.attempts(leg)), self.made, len(self.point)
+            self.steps, self.rejected, self.made, self.status = (int(count) for count in leg[-4:])
+            self.point, self.slope = leg[:size], leg[size : 2 * size]
+            self.tau, self.h, self.previous, self.doubt = leg[-TAIL:-6]
             if not isinstance(self.erred, tuple):
-                self.erred = self.erred + reals[-2:]
+                self.erred = self.erred + leg[-6:-4]
             self.evaluations += each * (self.made - before)
             self.look(BETWEEN)
             self.stopped()
