@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from gradlab.cli import compile_cache
+from gradlab.executing.local import seldom
 
 
 def begin(quickly: bool = False) -> None:
     """Turn double precision on and use what was compiled before; ``quickly`` : compile so what says nothing else."""
     compile_cache.keep()
+    seldom()
     import jax
 
     if quickly:

@@ -54,7 +54,7 @@ class Energy(eqx.Module):
             return Energy(self.first, self.grain, e1, self.doubt + jnp.abs(e1 - e0))
         way, off = tree.norm(jax.tree.map(jnp.subtract, y1, y0)), tree.norm(error[0])
         # E has grown by at least the mean ‖∇L‖ times the way.
-        slope = jnp.abs(e1 - e0) / jnp.where(way > 0.0, way, 1.0)
+        slope = jnp.abs(e1 - e0) / tree.select(way > 0.0, way, 1.0)
         own = jnp.abs(error[2]) + left * jnp.abs(e1 - e0)
         return Energy(self.first, self.grain, e1, self.doubt + slope * off + own)
 

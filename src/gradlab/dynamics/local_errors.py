@@ -31,8 +31,8 @@ def added(sums: Any, after: tuple[Any, ...], error: Any, keep: Any) -> Any:
     if isinstance(sums, tuple) or error is None:
         return sums
     size = tree.norm(after[0])
-    made = jnp.stack([tree.norm(error[0]) / jnp.where(size > 0.0, size, 1.0), jnp.abs(error[1])])
-    return sums + jnp.where(keep & (made > GRAIN), made, 0.0)
+    made = jnp.stack([tree.norm(error[0]) / tree.select(size > 0.0, size, 1.0), jnp.abs(error[1])])
+    return sums + tree.select(keep & (made > GRAIN), made, 0.0)
 
 
 def older(sums: Any) -> Any:

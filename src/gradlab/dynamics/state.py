@@ -181,12 +181,12 @@ class Bracket(eqx.Module):
         """The step to try next: where a straight line meets half of what is near enough, every third the middle."""
         goal = 0.5 * stops.NEAR
         share = (self.now + goal) / (self.now - self.beyond)
-        share = jnp.where(
+        share = tree.select(
             self.tries % 3 == 2, 0.5, jnp.clip(jnp.nan_to_num(share, nan=0.5), 1e-4, 1.0 - 1e-4)
         )
         # Where no shorter step says more, to where it is met.
         last = (self.end - tau <= _shortest(tau)) | (self.tries >= TRIES)
-        return jnp.where(last, 1.0, share) * (self.end - tau)
+        return tree.select(last, 1.0, share) * (self.end - tau)
 
     def after(self, before: Any, tau: Any, gap: Any, met: Any, kept: Any) -> tuple[Bracket, Bool[Array, ""]]:
         """The bracket after a step from ``before`` to tau whose end has the margin ``gap``, and whether it is too far.
@@ -200,10 +200,10 @@ class Bracket(eqx.Module):
         on = kept & ~met
         tried = far | (on & jnp.isfinite(self.end))
         return Bracket(
-            jnp.where(on, gap, self.now),
+            tree.select(on, gap, self.now),
             # A step that fails here, shorter than one that did not, begins the search anew.
-            jnp.where(far, tau, jnp.where(kept & (tau < self.end), self.end, jnp.inf)),
-            jnp.where(far, gap, self.beyond),
+            tree.select(far, tau, tree.select(kept & (tau < self.end), self.end, jnp.inf)),
+            tree.select(far, gap, self.beyond),
             self.tries + tried,
         ), far
 
@@ -233,6 +233,6 @@ def explain(flow: Flow, clock: Clock, state: State) -> State:
     direction, log_scale = flow.velocity(jnp.expm1(state.u), state.y)
     log_rate = clock.log_rate(flow, state.y, direction, log_scale, state.u)
     stands = clock.may_rest | ~jnp.isfinite(log_rate)
-    why = jnp.where(stands, stops.CLOCK, stops.UNDERFLOW)
-    why = jnp.where(~tree.finite(direction), stops.NOT_FINITE, why).astype(state.status.dtype)
-    return replace(state, status=jnp.where(state.status == stops.UNDERFLOW, why, state.status))
+    why = tree.select(stands, stops.CLOCK, stops.UNDERFLOW)
+    why = tree.select(~tree.finite(direction), stops.NOT_FINITE, why).astype(state.status.dtype)
+    return replace(state, status=tree.select(state.status == stops.UNDERFLOW, why, state.status))

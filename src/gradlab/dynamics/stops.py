@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gradlab.dynamics import tree
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
@@ -77,8 +78,8 @@ def _optional(value: Any) -> Any:
 def _beyond(value: Any, level: Any) -> Any:
     """log(value/level), or value − level where one of them has no logarithm."""
     logs = (value > 0.0) & (level > 0.0)
-    ratio = jnp.log(jnp.where(logs, value, 1.0)) - jnp.log(jnp.where(logs, level, 1.0))
-    return jnp.where(logs, ratio, jnp.where(level > 0.0, -1e3, value - level))
+    ratio = jnp.log(tree.select(logs, value, 1.0)) - jnp.log(tree.select(logs, level, 1.0))
+    return tree.select(logs, ratio, tree.select(level > 0.0, -1e3, value - level))
 
 
 class Stop(eqx.Module):
@@ -156,16 +157,16 @@ class Stop(eqx.Module):
         """The index into RESULTS: RUNNING, or the first condition that holds (``gradient_norm`` may be None)."""
         code = jnp.asarray(RUNNING)
         if self.log_t is not None:
-            code = jnp.where(log_t >= self.log_t, LOG_T, code)
+            code = tree.select(log_t >= self.log_t, LOG_T, code)
         if self.steps is not None:
-            code = jnp.where(steps >= self.steps, STEPS, code)
+            code = tree.select(steps >= self.steps, STEPS, code)
         if self.gradient_norm is not None:
-            code = jnp.where(gradient_norm <= self.gradient_norm, GRADIENT, code)
+            code = tree.select(gradient_norm <= self.gradient_norm, GRADIENT, code)
         if self.loss is not None and not problem.has_log:
-            code = jnp.where(problem.potential(weights) <= self.loss, LOSS, code)
+            code = tree.select(problem.potential(weights) <= self.loss, LOSS, code)
         levels = [self.log_loss] if self.log_loss is not None else []
         # The log of a negative level is NaN, which no loss is below.
         levels += [jnp.log(self.loss)] if self.loss is not None else []
         if problem.has_log and levels:
-            code = jnp.where(problem.log_potential(weights) <= jnp.max(jnp.stack(levels)), LOSS, code)
+            code = tree.select(problem.log_potential(weights) <= jnp.max(jnp.stack(levels)), LOSS, code)
         return code

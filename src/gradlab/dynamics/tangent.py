@@ -20,7 +20,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -130,7 +129,7 @@ def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]
         along = tree.inner(vector, image)
         rest = jax.tree.map(lambda w, v: w - along * v, image, vector)
         beside = tree.norm(rest)
-        new = tree.scale(1.0 / jnp.where(beside > 0.0, beside, 1.0), rest)
+        new = tree.scale(1.0 / tree.select(beside > 0.0, beside, 1.0), rest)
         return tree.where(i == 0, image, first), tree.where(i == 0, new, other), image
 
     none = tree.scale(0.0, vector)

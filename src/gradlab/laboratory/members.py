@@ -17,14 +17,13 @@ from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.laboratory.programs import work_of_a_pass
 from gradlab.problem.networks import Function
-from gradlab.problem.precision import float64
+from gradlab.problem.precision import float64, put
 
 #: Most members of a block. On 256 deep linear nets of 400 weights and two cores, 64 and 128 were a tenth faster, 16 a
 #: tenth slower; small blocks serve more cores.
@@ -72,7 +71,7 @@ def take(tree: Any, rows: np.ndarray) -> Any:
     def rows_of(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf[rows]
-        return jnp.asarray(np.asarray(leaf)[rows]) if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
+        return put(np.asarray(leaf)[rows]) if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
 
     return jax.tree.map(rows_of, tree)
 
@@ -100,7 +99,7 @@ class Parts(Generic[T]):
 def join(parts: Sequence[T], members: int) -> T:
     """The parts' arrays one after the other, without the repeated members."""
     return jax.tree.map(
-        lambda *leaves: jnp.asarray(np.concatenate([np.asarray(leaf) for leaf in leaves])[:members]), *parts
+        lambda *leaves: put(np.concatenate([np.asarray(leaf) for leaf in leaves])[:members]), *parts
     )
 
 

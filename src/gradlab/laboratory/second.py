@@ -20,6 +20,7 @@ from gradlab.dynamics import local_errors
 from gradlab.dynamics.clocks import Clock
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.losses import Loss
+from gradlab.problem.precision import put
 from gradlab.problem.problem import Problem
 
 #: The end of the names of what the second solve gave, beside what the first did: ``weights`` and ``weights_coarse``.
@@ -47,7 +48,7 @@ def shaken(tree: Any, seed: int = 0) -> Any:
             return leaf
         signs = random.integers(0, 2, size=values.shape) * 2.0 - 1.0
         moved = values * (1.0 + np.finfo(np.float64).eps * signs)
-        return moved if isinstance(leaf, np.ndarray) else jax.numpy.asarray(moved)
+        return moved if isinstance(leaf, np.ndarray) else put(moved)
 
     return jax.tree.map(shake, tree)
 

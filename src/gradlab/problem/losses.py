@@ -81,7 +81,9 @@ class Loss(eqx.Module):
     def log_risk(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Float[Array, ""]:
         """log of the risk, by log-sum-exp over examples; ValueError where ``has_log`` is False."""
         logs = self.log_per_example(outputs, targets)
-        total = jax.nn.logsumexp(logs)
+        most = jnp.finfo(logs.dtype).max
+        largest = jax.lax.stop_gradient(jax.lax.clamp(-most, jnp.max(logs), most))
+        total = jnp.log(jnp.sum(jnp.exp(logs - largest))) + largest
         return total if self.reduction == "sum" else total - np.log(logs.shape[0])
 
     def derivative(
@@ -492,8 +494,7 @@ def _check_classes(name: str, outputs: int, targets: np.ndarray) -> None:
 
 def _check_one_dimension(name: str, expected: str, targets: np.ndarray) -> None:
     if targets.ndim != 1:
-        column = targets.ndim == 2 and targets.shape[1] == 1
-        hint = "targets[:, 0]" if column else "targets.argmax(1) of one-hot rows"
+        hint = "targets[:, 0]" if targets.shape[1:] == (1,) else "targets.argmax(1) of one-hot rows"
         raise ValueError(
             f"{name} takes {expected}, of shape (N,); shape {targets.shape} was given: write {hint}"
         )

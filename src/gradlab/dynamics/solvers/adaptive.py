@@ -102,7 +102,7 @@ class _Method:
         """The inner state after an attempt that was kept, or not."""
         if self.stabilised:
             before = self.stepper.after_rejection(before, after)
-        return jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)
+        return jax.tree.map(lambda a, b: tree.select(keep, a, b), after, before)
 
 
 def adaptive(
@@ -121,9 +121,9 @@ def adaptive(
         h, last, cut = planned(state.tau, end, state.h, solver.least, attempts)
         if stop.located:
             seeking = jnp.isfinite(event.end)
-            h = jnp.where(seeking, event.aim(state.tau), h)
+            h = tree.select(seeking, event.aim(state.tau), h)
             last, cut = last & ~seeking, cut | seeking
-        tau = jnp.where(last, end, state.tau + h)
+        tau = tree.select(last, end, state.tau + h)
         after, error, inner_after, spent = method.step(state.tau, tau, before, inner)
         after = landed(clock, tau, after)
         # What is put in has no error, whatever a method that looks back makes of its standing still.
@@ -141,10 +141,10 @@ def adaptive(
             keep = keep & ~far
         steps = state.steps + keep
         code = watch(flow, stop, after, steps)
-        code = jnp.where(underflow, stops.UNDERFLOW, jnp.where(keep, code, stops.RUNNING))
+        code = tree.select(underflow, stops.UNDERFLOW, tree.select(keep, code, stops.RUNNING))
         state = replace(
             state.settled(after, error, keep, solver.left),
-            tau=jnp.where(keep, tau, state.tau),
+            tau=tree.select(keep, tau, state.tau),
             h=next_h,
             steps=steps,
             rejected=state.rejected + ~passed,
@@ -153,12 +153,12 @@ def adaptive(
         )
         inner = method.settle(keep, inner, inner_after)
         state = with_look(state, along(flow, clock, state))
-        return state, inner, jnp.where(keep, ratio, previous), attempts + 1, event
+        return state, inner, tree.select(keep, ratio, previous), attempts + 1, event
 
     inner, slope = method.begin(state, end)
     first = first_size(int(method.order), solver, state.y, slope, end - state.tau)
-    h = jnp.where(state.h > 0.0, state.h, first)
-    spent = jnp.where(state.status == stops.RUNNING, method.restart, 0)
+    h = tree.select(state.h > 0.0, state.h, first)
+    spent = tree.select(state.status == stops.RUNNING, method.restart, 0)
     begun = replace(state, h=h, evaluations=state.evaluations + spent)
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     carried = (begun, *tree.of_each((inner, jnp.ones(()), jnp.zeros((), int)), state.tau), event)

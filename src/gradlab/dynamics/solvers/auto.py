@@ -259,14 +259,14 @@ def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, 
     else:
         measured = _measures(clock, solver, journal, state.evaluations, moved, end, looking)
         known = journal.spectrum.age >= 0
-        due = jnp.where(measured, jnp.where(known, EVERY, -1), 0)
+        due = tree.select(measured, tree.select(known, EVERY, -1), 0)
         stale = eqx.tree_at(lambda s: s.age, journal.spectrum, due)
         pair = moved.pair
         spectrum, products = refresh(
             lambda p: rhs(moved.tau, p, (flow, clock)), pair, stale, policy.products, policy.products
         )
         spectrum = eqx.tree_at(
-            lambda s: s.age, spectrum, jnp.where(measured, spectrum.age, journal.spectrum.age)
+            lambda s: s.age, spectrum, tree.select(measured, spectrum.age, journal.spectrum.age)
         )
     if solver.name == "bdf":
         journal = replace(journal, implicit=moved.memory)

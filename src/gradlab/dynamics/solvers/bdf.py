@@ -20,6 +20,8 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
@@ -104,12 +106,12 @@ def first_step(
     span = end - tau
     slope = rhs(tau, y)
     pace = tolerance * ratio(y, y, slope)
-    probe = jnp.minimum(0.01 / jnp.where(pace > 0.0, pace, 0.01 / span), span)
+    probe = jnp.minimum(0.01 / tree.select(pace > 0.0, pace, 0.01 / span), span)
     curvature = ratio(y, y, (rhs(tau + probe, y + probe * slope) - slope) / probe)
-    h = jnp.sqrt(0.5 / jnp.where(curvature > 0.0, curvature, jnp.inf))
-    h = jnp.where(curvature > 0.0, jnp.minimum(h, 100.0 * probe), 100.0 * probe)
+    h = jnp.sqrt(0.5 / tree.select(curvature > 0.0, curvature, jnp.inf))
+    h = tree.select(curvature > 0.0, jnp.minimum(h, 100.0 * probe), 100.0 * probe)
     # A probe that left the domain of the field: begin far below it.
-    return jnp.minimum(jnp.where(jnp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span), slope
+    return jnp.minimum(tree.select(jnp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span), slope
 
 
 def refit(
@@ -138,19 +140,19 @@ def left(y: Any, moved: Any, tolerance: Any, of_late: Any) -> Any:
 
 def narrowed(memory: Memory, widest: Any) -> Memory:
     """Memory whose spacing is no wider: where records are near, a wider one would say nothing of the error."""
-    factor = jnp.minimum(widest / jnp.where(memory.step > 0.0, memory.step, widest), 1.0)
+    factor = jnp.minimum(widest / tree.select(memory.step > 0.0, memory.step, widest), 1.0)
     narrow = factor < SHORT
-    differences = jnp.where(narrow, respaced(memory.differences, memory.order, factor), memory.differences)
-    equal = jnp.where(narrow, 0, memory.equal)
-    return Memory(differences, memory.order, equal, jnp.where(narrow, factor, 1.0) * memory.step)
+    differences = tree.select(narrow, respaced(memory.differences, memory.order, factor), memory.differences)
+    equal = tree.select(narrow, 0, memory.equal)
+    return Memory(differences, memory.order, equal, tree.select(narrow, factor, 1.0) * memory.step)
 
 
 def _landing(step: Any, remaining: Any, longest: Any) -> tuple[Any, Any]:
     """(size of the next step, does it end at ``end``?)."""
     step = jnp.minimum(step, longest)
     last = remaining <= STRETCH * step
-    even = jnp.where(remaining < 2.0 * step, 0.5 * remaining, step)
-    return jnp.where(last, remaining, even), last
+    even = tree.select(remaining < 2.0 * step, 0.5 * remaining, step)
+    return tree.select(last, remaining, even), last
 
 
 def _moved(memory: Memory, d: Any, y: Any, s: Any) -> Memory:
@@ -161,13 +163,24 @@ def _moved(memory: Memory, d: Any, y: Any, s: Any) -> Memory:
     """
     old, k = memory.differences, memory.order
     rows = jnp.arange(ROWS)
-    moved = shifted(old, k, s) + jnp.where(rows <= k, 1.0, 0.0)[:, None] * d
-    product = jnp.prod(jnp.where(rows <= k, (s + rows) / (1.0 + rows), 1.0))
+    moved = shifted(old, k, s) + tree.select(rows <= k, 1.0, 0.0)[:, None] * d
+    product = jnp.prod(tree.select(rows <= k, (s + rows) / (1.0 + rows), 1.0))
     counts = s >= INFORMATIVE
-    next_row = d / jnp.where(counts, product, 1.0)
-    moved = moved.at[k + 2].set(jnp.where(counts, (next_row - old[k + 1]) / s, old[k + 2]))
-    moved = moved.at[k + 1].set(jnp.where(counts, next_row, old[k + 1])).at[0].set(y)
+    next_row = d / tree.select(counts, product, 1.0)
+    first, second = (_row(old, k + place) for place in (1, 2))
+    moved = _with_row(moved, k + 2, tree.select(counts, (next_row - first) / s, second))
+    moved = _with_row(_with_row(moved, k + 1, tree.select(counts, next_row, first)), np.int64(0), y)
     return Memory(moved, k, memory.equal + counts, memory.step)
+
+
+def _row(rows: Any, place: Any) -> Any:
+    """A row, which is there."""
+    return lax.dynamic_index_in_dim(rows, place, keepdims=False, allow_negative_indices=False)
+
+
+def _with_row(rows: Any, place: Any, row: Any) -> Any:
+    """The rows with another in that place, which is there. (``.at[place].set`` takes five operations.)"""
+    return lax.dynamic_update_index_in_dim(rows, row, place, 0, allow_negative_indices=False)
 
 
 def _select(
@@ -186,13 +199,14 @@ def _select(
     """
     differences, k = memory.differences, memory.order
     constants = jnp.asarray(ERROR)
-    highest = jnp.where(s < SHORT, jnp.clip(HIGHEST - 1, orders[0], orders[1]), orders[1])
+    highest = tree.select(s < SHORT, jnp.clip(HIGHEST - 1, orders[0], orders[1]), orders[1])
 
     def would(shift: int) -> Any:
-        return ratio(before, y, constants[jnp.clip(k + shift, 0, HIGHEST)] * differences[k + 1 + shift])
+        constant = _row(constants, jnp.clip(k + shift, 0, HIGHEST))
+        return ratio(before, y, constant * _row(differences, k + 1 + shift))
 
-    lower = jnp.where(k > orders[0], would(-1), jnp.inf)
-    higher = jnp.where(k < highest, would(1), jnp.inf)
+    lower = tree.select(k > orders[0], would(-1), jnp.inf)
+    higher = tree.select(k < highest, would(1), jnp.inf)
     errors = jnp.maximum(jnp.stack([lower, would(0), higher]), 1e-12)
     factors = safety * errors ** (-1.0 / (k + jnp.arange(3)))
     choice = jnp.argmax(factors)
@@ -200,11 +214,11 @@ def _select(
     stay = (best < GROWTH) & (factors[1] >= KEEP) & ((choice == 1) | (best >= SHORT))
     change = (memory.equal > k) & (s >= INFORMATIVE) & ~stay
     room = jnp.maximum(widest / memory.step, 1.0)
-    factor = jnp.where(change, jnp.minimum(jnp.minimum(best, LARGEST), room), 1.0)
-    order = jnp.where(change, k + choice - 1, k)
+    factor = tree.select(change, jnp.minimum(jnp.minimum(best, LARGEST), room), 1.0)
+    order = tree.select(change, k + choice - 1, k)
     changed = respaced(differences, order, factor)
-    equal = jnp.where(change, 0, memory.equal)
-    return Memory(jnp.where(change, changed, differences), order, equal, factor * memory.step)
+    equal = tree.select(change, 0, memory.equal)
+    return Memory(tree.select(change, changed, differences), order, equal, factor * memory.step)
 
 
 def _lowered(
@@ -214,10 +228,10 @@ def _lowered(
     h, _ = _landing(memory.step, remaining, longest)
     lower = (memory.order == HIGHEST) & (h < SHORT * memory.step) & (orders[0] < HIGHEST)
     error = jnp.maximum(ratio(y, y, ERROR[HIGHEST - 1] * memory.differences[HIGHEST]), 1e-12)
-    factor = jnp.where(lower, jnp.minimum(SAFETY * error ** (-1.0 / HIGHEST), 1.0), 1.0)
-    order = jnp.where(lower, HIGHEST - 1, memory.order)
-    differences = jnp.where(lower, respaced(memory.differences, order, factor), memory.differences)
-    return Memory(differences, order, jnp.where(lower, 0, memory.equal), factor * memory.step)
+    factor = tree.select(lower, jnp.minimum(SAFETY * error ** (-1.0 / HIGHEST), 1.0), 1.0)
+    order = tree.select(lower, HIGHEST - 1, memory.order)
+    differences = tree.select(lower, respaced(memory.differences, order, factor), memory.differences)
+    return Memory(differences, order, tree.select(lower, 0, memory.equal), factor * memory.step)
 
 
 def attempt(
@@ -259,7 +273,7 @@ def attempt(
     memory = _lowered(memory, y, end - tau, longest, ratio, orders)
     k, old = memory.order, memory.differences
     h, last = _landing(memory.step, end - tau, longest)
-    after = jnp.where(last, end, tau + h)
+    after = tree.select(last, end, tau + h)
     s = h / memory.step
     guess, history = predicted(respaced(old, k, s), k)
     alpha = jnp.asarray(ALPHA)[k]
@@ -287,7 +301,7 @@ def attempt(
         d = jnp.concatenate([d, c * rates - psi[size:]])
     new, estimate = guess + d, jnp.asarray(ERROR)[k] * d
     error = ratio(y, new, estimate)
-    error = jnp.where(solved.converged & jnp.isfinite(error), error, jnp.inf)
+    error = tree.select(solved.converged & jnp.isfinite(error), error, jnp.inf)
     accepted = error <= 1.0
     stuck = ~solved.converged & ~fresh
     safety = SAFETY * (2 * newton.ITERATIONS + 1) / (2 * newton.ITERATIONS + solved.iterations)
@@ -296,24 +310,24 @@ def attempt(
     onwards = _select(onwards, y, new, s, safety, ratio, orders, widest)
 
     # Not accepted: the same polynomial with a smaller spacing, or the same once more with a new Jacobian.
-    shrink = jnp.where(solved.converged, jnp.maximum(SMALLEST, safety * error ** (-1.0 / (k + 1))), 0.5)
-    shrink = jnp.where(jnp.isfinite(shrink), s * shrink, s * SMALLEST)
-    shrink = jnp.where(stuck, 1.0, shrink)
-    back = Memory(respaced(old, k, shrink), k, jnp.where(stuck, memory.equal, 0), shrink * memory.step)
+    shrink = tree.select(solved.converged, jnp.maximum(SMALLEST, safety * error ** (-1.0 / (k + 1))), 0.5)
+    shrink = tree.select(jnp.isfinite(shrink), s * shrink, s * SMALLEST)
+    shrink = tree.select(stuck, 1.0, shrink)
+    back = Memory(respaced(old, k, shrink), k, tree.select(stuck, memory.equal, 0), shrink * memory.step)
 
     memory = Memory(
-        *(jnp.where(accepted, a, b) for a, b in zip(_leaves(onwards), _leaves(back), strict=True))
+        *(tree.select(accepted, a, b) for a, b in zip(_leaves(onwards), _leaves(back), strict=True))
     )
-    valid = jnp.where(solved.converged, ~solved.slow, False)
+    valid = tree.select(solved.converged, ~solved.slow, False)
     # A rejected error may be Newton's own: measure the rate again.
-    rate = jnp.where(accepted, solved.rate, 1.0)
+    rate = tree.select(accepted, solved.rate, 1.0)
     of_late = FADES * scratch.left
-    of_late = jnp.where(accepted, jnp.maximum(of_late, solved.left), of_late)
+    of_late = tree.select(accepted, jnp.maximum(of_late, solved.left), of_late)
     kept = (scratch.jacobian, scratch.lu, scratch.pivots, scratch.c)
     scratch = Scratch(*kept, rate, valid, solved.pairs, of_late)
     return Attempt(
-        jnp.where(accepted, after, tau),
-        jnp.where(accepted, new, y),
+        tree.select(accepted, after, tau),
+        tree.select(accepted, new, y),
         memory,
         scratch,
         accepted,

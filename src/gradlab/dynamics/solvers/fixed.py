@@ -64,7 +64,7 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
     each = cost(stepper, solver.name)
     span = end - state.tau
     count = jnp.maximum(solver.refinement * jnp.ceil(span / solver.step * (1.0 - 1e-12)), 1.0)
-    h = jnp.where(state.h > 0.0, state.h, span / count)
+    h = tree.select(state.h > 0.0, state.h, span / count)
 
     def go_on(carry: Any) -> Any:
         state, attempts, _ = carry
@@ -73,10 +73,10 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
     def step(carry: Any) -> Any:
         state, attempts, event = carry
         last = end - state.tau < 1.5 * h
-        tau = jnp.where(last, end, state.tau + h)
+        tau = tree.select(last, end, state.tau + h)
         if stop.located:
             seeking = jnp.isfinite(event.end)
-            tau = jnp.where(seeking, state.tau + event.aim(state.tau), tau)
+            tau = tree.select(seeking, state.tau + event.aim(state.tau), tau)
         pair = state.pair
         inner = stepper.init(terms, state.tau, tau, pair, args)
         after, error, *_ = stepper.step(terms, state.tau, tau, pair, args, inner, made_jump=False)
@@ -87,11 +87,11 @@ def fixed(flow: Flow, clock: Clock, solver: Fixed, stop: Stop, state: State, end
             event, far = event.after(state.tau, tau, gap, gap <= 0.0, good)
             keep = good & ~far
         steps = state.steps + keep
-        tau = jnp.where(keep, tau, state.tau)
+        tau = tree.select(keep, tau, state.tau)
         code = watch(flow, stop, after, steps)
-        code = jnp.where(good, jnp.where(keep, code, stops.RUNNING), stops.NOT_FINITE)
+        code = tree.select(good, tree.select(keep, code, stops.RUNNING), stops.NOT_FINITE)
         # h is forgotten at a record, where the next interval is cut anew.
-        planned = jnp.where(last & keep, 0.0, h)
+        planned = tree.select(last & keep, 0.0, h)
         evaluations = state.evaluations + each
         moved = replace(
             state.settled(after, error, keep),

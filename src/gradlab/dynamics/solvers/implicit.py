@@ -114,11 +114,11 @@ def resumed(
 
     def attempt(carry: Any) -> Any:
         state, vector, attempts, event = carry
-        longest = jnp.where(attempts == 0, (end - state.tau) / solver.least, jnp.inf)
+        longest = tree.select(attempts == 0, (end - state.tau) / solver.least, jnp.inf)
         until = end
         if stop.located:
             # A step to where the condition may be met, as to a record.
-            until = jnp.where(jnp.isfinite(event.end), state.tau + event.aim(state.tau), end)
+            until = tree.select(jnp.isfinite(event.end), state.tau + event.aim(state.tau), end)
         outcome = bdf.attempt(
             unknowns.slope,
             unknowns.jacobian,
@@ -159,7 +159,7 @@ def resumed(
             rejected=state.rejected + (~outcome.accepted & ~outcome.stuck),
             evaluations=state.evaluations + outcome.evaluations,
             jacobians=state.jacobians + outcome.jacobians,
-            status=jnp.where(underflow, stops.UNDERFLOW, jnp.where(accepted, code, stops.RUNNING)),
+            status=tree.select(underflow, stops.UNDERFLOW, tree.select(accepted, code, stops.RUNNING)),
             memory=memory,
             scratch=outcome.scratch,
         )
@@ -189,8 +189,8 @@ def resumed(
         return eqx.tree_at(lambda m: m.differences, state.memory, differences)
 
     memory = jax.lax.cond(anew, restart, go_along)
-    memory = tree.where(running, bdf.narrowed(memory, jnp.where(running, widest, 1.0)), memory)
-    begun = replace(state, memory=memory, evaluations=state.evaluations + jnp.where(anew, 2, 0))
+    memory = tree.where(running, bdf.narrowed(memory, tree.select(running, widest, 1.0)), memory)
+    begun = replace(state, memory=memory, evaluations=state.evaluations + tree.select(anew, 2, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
     final, _, made, _ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, made, event))
     return final, made

@@ -97,7 +97,7 @@ def iterate(flow: Any, clock: Clock, stop: Stop, state: State, end: Any, limit: 
         steps, tau = state.steps + 1, state.tau + 1.0
         seen = jnp.log1p(flow.step.step * tau) if constant else u
         good = tree.finite(y) & _sound(state.memory, memory)
-        code = jnp.where(good, watch(observed, stop, (y, seen), steps), stops.NOT_FINITE)
+        code = tree.select(good, watch(observed, stop, (y, seen), steps), stops.NOT_FINITE)
         counted = {"steps": steps, "evaluations": state.evaluations + 1, "status": code}
         return replace(state, tau=tau, y=y, u=u, memory=memory, **counted)
 

@@ -105,7 +105,7 @@ def recall(past: Any, now: Any) -> Any:
         if type(old) is np.ndarray:
             old[place] = new if taken else old[place]
             return old
-        row = jnp.where(taken, new, jax.lax.dynamic_index_in_dim(old, place, keepdims=False))
+        row = tree.select(taken, new, jax.lax.dynamic_index_in_dim(old, place, keepdims=False))
         return jax.lax.dynamic_update_index_in_dim(old, row, place, 0)
 
     xp = tree.library(past.count)
@@ -208,7 +208,7 @@ class Multistep(Stabilised):
 
     def length(self, h: Any) -> Any:
         """h to divide by: in a batch, solves that have ended make steps of length zero, of finite derivatives."""
-        return h if self.bare else jnp.where(h == 0.0, 1.0, h)
+        return h if self.bare else tree.select(h == 0.0, 1.0, h)
 
     def recalling(self, past: Past, t0: Any) -> Past:
         return recall(past, t0)

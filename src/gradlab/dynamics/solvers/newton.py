@@ -62,24 +62,24 @@ class CorrectionPairs(eqx.Module):
         def beside(i: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:
             images, origins = rows
             image = images[i]
-            along = jnp.where(jnp.arange(PAIRS) < i, images @ image, 0.0)
+            along = tree.select(jnp.arange(PAIRS) < i, images @ image, 0.0)
             rest, source = image - along @ images, origins[i] - along @ origins
             size = jnp.linalg.norm(rest)
             new = jnp.isfinite(size) & (size > NOVEL * jnp.linalg.norm(image))
-            share = jnp.where(new, 1.0 / jnp.where(new, size, 1.0), 0.0)
-            images = images.at[i].set(jnp.where(new, share * rest, 0.0))
-            return images, origins.at[i].set(jnp.where(new, share * source, 0.0))
+            share = tree.select(new, 1.0 / tree.select(new, size, 1.0), 0.0)
+            images = images.at[i].set(tree.select(new, share * rest, 0.0))
+            return images, origins.at[i].set(tree.select(new, share * source, 0.0))
 
         images, origins = jax.lax.fori_loop(0, PAIRS, beside, (images, origins))
         images, origins = (
-            jnp.where(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
+            tree.select(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
         )
         return CorrectionPairs(images, origins, self.c)
 
     def of(self, c: Any, factorised: Any) -> CorrectionPairs:
         """For a step of that c: none, where it is another or the factors are new."""
         other = factorised | (c != self.c)
-        images, origins = (jnp.where(other, 0.0, rows) for rows in (self.images, self.origins))
+        images, origins = (tree.select(other, 0.0, rows) for rows in (self.images, self.origins))
         return CorrectionPairs(images, origins, jnp.asarray(c, dtype=self.c.dtype))
 
 
@@ -120,8 +120,8 @@ def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Sc
         return lu, pivots.astype(jnp.int32)
 
     lu, pivots = jax.lax.cond(factorise, anew, lambda: (scratch.lu, scratch.pivots))
-    rate = jnp.where(fresh, 1.0, scratch.rate)
-    belongs = jnp.where(factorise, c, scratch.c)
+    rate = tree.select(fresh, 1.0, scratch.rate)
+    belongs = tree.select(factorise, c, scratch.c)
     pairs = scratch.pairs.of(c, factorise)
     valid = jnp.ones((), dtype=bool)
     return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
@@ -189,8 +189,8 @@ def solve(
         correction = pairs.mended(plain)
         size = norm(correction)
         quotient = size / carry.size
-        measured = jnp.where(carry.measured, jnp.maximum(quotient, 0.3 * carry.rate), quotient)
-        rate = jnp.where(second, measured, carry.rate)
+        measured = tree.select(carry.measured, jnp.maximum(quotient, 0.3 * carry.rate), quotient)
+        rate = tree.select(second, measured, carry.rate)
         left = rate / jnp.maximum(1.0 - rate, 1e-16) * size
         good = (size == 0.0) | ((rate < 1.0) & (left < wanted))
         more = ITERATIONS - 1 - carry.iterations
@@ -206,14 +206,14 @@ def solve(
         converged = good | stalled
         diverged = ~jnp.isfinite(size) | (hopeless & ~converged)
         # A quotient of two pieces of round-off says nothing about the contraction.
-        rate = jnp.where(stalled, NOISY, rate)
+        rate = tree.select(stalled, NOISY, rate)
         after, number = carry.d + correction, carry.iterations + 1
         return _Carry(after, size, rate, second, number, converged, diverged, pairs, carry.d, plain)
 
     no, begun, d = jnp.asarray(False), jnp.zeros((), dtype=jnp.int64), jnp.zeros(scratch.lu.shape[0])
     first = tree.of_each(_Carry(d, jnp.ones(()), guess, no, begun, no, no, scratch.pairs, d, d), c)
     last = jax.lax.while_loop(go_on, iterate, first)
-    rate = jnp.where(last.measured, last.rate, jnp.maximum(last.rate - mismatch, 0.0))
+    rate = tree.select(last.measured, last.rate, jnp.maximum(last.rate - mismatch, 0.0))
     slow = last.measured & (last.rate > SLOW) & ~fresh
     left = last.rate / jnp.maximum(1.0 - last.rate, 1e-16) * last.size
     return Solved(last.d, last.converged & ~last.diverged, rate, slow, last.iterations, last.pairs, left)

@@ -69,7 +69,7 @@ class Kind(eqx.Module):
 
 def _unit(vector: Any) -> Any:
     size = tree.norm(vector)
-    return tree.scale(1.0 / jnp.where(size > 0.0, size, 1.0), vector)
+    return tree.scale(1.0 / tree.select(size > 0.0, size, 1.0), vector)
 
 
 def refresh(
@@ -103,7 +103,7 @@ def look(
     kind: Kind | None = None,
 ) -> tuple[Spectrum, Kind | None, Int[Anywhere, ""]]:
     """As :func:`refresh`, and what the products say of the spectrum's kind, where what is known of it is given."""
-    count = jnp.where(spectrum.age < 0, cold, jnp.where(spectrum.age >= EVERY, warm, 0))
+    count = tree.select(spectrum.age < 0, cold, tree.select(spectrum.age >= EVERY, warm, 0))
 
     def product(i: Any, carry: Any) -> Any:
         # One product a pass, the first or the second of a pair: one copy of the field's derivative is compiled.
@@ -111,13 +111,13 @@ def look(
         image = jax.jvp(field, (y,), (asked,))[1]
         beside = _unit(_orthogonal(image, vector))
         if seed is not None:
-            beside = tree.add(beside, tree.scale(jnp.where(i == 0, 1.0, 0.0), _unit(seed)))
+            beside = tree.add(beside, tree.scale(tree.select(i == 0, 1.0, 0.0), _unit(seed)))
         longest, size = lengthened(vector, before, image)
         found = None if kind is None else _ritz(vector, asked, before, image)
         second = i % 2 == 1
         return (
             tree.where(second, longest, vector),
-            jnp.where(second, size, radius),
+            tree.select(second, size, radius),
             tree.where(second, longest, _unit(_orthogonal(beside, vector))),
             image,
             tree.where(second, found, seen),
@@ -133,8 +133,8 @@ def look(
         return vector, radius, seen
 
     vector, radius, kind = jax.lax.cond(count > 0, looked, lambda: known)
-    radius = jnp.where(jnp.isfinite(radius), radius, spectrum.radius)
-    age = jnp.where(count > 0, 0, spectrum.age) + 1
+    radius = tree.select(jnp.isfinite(radius), radius, spectrum.radius)
+    age = tree.select(count > 0, 0, spectrum.age) + 1
     return Spectrum(vector, radius, age.astype(spectrum.age.dtype)), kind, count
 
 
@@ -273,7 +273,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver):
         lost = ~tree.finite(y1)
         result = results.where(astray, results.nonlinear_divergence, results.successful)
         result = results.where(lost, results.nonfinite, result)
-        return jax.tree.map(lambda e: jnp.where(astray | lost, jnp.inf, e), error), result
+        return jax.tree.map(lambda e: tree.select(astray | lost, jnp.inf, e), error), result
 
     def dense(self, y0: Any, y1: Any, k0: Any, k1: Any, t: Any, h: Any, past: Any) -> dict[str, Any]:
         """What ``interpolation_cls`` takes: both ends and h times the slopes there."""
