@@ -474,7 +474,9 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
     if drive.flow.chart_is_identity:
         shape = (*np.shape(states[0].tau), -1)
         leaves = [jax.tree.leaves(drive.flow.decode(s.y)) for s in states]
-        vectors = [np.concatenate([np.asarray(leaf).reshape(shape) for leaf in each], axis=-1) for each in leaves]
+        vectors = [
+            np.concatenate([np.asarray(leaf).reshape(shape) for leaf in each], axis=-1) for each in leaves
+        ]
     else:
         flatten = _flat_one if drive.members is None else _flat_members
         compiled, constants = drive.way(states[0]), drive.constants("flow")
