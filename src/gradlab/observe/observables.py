@@ -4,6 +4,7 @@
 
 import abc
 import difflib
+import functools
 import itertools
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -437,12 +438,23 @@ def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
     return (*chosen, *(_found(bound) for bound in bounds if bound not in names))
 
 
-def _found(item: Any) -> Observable:
+@functools.cache
+def _usual() -> dict[str, Any]:
+    """The kinds of this module by name."""
+    return {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]
+
+
+@functools.cache
+def _every() -> dict[str, Any]:
+    """All kinds by name; what most runs do not ask for is imported here."""
     from gradlab.observe.margins import MARGINS
     from gradlab.observe.product import PRODUCT
     from gradlab.observe.sharpness import SHARPNESS
 
-    known = {kind().name: kind for kind in (*NAMED, *MARGINS, *PRODUCT, *SHARPNESS)}  # type: ignore[call-arg]
+    return _usual() | {kind().name: kind for kind in (*MARGINS, *PRODUCT, *SHARPNESS)}  # type: ignore[call-arg]
+
+
+def _found(item: Any) -> Observable:
     if isinstance(item, Observable):
         return item
     if not isinstance(item, str):
@@ -450,12 +462,14 @@ def _found(item: Any) -> Observable:
             f"an observable is a name such as 'loss' or an Observable such as Distance(solution), not {item!r}: "
             "write the one or the other"
         )
+    known = _usual() if item in _usual() else _every()
     if item not in known:
         close = difflib.get_close_matches(item, known, n=1)
         names = ", ".join(name for name in known if not name.endswith("_bound"))
         hint = f"did you mean {close[0]!r}?" if close else f"known are {names}"
         raise ValueError(f"unknown observable {item!r}: {hint}")
-    return known[item]()  # type: ignore[call-arg]
+    found: Observable = known[item]()
+    return found
 
 
 def _check_name(name: str, others: list[str]) -> None:
@@ -477,5 +491,5 @@ def _check_name(name: str, others: list[str]) -> None:
 
 def default(problem: Problem) -> tuple[Observable, ...]:
     """The usual observables that have a meaning for the problem."""
-    known = {kind().name: kind() for kind in NAMED}  # type: ignore[call-arg]
-    return tuple(known[name] for name in DEFAULT if known[name].refuse(problem) is None)
+    known = (_found(name) for name in DEFAULT)
+    return tuple(item for item in known if item.refuse(problem) is None)
