@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jax
@@ -12,10 +13,11 @@ import xarray as xr
 
 import gradlab as gl
 from gradlab.claims.judging import NOT_MET
-from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS
+from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS, STRAYED
 from gradlab.laboratory.balance import violated, with_bar
 from gradlab.laboratory.second import FACTOR
 from gradlab.problem.bundled import digits
+from gradlab.problem.ensembles import stack
 from gradlab.report import page
 
 WORDS = RESULTS[NOT_A_FLOW]
@@ -209,6 +211,48 @@ def test_a_loose_solve_is_not_said_to_follow_no_gradient(tolerance: float, loss:
             )
             assert str(seen.result) == "reached the last record"
             assert np.all(abs(seen["balance"].values) <= seen["balance_error"].values)
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_steps_that_lose_the_orbit_are_named_and_not_the_field(members: int | None) -> None:
+    """Fixed steps far too long for the curvature: the loss rises, which that of no gradient flow does."""
+    flow: Any = gl.GradientFlow(TANH)
+    start: Any = TWO
+    if members:
+        flow, start = stack([flow] * members), stack([TWO, jax.tree.map(lambda w: 1e-3 * w, TWO)])
+    options: dict[str, Any] = {"observables": ["loss"], "refine": False, "members": members}
+    long = gl.run(flow, start, [2000.0], solver=gl.solvers.Fixed("heun", 100.0), **options)
+    fine = gl.run(flow, start, [2000.0], solver=gl.solvers.Auto(1e-6), **options)
+    ends = [str(long.result)] if members is None else json.loads(long.result)
+    assert all(end.startswith(RESULTS[STRAYED]) and "smaller steps" in end for end in ends)
+    assert np.all(long.loss.values.max(axis=0) > 2.0 * long.loss.values[0])
+    assert RESULTS[STRAYED] not in fine.result
+
+
+@pytest.mark.parametrize("seed", [2, 3, 11])
+def test_a_loose_bdf_that_leaves_its_tail_says_so(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((12, 3))
+    signs = np.sign(inputs @ rng.standard_normal(3))
+    problem = gl.Problem(gl.Dense((3, 1), "identity"), gl.Exponential("mean"), gl.Data(inputs, signs))
+    strayed = []
+    for tolerance in (0.3, 0.1, 1e-4):
+        solver = gl.Adaptive("bdf", tolerance)
+        seen = gl.run(
+            gl.GradientFlow(problem),
+            (np.zeros((1, 3)),),
+            [1e2, 1e4, 1e6],
+            solver=solver,
+            observables=["loss"],
+            refine=False,
+        )
+        rose = bool(seen.loss.values.max() > 2.0 * seen.loss.values[0])
+        assert rose == str(seen.result).startswith(RESULTS[STRAYED])
+        assert WORDS not in seen.result
+        assert not rose or (tolerance > 1e-3 and "0.001 or less" in seen.result)
+        strayed.append(rose)
+    assert strayed[0]
+    assert not strayed[-1]
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "supported"), (1.0, NOT_MET)])

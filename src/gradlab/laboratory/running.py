@@ -293,7 +293,13 @@ def _finish(
         stops.words(int(code), {name: float(values[i]) for name, values in ends.items()})
         for i, code in enumerate(last)
     ]
-    words = verdicts(dataset, [told(dataset, word) for word in words])
+    tolerance = getattr(drive.solver, "tolerance", None)
+    words = verdicts(
+        dataset,
+        [told(dataset, word) for word in words],
+        begun.energy,
+        None if tolerance is None else float(np.max(np.asarray(tolerance))),
+    )
     result = words[0] if drive.members is None else json.dumps(words)
     ended = _ended(begun, dataset)
     provenance = {
