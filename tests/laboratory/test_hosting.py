@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gradlab as gl
 from gradlab.dynamics.solvers import hosted
+from gradlab.dynamics.tree import Layout
 from gradlab.laboratory import blocks, programs
 from gradlab.laboratory.driving import Drive
 from gradlab.store.run import Identity, Run, environment
@@ -226,3 +228,17 @@ def test_products_are_differences_of_rates_only_where_their_noise_makes_nothing_
         if image is not None:
             off, size = (float(np.linalg.norm(one)) for one in (image - exact, exact))
             assert off * there <= hosted.SURE or off <= within * size
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0, 1e18])
+def test_a_rate_is_told_however_late_it_is(late: float) -> None:
+    """By a step of length 0, of which there is one where τ + 1 is τ too."""
+    problem = gl.Problem(gl.Dense((3, 1), "identity"), gl.Square("mean"), gl.Data(np.eye(3), np.ones((3, 1))))
+    layout = Layout.of((np.zeros((1, 3)),))
+
+    def attempts(leg: Any) -> Any:
+        flow, solver = gl.GradientFlow(problem), gl.Adaptive("tsit5", 1e-6)
+        return hosted.attempts(flow, gl.Time(), solver, layout, jnp.asarray(leg))
+
+    rate = hosted.rates(attempts)(np.float64(late), np.zeros(4))
+    np.testing.assert_allclose(rate[:3], 2.0 / 3.0, rtol=1e-15)

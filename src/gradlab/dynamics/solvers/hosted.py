@@ -141,8 +141,8 @@ def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Fl
         # As ``local_errors.added``.
         said = [off / lax.select(large > 0.0, large, one), lax.abs(error[n])]
         said = [
-            sum_ + lax.select(said > local_errors.GRAIN, said, 0.0 * one)
-            for sum_, said in zip(erred, said, strict=True)
+            sum_ + lax.select(new > local_errors.GRAIN, new, np.float64(0.0))
+            for sum_, new in zip(erred, said, strict=True)
         ]
         under = (now + SMALLEST * h == now) * (1.0 * stops.UNDERFLOW)
         next_h, count = longer(before, h, factor, keep, cut), made + 1.0
@@ -190,7 +190,8 @@ def rates(attempts: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """The rate of a point, by a step of length 0."""
 
     def rate(tau: Any, point: Any) -> Any:
-        tail = (tau, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stops.RUNNING, tau + 1.0, 1.0)
+        # Towards infinity: of 10¹⁶ on there is no τ + 1.
+        tail = (tau, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stops.RUNNING, np.inf, 1.0)
         leg = np.asarray(attempts(np.concatenate([point, np.zeros(len(point)), tail])))
         return leg[len(point) : 2 * len(point)]
 
