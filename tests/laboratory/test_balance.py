@@ -13,7 +13,7 @@ import xarray as xr
 
 import gradlab as gl
 from gradlab.claims.judging import NOT_MET
-from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS, STRAYED
+from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS, RISES
 from gradlab.laboratory.balance import violated, with_bar
 from gradlab.laboratory.second import FACTOR
 from gradlab.problem.bundled import digits
@@ -214,7 +214,7 @@ def test_a_loose_solve_is_not_said_to_follow_no_gradient(tolerance: float, loss:
 
 
 @pytest.mark.parametrize("members", [None, 2])
-def test_steps_that_lose_the_orbit_are_named_and_not_the_field(members: int | None) -> None:
+def test_steps_that_lose_the_orbit_accuse_no_field(members: int | None) -> None:
     """Fixed steps far too long for the curvature: the loss rises, which that of no gradient flow does."""
     flow: Any = gl.GradientFlow(TANH)
     start: Any = TWO
@@ -224,9 +224,36 @@ def test_steps_that_lose_the_orbit_are_named_and_not_the_field(members: int | No
     long = gl.run(flow, start, [2000.0], solver=gl.solvers.Fixed("heun", 100.0), **options)
     fine = gl.run(flow, start, [2000.0], solver=gl.solvers.Auto(1e-6), **options)
     ends = [str(long.result)] if members is None else json.loads(long.result)
-    assert all(end.startswith(RESULTS[STRAYED]) and "smaller steps" in end for end in ends)
+    assert all(end.startswith(RESULTS[RISES]) and "smaller steps tell" in end for end in ends)
     assert np.all(long.loss.values.max(axis=0) > 2.0 * long.loss.values[0])
-    assert RESULTS[STRAYED] not in fine.result
+    assert RESULTS[RISES] not in fine.result
+
+
+@jax.custom_jvp
+def turned(z: Any) -> Any:
+    return z
+
+
+@turned.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return primals[0], -tangents[0]
+
+
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        (gl.solvers.Fixed("heun", 0.01), RESULTS[RISES]),
+        (gl.Adaptive("tsit5", 0.01), RESULTS[RISES]),
+        (gl.Adaptive("tsit5", 1e-3), WORDS),
+    ],
+)
+def test_a_gradient_of_the_wrong_sign_is_not_blamed_on_the_steps_alone(solver: Any, words: str) -> None:
+    """The loss rises here too: a solve that might have lost its orbit names both, a finer one the gradient."""
+    problem = function(lambda w, x: turned(x @ w["w"]))
+    seen = gl.run(gl.GradientFlow(problem), {"w": 0.5 * np.ones((3, 1))}, [2.0], solver=solver, refine=False)
+    assert seen.loss.values[-1] > 2.0 * seen.loss.values[0]
+    assert seen.result.startswith(words)
+    assert "gradient is wrong" in seen.result or "gradient that is wrong" in seen.result
 
 
 @pytest.mark.parametrize("seed", [2, 3, 11])
@@ -247,7 +274,7 @@ def test_a_loose_bdf_that_leaves_its_tail_says_so(seed: int) -> None:
             refine=False,
         )
         rose = bool(seen.loss.values.max() > 2.0 * seen.loss.values[0])
-        assert rose == str(seen.result).startswith(RESULTS[STRAYED])
+        assert rose == str(seen.result).startswith(RESULTS[RISES])
         assert WORDS not in seen.result
         assert not rose or (tolerance > 1e-3 and "0.001 or less" in seen.result)
         strayed.append(rose)

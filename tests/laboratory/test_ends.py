@@ -195,7 +195,7 @@ def test_words_say_where_and_what_to_write() -> None:
     row = {"t": np.inf, "log_t": 1404.9, "tau": 5.838, "step": 9.0}
     assert "at clock value 5.838, log t = 1404.9: " in stops.words(stops.UNBOUNDED, row)
     assert stops.words(stops.RUNNING, row) == "reached the last record"
-    assert len(set(stops.RESULTS)) == len(stops.RESULTS) == stops.STRAYED + 1
+    assert len(set(stops.RESULTS)) == len(stops.RESULTS) == stops.RISES + 1
 
 
 def test_softening_is_refused_where_a_kink_would_stay() -> None:

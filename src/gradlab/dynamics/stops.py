@@ -30,10 +30,10 @@ RESULTS = (
     "ended: crawls",
     "ended: crawls at a kink",
     "ended: not a gradient flow of this loss",
-    "failed: the steps lost the orbit",
+    "failed: the loss rises",
 )
 RUNNING, LOSS, GRADIENT, STEPS, STILL, LOG_T, CLOCK, UNDERFLOW, NOT_FINITE = range(9)
-OVERFLOW, DOMAIN, UNBOUNDED, CRAWL, KINK, NOT_A_FLOW, STRAYED = range(9, len(RESULTS))
+OVERFLOW, DOMAIN, UNBOUNDED, CRAWL, KINK, NOT_A_FLOW, RISES = range(9, len(RESULTS))
 
 #: What to write instead, by how a solve ended; before it stands where.
 ADVICE = {

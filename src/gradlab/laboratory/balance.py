@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 
 from gradlab.dynamics.energy import EPS, Energy
-from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS, STRAYED
+from gradlab.dynamics.stops import NOT_A_FLOW, RESULTS, RISES
 from gradlab.laboratory.second import ERRED, FACTOR
 
 #: A balance is violated where it is off by more than this many of its bars, and by this part of E and itself. Over
 #: 2 800 numbers of drawn nets (tolerances 0.1 to 1e-8, one solve each) it was off by 1.04 bars at most.
 SURE, LEAST = 2.0, 1e-10
-#: Above this tolerance a solve whose loss rises says that of itself and not of the field: a step may be off by many of
-#: the lengths on which the loss changes by a factor. (Of 80 drawn nets with logarithmic tails BDF strayed in fifteen at
+#: Above this tolerance a solve whose loss rises does not accuse the field: a step may be off by many of the lengths on
+#: which the loss changes by a factor. (Of 80 drawn nets with logarithmic tails BDF strayed in fifteen at
 #: 0.3, in one at 0.01, in none at 1e-3; six of 320 solves of ``auto`` at 0.01 and above.)
 LOOSE = 1e-3
 #: What a record holds for its bars alone.
@@ -47,32 +47,34 @@ def violated(trajectory: xr.Dataset) -> np.ndarray:
         return np.isfinite(off) & (off > SURE * bar) & (off > LEAST * (off + spent))
 
 
-def verdicts(trajectory: xr.Dataset, words: list[str], begun: Any, tolerance: float | None) -> list[str]:
-    """How each member ended, in words; steps that strayed go before a violated balance, and that before all else.
+def verdicts(trajectory: xr.Dataset, words: list[str], begun: Any, tolerance: Any) -> list[str]:
+    """How each member ended, in words; a loss that rises goes before a violated balance, and that before all else.
 
-    begun : the balance at the start. tolerance : of the steps; None where they are of a given size.
+    begun : the balance at the start. tolerance : of the steps (of each member); None where they are of a given size.
     """
-    if not isinstance(begun, Energy):
-        return words
     words = _on_balance(trajectory, words)
-    if tolerance is not None and tolerance <= LOOSE:
+    if not isinstance(begun, Energy):
         return words
     rises = -(trajectory["balance"].values + trajectory["dissipated"].values)
     most = np.max(np.where(np.isnan(rises), 0.0, rises), axis=0)
     first, grain = np.asarray(begun.first), np.asarray(begun.grain)
-    # Twice what it began at, and no rounding: of a flow that falls that is no matter of bars.
-    strayed = most > np.abs(first) + np.sqrt(EPS) * grain
-    how = (
-        "take smaller steps"
-        if tolerance is None
-        else f"give a tolerance of {LOOSE:g} or less for {tolerance:g}"
+    # Twice what it began at, and no rounding: that is no matter of bars.
+    given = np.asarray(np.inf if tolerance is None else tolerance)
+    risen = (given > LOOSE) & (most > np.abs(first) + np.sqrt(EPS) * grain)
+    each = (np.atleast_1d(a) for a in np.broadcast_arrays(risen, first, first + most, given))
+    return [_risen(*numbers) if off else word for word, off, *numbers in zip(words, *each, strict=True)]
+
+
+def _risen(low: float, high: float, tolerance: float) -> str:
+    less = (
+        "smaller steps tell"
+        if np.isinf(tolerance)
+        else f"a tolerance of {LOOSE:g} or less for {tolerance:g} tells"
     )
-    falls = f"where that of a gradient flow falls: {how}"
-    each = (np.atleast_1d(a) for a in np.broadcast_arrays(strayed, first, first + most))
-    return [
-        f"{RESULTS[STRAYED]}: the loss rose from {low:.4g} to {high:.4g}, {falls}" if off else word
-        for word, off, low, high in zip(words, *each, strict=True)
-    ]
+    return (
+        f"{RESULTS[RISES]}: from {low:.4g} to {high:.4g}, where that of a gradient flow falls; either the steps are "
+        f"too long and have lost the orbit, or the gradient is wrong: {less} which"
+    )
 
 
 def _on_balance(trajectory: xr.Dataset, words: list[str]) -> list[str]:

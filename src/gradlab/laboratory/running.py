@@ -298,7 +298,7 @@ def _finish(
         dataset,
         [told(dataset, word) for word in words],
         begun.energy,
-        None if tolerance is None else float(np.max(np.asarray(tolerance))),
+        tolerance,
     )
     result = words[0] if drive.members is None else json.dumps(words)
     ended = _ended(begun, dataset)

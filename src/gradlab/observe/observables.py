@@ -441,7 +441,7 @@ def observables(items: Any, problem: Problem) -> tuple[Observable, ...]:
 @functools.cache
 def _usual() -> dict[str, Any]:
     """The kinds of this module by name."""
-    return {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]
+    return {kind().name: kind for kind in NAMED}  # type: ignore[call-arg]  # all have a default
 
 
 @functools.cache
@@ -451,7 +451,8 @@ def _every() -> dict[str, Any]:
     from gradlab.observe.product import PRODUCT
     from gradlab.observe.sharpness import SHARPNESS
 
-    return _usual() | {kind().name: kind for kind in (*MARGINS, *PRODUCT, *SHARPNESS)}  # type: ignore[call-arg]
+    others = (*MARGINS, *PRODUCT, *SHARPNESS)
+    return _usual() | {kind().name: kind for kind in others}  # type: ignore[call-arg]  # all have a default
 
 
 def _found(item: Any) -> Observable:
