@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gradlab as gl
-from gradlab.dynamics.solvers import hosted
+from gradlab.dynamics.solvers import hosted, stages
 from gradlab.dynamics.tree import Layout
 from gradlab.laboratory import blocks, programs
 from gradlab.laboratory.driving import Drive
@@ -231,14 +232,20 @@ def test_products_are_differences_of_rates_only_where_their_noise_makes_nothing_
 
 
 @pytest.mark.parametrize("late", [0.0, 1.0, 1e18])
-def test_a_rate_is_told_however_late_it_is(late: float) -> None:
-    """By a step of length 0, of which there is one where τ + 1 is τ too."""
+@pytest.mark.parametrize("count", [3, 13])
+def test_rates_are_told_by_the_program_of_a_step_however_late_it_is(late: float, count: int) -> None:
+    """One point or two in a call; of 10¹⁶ on there is no τ + 1."""
     problem = gl.Problem(gl.Dense((3, 1), "identity"), gl.Square("mean"), gl.Data(np.eye(3), np.ones((3, 1))))
     layout = Layout.of((np.zeros((1, 3)),))
 
-    def attempts(leg: Any) -> Any:
-        flow, solver = gl.GradientFlow(problem), gl.Adaptive("tsit5", 1e-6)
-        return hosted.attempts(flow, gl.Time(), solver, layout, jnp.asarray(leg))
+    def explicit(made: Any, rows: Any) -> Any:
+        flow = gl.GradientFlow(problem)
+        with jax.enable_x64(True):
+            return stages.explicit(flow, gl.Time(), layout, jnp.asarray(made), jnp.asarray(rows))
 
-    rate = hosted.rates(attempts)(np.float64(late), np.zeros(4))
-    np.testing.assert_allclose(rate[:3], 2.0 / 3.0, rtol=1e-15)
+    rate = stages.rates(explicit, count)
+    (alone,) = rate(np.float64(late), np.zeros(4))
+    np.testing.assert_allclose(alone[:3], 2.0 / 3.0, rtol=1e-15)
+    first, second = rate(np.float64(late), np.zeros(4), np.array([1.0, 1.0, 4.0, 0.0]))
+    np.testing.assert_array_equal(first, alone)
+    np.testing.assert_allclose(second[:3], [0.0, 0.0, -2.0], atol=1e-15)

@@ -28,6 +28,8 @@ class Clock(eqx.Module):
 
     #: Whether a step size underflow in this clock means that the orbit has come to rest.
     may_rest: ClassVar[bool] = False
+    #: Whether it shows physical time itself: then the field is stepped as it is, without logarithms.
+    physical: ClassVar[bool] = False
     #: Whether a gradient field keeps a Jacobian similar to a symmetric one in this clock.
     symmetric: ClassVar[bool] = True
 
@@ -77,6 +79,8 @@ class Time(Clock):
     >>> round(float(gl.Time().known(1.0)), 6)  # log(1 + t) at τ = 1
     0.693147
     """
+
+    physical: ClassVar[bool] = True
 
     def log_rate(self, flow: Flow, y: Any, direction: Any, log_scale: Any, u: Any) -> Float[Array, ""]:
         return jnp.zeros(())

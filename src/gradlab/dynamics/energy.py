@@ -80,7 +80,17 @@ def rate(flow: Flow, y: Any, direction: Any, log_scale: Any, log_rate: Any) -> F
 
 def level(flow: Flow, y: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(L, by how much one rounding of the outputs may move it)."""
-    return flow.potential(y), _grain(flow, y)
+    problem, weights = flow.observed, flow.decode(y)
+    outputs = problem.outputs(weights)
+    # Once, where it would be traced again for the potential.
+    risk, slopes = jax.value_and_grad(
+        lambda f: jnp.asarray(problem.loss.risk(f, problem.data.targets), jnp.float64)
+    )(outputs)
+    # Σ |∂L/∂f · f| over outputs f: where large outputs meet large targets, their rounding is most of L's.
+    grain = problem.factor * jnp.sum(jnp.abs(slopes * outputs)).astype(jnp.float64)
+    if type(flow).potential is not Flow.potential:
+        return flow.potential(y), grain
+    return problem.factor * risk + problem.penalty(weights), grain
 
 
 def balanced(energy: Energy, steps: Any, now: Any, grain: Any) -> dict[str, Any]:
@@ -99,11 +109,3 @@ def balanced(energy: Energy, steps: Any, now: Any, grain: Any) -> dict[str, Any]
         "balance_doubt": energy.doubt * (1.0 + beyond) + rounding,
         "loss_grain": grain,
     }
-
-
-def _grain(flow: Flow, y: Any) -> Float[Array, ""]:
-    """Σ |∂L/∂f · f| over outputs f: where large outputs meet large targets, their rounding is most of L's."""
-    problem = flow.observed
-    outputs = problem.outputs(flow.decode(y))
-    slopes = jax.grad(lambda f: jnp.asarray(problem.loss.risk(f, problem.data.targets), jnp.float64))(outputs)
-    return problem.factor * jnp.sum(jnp.abs(slopes * outputs)).astype(jnp.float64)

@@ -138,3 +138,7 @@ class GradientFlow(Flow):
 
     def velocity(self, t: Any, y: Any) -> tuple[Any, Float[Array, ""]]:
         return descent_direction(self.problem if self.stepped is None else self.stepped, y)
+
+    def field(self, t: Any, y: Any) -> Any:
+        problem = self.problem if self.stepped is None else self.stepped
+        return tree.scale(-1.0, problem.gradient(y)) if problem.loss.relative else super().field(t, y)

@@ -249,7 +249,7 @@ def with_look(state: Any, product: Callable[[Any], Any], between: int = BETWEEN,
 
 def spent(state: Any) -> Any:
     """What a solve has cost, by which looks are due."""
-    count = sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
+    count = state.y.size if tree.on_host(state.y) else sum(np.size(leaf) for leaf in jax.tree.leaves(state.y))
     return state.evaluations + 2 * count * state.jacobians
 
 

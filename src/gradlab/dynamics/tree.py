@@ -130,9 +130,10 @@ def inner(a: Any, b: Any) -> Float[Anywhere, ""]:
 def norm(a: Any) -> Float[Anywhere, ""]:
     """‖a‖₂ over all leaves, safe against overflow and underflow of the squares."""
     if on_host(a):
-        square = np.dot(a, a)
+        square: Any = np.dot(a, a)
         if 1e-200 < square < 1e200:
-            return np.sqrt(square)
+            root: Any = np.float64(math.sqrt(square))
+            return root
         largest = np.abs(a).max(initial=0.0)
         size = largest if largest > 0.0 else np.float64(1.0)
         return size * np.sqrt(np.dot(a / size, a / size))

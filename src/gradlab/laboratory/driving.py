@@ -158,7 +158,8 @@ class Drive:
         made = float(np.max(np.asarray(state.evaluations)))
         # An ensemble that will make so many in any case is compiled once.
         sure = 0.0 if self.members is None else float(2 * self.records * getattr(self.solver, "each", 1))
-        return way(self._work(state), max(made, sure), self._together)
+        each = 0 if self._host is None else self._host.each
+        return way(self._work(state), max(made, sure), self._together, each)
 
     @property
     def _together(self) -> float:

@@ -20,6 +20,7 @@ from gradlab.dynamics.integrate import noted, shown
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers import hosted, stages
 from gradlab.dynamics.solvers.auto import Auto, Journal
+from gradlab.dynamics.solvers.methods import evaluations
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
@@ -27,10 +28,10 @@ from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.programs import Constants, Program, Way
 from gradlab.laboratory.second import Noise
 
-_attempts = Program(hosted.attempts)
+_explicit = Program(stages.explicit)
 _product = Program(hosted.jacobian_product)
 _stiffly = Program(hosted.stiffly)
-_rate = Program(hosted.rate_of)
+_rate = Program(stages.rate_of)
 _stages = Program(stages.stages)
 
 
@@ -66,6 +67,8 @@ class Host:
         moving = flow.flow if isinstance(flow, Kicked) else flow
         self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
         self._way, self._limit = way, steps
+        #: Evaluations of a step of the explicit pair.
+        self.each = evaluations(str(getattr(solver, "explicit", None) or getattr(solver, "name", "")))
         self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
 
@@ -78,22 +81,25 @@ class Host:
             inner = host(auto._adaptive(auto.name))
         loop = Constants(*self._moves, inner, self.sight.layout)
 
-        def attempts(leg: Any) -> Any:
-            return _attempts(way, loop, leg)
+        def explicit(made: Any, rows: Any) -> Any:
+            return _explicit(way, field, made, rows)
 
-        def rate(tau: Any, point: Any) -> Any:
-            return np.asarray(_rate(way, field, np.float64(tau), point))
+        def rate(tau: Any, *points: Any) -> Any:
+            return [np.asarray(_rate(way, field, np.float64(tau), point)) for point in points]
 
         heavy = way == "fully"
+        plain: Any = tree.plainly(inner)
+        if plain.name != "bdf":
+            plain = stages.stepping(plain)
         compiled = hosted.Programs(
             lambda *changing: _product(way, field, *changing),
-            None if heavy else attempts,
-            rate if heavy else None if changed else hosted.rates(attempts),
+            None if heavy else explicit,
+            rate if heavy else None if changed else stages.rates(explicit, len(plain.table.c)),
             lambda *changing: _stages(way, field, *changing),
             # What takes long there is the Jacobian, whose products LLVM does not make.
             lambda *changing: _stiffly("moderately" if heavy else way, loop, *changing),
         )
-        return tree.plainly(auto) if isinstance(auto, Auto) else None, tree.plainly(inner), compiled
+        return tree.plainly(auto) if isinstance(auto, Auto) else None, plain, compiled
 
     @staticmethod
     def serves(flow: Flow, solver: Solver, stop: Stop) -> bool:

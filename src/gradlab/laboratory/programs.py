@@ -26,6 +26,8 @@ Way = Literal["quickly", "moderately", "fully"]
 #: Evaluations × weights × examples after which a moderate compilation, some 0.7 s, would have paid for itself: what a
 #: quickly compiled evaluation loses is 1.3 µs at 480 weights × examples, 18 at 16 500.
 WORTH = 5e8
+#: What a step from the host loses beside its evaluations, in the same unit: 28 µs.
+STEP = 2e4
 #: How many times as much it loses with a member axis: 31 µs at 3 840 weights × examples × members, 150 at 7 560.
 TOGETHER = 8.0
 #: After which a full compilation has paid for itself: a moderately compiled pass loses 0.3 of 2 µs at 480, 11 of 60 at
@@ -50,15 +52,17 @@ def _until(border: float, work: float) -> float:
     return float(np.ceil(border / max(work, 1.0)))
 
 
-def way(work: float, evaluations: float, together: float = 1.0) -> Way:
+def way(work: float, evaluations: float, together: float = 1.0, each: int = 0) -> Way:
     """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations.
 
-    together : TOGETHER of an ensemble.
+    together : TOGETHER of an ensemble. each : evaluations of a step that the host makes while what is compiled is
+    compiled quickly; 0 where it makes none.
     """
     if not on_cpu() or work > LARGE * WORTH or evaluations >= _until(LONG, work):
         return "fully"
     small = together * work <= LARGE * WORTH
-    return "quickly" if small and evaluations < _until(WORTH / together, work) else "moderately"
+    lost = work + (STEP / each if each else 0.0)
+    return "quickly" if small and evaluations < _until(WORTH / together, lost) else "moderately"
 
 
 def heavy(work: float, weights: int) -> bool:

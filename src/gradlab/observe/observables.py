@@ -93,9 +93,9 @@ class Loss(Observable):
     name: str = eqx.field(static=True, default="loss")
 
     def __call__(self, problem: Problem, weights: Any, y: Any, t: Any) -> Array:
-        if problem.has_log:
-            return jnp.exp(problem.log_potential(weights))
-        return problem.potential(weights)
+        if problem.loss.relative:
+            return problem.potential(weights)
+        return jnp.exp(problem.log_potential(weights))
 
 
 class Risk(Observable):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from gradlab.problem import target_checks
 from gradlab.problem.own_code import called
 from gradlab.problem.precision import float64
 
@@ -42,6 +43,11 @@ class Loss(eqx.Module):
     @abc.abstractmethod
     def has_log(self) -> bool:
         """Whether there is a log-risk."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether ℓ itself is as right as its logarithm, relative to its size, while it does not underflow."""
+        return True
 
     @property
     def smooth(self) -> bool:
@@ -128,11 +134,11 @@ class Loss(eqx.Module):
         """
         name, values = type(self).__name__, np.asarray(targets)
         if self.labels == "real":
-            _check_real(name, outputs, values)
+            target_checks.check_real(name, outputs, values)
         elif self.labels == "sign":
-            _check_signs(name, outputs, values)
+            target_checks.check_signs(name, outputs, values)
         else:
-            _check_classes(name, outputs, values)
+            target_checks.check_classes(name, outputs, values)
 
 
 @float64
@@ -432,6 +438,11 @@ class CustomLoss(Loss):
         """Whether a ``log_value`` was given."""
         return self.log_value is not None
 
+    @property
+    def relative(self) -> bool:
+        """Where a ``log_value`` was given, nothing is known of ``value`` where it is small."""
+        return not self.has_log
+
     def per_example(self, outputs: Float[Array, "N C"], targets: Num[Array, "N ..."]) -> Array:
         return called("the loss's value", self.value, outputs, targets)
 
@@ -441,60 +452,3 @@ class CustomLoss(Loss):
         if self.log_value is None:
             raise no_log(self)
         return called("the loss's log_value", self.log_value, outputs, targets)
-
-
-# Checks on the host ----------------------------------------------------------------------------------------
-
-
-def _check_real(name: str, outputs: int, targets: np.ndarray) -> None:
-    if targets.ndim == 1:
-        raise ValueError(
-            f"{name} takes targets (N, C), C = {outputs} outputs; shape {targets.shape} was given: write "
-            + ("targets[:, None]" if outputs == 1 else "one-hot rows, e.g. numpy.eye(C)[targets]")
-        )
-    if targets.ndim != 2 or targets.shape[1] != outputs:
-        raise ValueError(
-            f"{name} takes targets (N, C), C = {outputs} outputs; shape {targets.shape} was given: "
-            f"give {outputs} columns, or a network with {targets.shape[-1]} outputs"
-        )
-
-
-def _check_signs(name: str, outputs: int, targets: np.ndarray) -> None:
-    if outputs != 1:
-        raise ValueError(
-            f"{name} needs a network with one output; it has {outputs}: "
-            "use CrossEntropy with classes, or one output"
-        )
-    _check_one_dimension(name, "labels −1 and +1", targets)
-    wrong = targets[~np.isin(targets, (-1, 1))]
-    if wrong.size:
-        hint = "2 * targets - 1" if np.isin(targets, (0, 1)).all() else "where(targets > 0, 1, -1)"
-        raise ValueError(f"{name} takes labels −1 and +1; the targets contain {wrong[0]:g}: write {hint}")
-
-
-def _check_classes(name: str, outputs: int, targets: np.ndarray) -> None:
-    if outputs < 2:
-        raise ValueError(
-            f"{name} needs a network with one output per class, at least two; it has {outputs}: "
-            "use Logistic with labels −1 and +1, or more outputs"
-        )
-    _check_one_dimension(name, f"integer classes 0 … {outputs - 1}", targets)
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise ValueError(
-            f"{name} takes integer classes 0 … {outputs - 1}; the targets are of type {targets.dtype}: "
-            "write targets.astype(int)"
-        )
-    wrong = targets[(targets < 0) | (targets >= outputs)]
-    if wrong.size:
-        raise ValueError(
-            f"{name} takes integer classes 0 … {outputs - 1} with {outputs} outputs; the targets contain "
-            f"{wrong[0]}: number the classes from 0, or give the network more outputs"
-        )
-
-
-def _check_one_dimension(name: str, expected: str, targets: np.ndarray) -> None:
-    if targets.ndim != 1:
-        hint = "targets[:, 0]" if targets.shape[1:] == (1,) else "targets.argmax(1) of one-hot rows"
-        raise ValueError(
-            f"{name} takes {expected}, of shape (N,); shape {targets.shape} was given: write {hint}"
-        )

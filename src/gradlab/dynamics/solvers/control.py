@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from jax import lax
-
-from gradlab.dynamics import tree
 
 # Controller gains (proportional, integral) of Söderlind's PI kind: the first found best for explicit methods at
 # their stability limit, the second for stabilised ones; both reject almost never.
@@ -26,11 +25,16 @@ def _select(condition: Any, a: Any, b: Any) -> Any:
 
 
 def _min(a: Any, b: Any) -> Any:
-    return np.minimum(a, b) if tree.library(a, b) is np else lax.min(a, b)
+    if isinstance(a, float) and isinstance(b, float):
+        # Of numbers NumPy's own takes longer than all else that a step from the host computes here.
+        return b if b < a else a
+    return lax.min(a, b)
 
 
 def _max(a: Any, b: Any) -> Any:
-    return np.maximum(a, b) if tree.library(a, b) is np else lax.max(a, b)
+    if isinstance(a, float) and isinstance(b, float):
+        return b if b > a else a
+    return lax.max(a, b)
 
 
 def planned(tau: Any, end: Any, h: Any, least: Any, attempts: Any) -> tuple[Any, Any, Any]:
@@ -48,7 +52,7 @@ def following(
 ) -> tuple[Any, Any]:
     """(the error ratio within bounds, the factor for the next step) after an attempt, kept or not."""
     proportional, integral = gains
-    finite = np.isfinite(ratio) if tree.library(ratio) is np else lax.is_finite(ratio)
+    finite = math.isfinite(ratio) if isinstance(ratio, float) else lax.is_finite(ratio)
     within = _select(finite, _max(ratio, _SMALL), _HUGE)
     factor = SAFETY * within ** (-(proportional + integral) / order) * previous ** (proportional / order)
     return within, _max(_LEAST, _min(factor, _select(keep, np.float64(largest), _SAFE)))

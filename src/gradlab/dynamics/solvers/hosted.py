@@ -1,9 +1,9 @@
 """Runs stepped from the host: a small program holds the field, NumPy decides what it is asked.
 
-What is compiled is a loop of attempted steps of an explicit pair with one copy of the field, the stages of a stabilised
-method where that has its turn (``stages``), and, only where differences of rates do not do, a product with the
-Jacobian. What ``Auto`` decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's
-numbers. Nothing is carried from one record to the next but the state.
+What is compiled is a step of an explicit pair with one copy of the field, the stages of a stabilised method where that
+has its turn (``stages``), and, only where differences of rates do not do, a product with the Jacobian. What ``Auto``
+decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers. Nothing is
+carried from one record to the next but the state.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import diffrax
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
@@ -28,20 +25,17 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf, stages
 from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
-from gradlab.dynamics.solvers.control import EXPLICIT, LARGEST, SMALLEST, following, longer, planned
 from gradlab.dynamics.solvers.implicit import resumed
 from gradlab.dynamics.solvers.methods import Adaptive, method
-from gradlab.dynamics.solvers.pairs import stepped, tableau
+from gradlab.dynamics.solvers.pairs import tableau
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import ATTEMPTS, State, rhs
+from gradlab.dynamics.state import ATTEMPTS, State
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tangent import BETWEEN, IMPLICIT, Tangent
+from gradlab.dynamics.tangent import IMPLICIT, Tangent
 from gradlab.dynamics.tree import Layout
 
 #: Differences of rates are taken this part of ‖y‖ apart, and one-sided ones may differ by SURE over the run's length.
 NUDGE, SURE = 1e-7, 1e-2
-#: How many numbers stand behind the point and its rate in a leg; and behind those, what is asked of it.
-TAIL, ASKED = 10, 2
 
 
 def hostable(flow: Flow, solver: Solver, stop: Stop) -> bool:
@@ -77,90 +71,11 @@ def turn(solver: Solver, memory: Any) -> bool:
     return memory.implicit != () or (not bool(memory.wish) and int(memory.changes) == 0)
 
 
-@eqx.filter_jit
-def rate_of(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
-    """The rate of the point; traced once for the programs of a problem."""
-    n = layout.size
-    moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
-    return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
-
-
-def _norms(rows: Float[Array, "rows P"]) -> Float[Array, " rows"]:
-    """‖·‖₂ of each row, safe against overflow and underflow of the squares."""
-    largest = lax.reduce_max(lax.abs(rows), (1,))
-    size = lax.select(largest > 0.0, largest, jnp.ones_like(largest))
-    return size * lax.sqrt(jnp.sum((rows / size[:, None]) ** 2, axis=1))
-
-
-def attempts(flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, leg: Float[Array, " leg"]) -> Any:
-    """Attempted steps towards an end, of at most so many in all; pure, to be compiled.
-
-    leg : the point (y, log(1 + t) and, where it is balanced, E), its rate, then τ, the next step, the last error ratio,
-    the doubt in the balance, what the steps of this call err by, of y and of log(1 + t), steps, rejected, attempts,
-    status; and, not returned, the end and the number of attempts. One vector: a call takes half as long as with four.
-
-    As ``adaptive.adaptive`` makes them, with what one vector allows: few operations, which are what XLA takes its time
-    for. A step of length 0 is one evaluation: it gives the rate of the point (:meth:`Walk.rate`).
-    """
-    stepper, n, size = solver.stepper, layout.size, (leg.size - TAIL - ASKED) // 2
-    order: Any = stepper.error_order(diffrax.ODETerm(rhs))
-    table: Any = tableau(stepper)
-    balanced = size > n + 1
-    end, most = leg[-ASKED:]
-    one: Any = np.float64(1.0)
-
-    def field(tau: Any, point: Any) -> Any:
-        return rate_of(flow, clock, layout, tau, point)
-
-    def go_on(leg: Any) -> Any:
-        return (leg[-TAIL] < end) & (leg[-1] == stops.RUNNING) & (leg[-2] < most)
-
-    def attempt(leg: Any) -> Any:
-        now, before, previous, doubted, *erred, steps, rejected, made, status = leg[-TAIL:]
-        point, rate = leg[:size], leg[size : 2 * size]
-        h, last, cut = planned(now, end, before, solver.least, made)
-        tau = lax.select(last, end, now + h)
-        first = lax.select(before == 0.0, np.int64(len(table.c) - 1), np.int64(1))
-        after, error, slope = stepped(table, field, now, tau - now, point, rate, first)
-        known = clock.known(tau)
-        if known is not None:
-            after = lax.dynamic_update_slice(after, lax.expand_dims(known, (0,)), (np.int64(n),))
-        y0, y1 = point[:n], after[:n]
-        small, large, off, way = _norms(jnp.stack([y0, y1, error[:n], y1 - y0]))
-        ratio = off / (solver.tolerance * lax.max(small, large) + solver.absolute)
-        if known is None:
-            later = lax.max(one, lax.max(point[n], after[n]))
-            ratio = lax.max(ratio, lax.abs(error[n]) / (solver.tolerance * later))
-        keep = lax.is_finite(large) & lax.is_finite(after[n]) & (ratio <= 1.0)
-        ratio, factor = following(ratio, previous, keep, order, EXPLICIT, LARGEST)
-        doubt = doubted
-        if balanced:
-            # As ``Energy.after``.
-            slowest = lax.abs(after[-1] - point[-1]) / lax.select(way > 0.0, way, one)
-            doubt = doubted + slowest * off + lax.abs(error[-1])
-        # As ``local_errors.added``.
-        said = [off / lax.select(large > 0.0, large, one), lax.abs(error[n])]
-        said = [
-            sum_ + lax.select(new > local_errors.GRAIN, new, np.float64(0.0))
-            for sum_, new in zip(erred, said, strict=True)
-        ]
-        under = (now + SMALLEST * h == now) * (1.0 * stops.UNDERFLOW)
-        next_h, count = longer(before, h, factor, keep, cut), made + 1.0
-        # One choice for all that a step changes.
-        moved = [tau, next_h, ratio, doubt, *said, steps + 1.0, rejected, count, status]
-        stays = [now, next_h, previous, doubted, *erred, steps, rejected + 1.0, count, status + under]
-        new = jnp.concatenate([after, slope, jnp.stack(moved)])
-        old = jnp.concatenate([leg[:-TAIL], jnp.stack(stays)])
-        return lax.select(jnp.broadcast_to(keep, new.shape), new, old)
-
-    return lax.while_loop(go_on, attempt, leg[:-ASKED])
-
-
 def jacobian_product(
     flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any, vector: Any
 ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
     """(rate of the point, J v), J the Jacobian of that rate."""
-    return jax.jvp(lambda at: rate_of(flow, clock, layout, tau, at), (point,), (vector,))
+    return jax.jvp(lambda at: stages.rate_of(flow, clock, layout, tau, at), (point,), (vector,))
 
 
 def stiffly(
@@ -174,28 +89,16 @@ def stiffly(
 
 
 class Programs(NamedTuple):
-    """The programs, compiled when called: ``product(tau, point, vector)``; ``attempts(leg)``, of what is small;
-    ``rate(tau, point)``, None where that would be a program more; ``stages``, of ``stages.Field``; and of BDF
+    """The programs, compiled when called: ``product(tau, point, vector)``; ``explicit``, of ``stages``, of small runs;
+    ``rate(tau, *points)``, None where that would be a program more; ``stages``, of ``stages.Field``; and of BDF
     ``stiffly(state, end, most, made, widest, due)``.
     """
 
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
-    attempts: Callable[[Any], Any] | None
-    rate: Callable[[Any, Any], Any] | None
+    explicit: Callable[[Any, Any], Any] | None
+    rate: Callable[..., Any] | None
     stages: Callable[..., Any]
     stiffly: Callable[..., tuple[State, Any]]
-
-
-def rates(attempts: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """The rate of a point, by a step of length 0."""
-
-    def rate(tau: Any, point: Any) -> Any:
-        # Towards infinity: of 10¹⁶ on there is no τ + 1.
-        tail = (tau, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stops.RUNNING, np.inf, 1.0)
-        leg = np.asarray(attempts(np.concatenate([point, np.zeros(len(point)), tail])))
-        return leg[len(point) : 2 * len(point)]
-
-    return rate
 
 
 def _length(vector: Any) -> float:
@@ -233,6 +136,7 @@ class Walk:
         self._counted(state)
         self.doubt: Any = np.float64(energy.doubt) if self.balanced else np.float64(0.0)
         self.erred: Any = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
+        self._added = [0.0, 0.0]
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
         self.differences, self.end = programs.rate is not None, np.float64(np.inf)
@@ -300,7 +204,8 @@ class Walk:
         """
         if not self.differences:
             return None
-        ahead, behind = (self.rate(self.point + by * vector) for by in (nudge, -nudge))
+        assert self.programs.rate is not None
+        ahead, behind = self.programs.rate(self.tau, self.point + nudge * vector, self.point - nudge * vector)
         image = unknowns * (ahead - behind) / (2.0 * nudge)
         self._radius = max(self._radius, _length(image))
         doubt = _length(unknowns * (ahead + behind - 2.0 * self.slope)) / (2.0 * nudge)
@@ -314,28 +219,23 @@ class Walk:
             self.slope = np.asarray(slope)
         return np.asarray(image)
 
-    def rate(self, point: Any) -> Any:
-        """The rate of a point."""
-        return self.rate_at(self.tau, point)
-
-    @property
-    def rate_at(self) -> Callable[[Any, Any], Any]:
+    def rate_at(self, tau: Any, point: Any) -> Any:
         """The rate by (τ, point)."""
         assert self.programs.rate is not None
-        return self.programs.rate
+        return self.programs.rate(tau, point)[0]
 
     def begin(self, solver: Any, end: Any) -> None:
         """The rate here, and the first step's size where there is none yet."""
         self._here()
         if self.h == 0.0:
-            n, order = self.layout.size, int(solver.stepper.error_order(diffrax.ODETerm(rhs)))
+            n = self.layout.size
             slope = (self.slope[:n], self.slope[n])
-            self.h = np.float64(first_size(order, solver, self.y, slope, end - self.tau))
+            self.h = np.float64(first_size(solver.order, solver, self.y, slope, end - self.tau))
 
     def _here(self) -> None:
         """The rate here, counted once."""
         if self.slope is None:
-            self.slope = self.rate(self.point)
+            self.slope = self.rate_at(self.tau, self.point)
         self.evaluations += not self.begun
         self.begun = True
 
@@ -344,35 +244,19 @@ class Walk:
         self.begin(solver, end)
         # What lies before a stretch made by this method is no longer the latest past.
         self._forget()
-        if self.programs.attempts is None:
-            stages.attempted(self, self.clock, solver, end, most)
-            return
-        each, until = solver.each, self.made + most
-        while self.made < until and self.tau < end and self.status == stops.RUNNING:
-            most = min(until, self.made + min(self._unwatched(each), self.limit - self.steps))
-            numbers = (self.tau, self.h, self.previous, self.doubt, 0.0, 0.0)
-            counts = (self.steps, self.rejected, self.made, self.status)
-            leg: Any = np.concatenate([self.point, self.slope, (*numbers, *counts, end, most)])
-            leg, before, size = np.asarray(self.programs.attempts(leg)), self.made, len(self.point)
-            self.steps, self.rejected, self.made, self.status = (int(count) for count in leg[-4:])
-            self.point, self.slope = leg[:size], leg[size : 2 * size]
-            self.tau, self.h, self.previous, self.doubt = leg[-TAIL:-6]
-            if not isinstance(self.erred, tuple):
-                self.erred = self.erred + leg[-6:-4]
-            self.evaluations += each * (self.made - before)
-            self.look(BETWEEN)
-            self.stopped()
+        stages.attempted(self, self.clock, solver, end, most)
 
-    def settle(self, after: Any, error: Any, slope: Any, tau: Any) -> None:
-        """One accepted step."""
-        n, off = self.layout.size, tree.norm(error[: self.layout.size])
+    def settle(self, after: Any, error: Any, slope: Any, tau: Any, size: Any, off: Any) -> None:
+        """One accepted step; size, off : ‖y‖ after it and of its estimated error."""
+        n = self.layout.size
         if self.balanced:
             # As ``Energy.after``.
             way = tree.norm(after[:n] - self.y)
             self.doubt = self.doubt + abs(after[-1] - self.point[-1]) / (way or 1.0) * off + abs(error[-1])
         if not isinstance(self.erred, tuple):
-            said = np.array([off / (tree.norm(after[:n]) or 1.0), abs(error[n])])
-            self.erred = self.erred + np.where(said > local_errors.GRAIN, said, 0.0)
+            # As ``local_errors.added``.
+            for i, said in enumerate((off / (size or 1.0), abs(error[n]))):
+                self._added[i] += said if said > local_errors.GRAIN else 0.0
         self.point, self.slope, self.tau, self.steps = after, slope, tau, self.steps + 1
 
     def stopped(self) -> None:
@@ -426,12 +310,6 @@ class Walk:
         self.steps, self.rejected, self.status = int(state.steps), int(state.rejected), int(state.status)
         self.evaluations, self.jacobians = int(state.evaluations), int(state.jacobians)
 
-    def _unwatched(self, each: int) -> int:
-        """Attempts until the tangent is to be looked at."""
-        if self.tangent == () or not self.tangent.active:
-            return ATTEMPTS
-        return max(1, -(-int(BETWEEN - (tangent.spent(self) - self.tangent.mark)) // each))
-
     def look(self, between: int, left: Any = None) -> None:
         """The tangent's, where it is due."""
         held = self.tangent
@@ -465,6 +343,8 @@ class Walk:
     def _state(self, memory: Any, y: Any, held: Any) -> State:
         names = ("steps", "rejected", "evaluations", "jacobians", "status")
         counts = {name: np.int64(getattr(self, name)) for name in names}
+        if self._added != [0.0, 0.0]:
+            self.erred, self._added = self.erred + np.array(self._added), [0.0, 0.0]
         others = {"scratch": self.scratch, "energy": self.energy, "tangent": held, "erred": self.erred}
         point = {"tau": self.tau, "y": y, "u": self.u, "h": self.h}
         return tree.made(State, point | counts | {"memory": memory} | others)

@@ -50,18 +50,16 @@ def stepped(
     h: Any,
     vector: Float[Anywhere, " P"],
     slope: Float[Anywhere, " P"],
-    first: Any = 1,
 ) -> tuple[Float[Anywhere, " P"], Float[Anywhere, " P"], Float[Anywhere, " P"]]:
     """(point at τ + h, its estimated error, the field there) of one step; ``slope`` : the field at the point before.
 
-    Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more. Stages before
-    ``first`` are left out: of a step of length 0, whose end is the point itself, the last is all there is.
+    Of a pair whose last stage is not the next step's first, the field at the end is one evaluation more.
     """
     stages = len(table.c)
     if tree.on_host(vector):
         made = np.zeros((stages, vector.size))
         made[0], point = slope, vector
-        for i in range(int(first), stages):
+        for i in range(1, stages):
             point = vector + h * (table.a[i, :i] @ made[:i])
             made[i] = field(tau + table.c[i] * h, point)
         return point, h * (table.error @ made), made[-1]
@@ -77,5 +75,5 @@ def stepped(
         return lax.dynamic_update_slice(slopes, made, (i, np.int64(0)), allow_negative_indices=False), point
 
     begun = lax.pad(lax.expand_dims(slope, (0,)), np.float64(0.0), ((0, stages - 1, 0), (0, 0, 0)))
-    slopes, after = jax.lax.fori_loop(first, stages, stage, (begun, vector))
+    slopes, after = jax.lax.fori_loop(1, stages, stage, (begun, vector))
     return after, h * (jnp.asarray(table.error) @ slopes), slopes[-1]

@@ -6,10 +6,12 @@ whose coefficients follow on the host (``rkc.coefficients``). The loop of a whol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,57 @@ METHODS = ("mrkc3", "mrkc5")
 ROWS = 64
 #: Coefficients of a stage before those of a bend.
 AHEAD = 5
+
+
+@eqx.filter_jit
+def rate_of(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Any:
+    """The rate of the point; traced once for the programs of a problem."""
+    n = layout.size
+    moves, *rest = rhs(tau, (layout.tree(point[:n]), *point[n:]), (flow, clock))
+    return jnp.concatenate([layout.flat(moves), jnp.stack(rest)])
+
+
+def explicit(
+    flow: Flow,
+    clock: Clock,
+    layout: Layout,
+    made: Float[Array, "rows P"],
+    rows: Float[Array, "stages columns"],
+) -> Float[Array, "rows P"]:
+    """Rates at points that are combinations of what was made before; pure, to be compiled.
+
+    A step of an explicit pair: ``made`` is the point (y, log(1 + t) and, where it is balanced, E), its rate, and a
+    row for each stage to come. rows : of each stage the coefficients of its point, by row of ``made``, and its τ. The
+    first, whose rate is known, begins with the number of the first that is to be made. Coefficients are data: none is
+    compiled.
+    """
+
+    def stage(i: Any, made: Any) -> Any:
+        row = lax.dynamic_index_in_dim(rows, i, keepdims=False, allow_negative_indices=False)
+        rate = lax.expand_dims(rate_of(flow, clock, layout, row[-1], row[:-1] @ made), (0,))
+        return lax.dynamic_update_slice(made, rate, (i + 1, np.int64(0)), allow_negative_indices=False)
+
+    return lax.fori_loop(rows[0, 0].astype(np.int64), rows.shape[0], stage, made)
+
+
+def rates(explicit: Callable[[Any, Any], Any], count: int) -> Callable[..., Any]:
+    """(τ, points) ↦ the rates there, two of them at most, by :func:`explicit` with so many stages."""
+
+    def rate(tau: Any, *points: Any) -> Any:
+        few = len(points)
+        made, rows = np.zeros((count + 1, len(points[0]))), np.zeros((count, count + 2))
+        made[:few] = points
+        rows[count - few :, :few], rows[:, -1], rows[0, 0] = np.eye(few), tau, count - few
+        return np.asarray(explicit(made, rows))[count + 1 - few :]
+
+    return rate
+
+
+def stepping(solver: Any) -> Any:
+    """A plain ``Adaptive`` that knows its diffrax solver, ``order``, ``each`` and ``table``, looked up once."""
+    stepper = solver.stepper
+    order = int(stepper.error_order(diffrax.ODETerm(rhs)))
+    return tree.changed(solver, stepper=stepper, order=order, each=solver.each, table=tableau(stepper))
 
 
 def stages(
@@ -143,14 +196,23 @@ class _Pair:
 
     gains, largest = EXPLICIT, LARGEST
 
-    def __init__(self, walk: Any, stepper: Any, each: int) -> None:
-        self._walk, self._table, self._each = walk, tableau(stepper), each
+    def __init__(self, walk: Any, solver: Any) -> None:
+        self._walk, self._table, self._each = walk, solver.table, solver.each
+        # What a step of length 1 takes of ``explicit``'s rows.
+        self._times = np.column_stack([0.0 * self._table.c, self._table.a, self._table.c])
+        self._weights = np.concatenate([[0.0], self._table.error])
 
     def step(self, h: Any) -> tuple[Any, Any, Any, int]:
         """(point, error, rate there, evaluations) of one attempt."""
         walk, table = self._walk, self._table
-        assert table is not None
-        return *stepped(table, walk.rate_at, walk.tau, h, walk.point, walk.slope), self._each
+        if (explicit := walk.programs.explicit) is None:
+            return *stepped(table, walk.rate_at, walk.tau, h, walk.point, walk.slope), self._each
+        made, rows = np.zeros((len(table.c) + 1, len(walk.point))), h * self._times
+        made[0], made[1] = walk.point, walk.slope
+        rows[:, 0] = 1.0
+        rows[:, -1] += walk.tau
+        made = np.asarray(explicit(made, rows))
+        return rows[-1, :-1].dot(made), (h * self._weights).dot(made), made[-1], self._each
 
     def settled(self, kept: bool, error: Any) -> None:
         """After an attempt that was kept, or not."""
@@ -199,36 +261,40 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
 
     walk : where the orbit is, and ``Auto``'s journal (``hosted.Walk``); moved on in place. solver : an ``Adaptive``.
     """
-    stepper, n = solver.stepper, walk.layout.size
-    order = int(stepper.error_order(diffrax.ODETerm(rhs)))
+    stepper, n, known = solver.stepper, walk.layout.size, clock.known
+    closed, least, order = known(walk.tau) is not None, solver.least, solver.order
+    tolerance, absolute = float(solver.tolerance), float(solver.absolute)
     looks_back = isinstance(stepper, multistep.Multistep)
-    method: Any = _Stabilised(walk, stepper) if looks_back else _Pair(walk, stepper, solver.each)
-    until = walk.made + most
+    method: Any = _Stabilised(walk, stepper) if looks_back else _Pair(walk, solver)
+    until, small, quiet = walk.made + most, tree.norm(walk.y), walk.programs.explicit is not None
     while walk.made < until and walk.tau < end and walk.status == stops.RUNNING:
-        h, last, cut = planned(walk.tau, end, walk.h, solver.least, walk.made)
-        tau = end if last else walk.tau + h
-        before = walk.point
+        h, last, cut = planned(walk.tau, end, walk.h, least, walk.made)
+        tau, before = end if last else walk.tau + h, walk.point
         after, error, slope, spent = method.step(tau - walk.tau)
-        if (told := clock.known(tau)) is not None:
-            after[n], error[n] = told, 0.0
-        small, large, off = (tree.norm(part[:n]) for part in (before, after, error))
-        ratio = off / (solver.tolerance * np.maximum(small, large) + solver.absolute)
-        later = np.maximum(1.0, np.maximum(before[n], after[n]))
-        ratio = np.maximum(ratio, abs(error[n]) / (solver.tolerance * later))
-        keep = bool(np.isfinite(large) & np.isfinite(after[n]) & (ratio <= 1.0))
+        if closed:
+            after[n], error[n] = known(tau), 0.0
+        large, off = tree.norm(after[:n]), tree.norm(error[:n])
+        ratio: Any = np.float64(np.inf)
+        if math.isfinite(large) and math.isfinite(after[n]):
+            ratio = off / (tolerance * max(small, large) + absolute)
+            if not closed:
+                later = max(1.0, before[n], after[n])
+                ratio = max(ratio, abs(error[n]) / (tolerance * later))
+        keep = bool(ratio <= 1.0)
         ratio, factor = following(ratio, walk.previous, keep, order, method.gains, method.largest)
         walk.h = longer(walk.h, h, factor, keep, cut)
         walk.evaluations += spent
         walk.made += 1
         method.settled(keep, error)
         if keep:
-            walk.settle(after, error, slope, tau)
-            walk.previous = ratio
+            walk.settle(after, error, slope, tau, large, off)
+            walk.previous, small = ratio, large
         else:
             walk.rejected += 1
             if walk.tau + SMALLEST * h == walk.tau:
                 walk.status = stops.UNDERFLOW
         walk.look(BETWEEN)
         walk.stopped()
-        walk.tell(float(walk.tau))
+        if not quiet:
+            walk.tell(float(walk.tau))
     method.close()
