@@ -19,7 +19,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers.stabilised import Spectrum, unknown
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Anywhere
-from gradlab.problem.precision import put
+from gradlab.problem.precision import put, zeros
 
 #: Attempted steps per call of ``advance``. A constant of the method: the step size controller restarts there, so
 #: it enters the bits of a trajectory. (Iterations do not depend on it.)
@@ -104,7 +104,7 @@ def _blind(memory: Any, parts: int) -> Any:
         if not isinstance(part, Spectrum) or parts == 2:
             return part
         y, u, spent = part.vector
-        return replace(part, vector=(*unknown((y, u)).vector, put(np.zeros(np.shape(spent)))))
+        return replace(part, vector=(*unknown((y, u)).vector, zeros(*np.shape(spent))))
 
     return jax.tree.map(blind, memory, is_leaf=lambda part: isinstance(part, Spectrum))
 

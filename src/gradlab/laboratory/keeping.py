@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
@@ -32,12 +31,9 @@ class Store(Protocol):
 def strong(tree: Any) -> Any:
     """Arrays without JAX's weak types, which would compile the same program twice."""
 
-    def settle(leaf: Any) -> Any:
-        if not eqx.is_array(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return leaf
-        return put(np.asarray(leaf)) if getattr(leaf, "weak_type", True) else leaf
-
-    return jax.tree.map(settle, tree)
+    return jax.tree.map(
+        lambda leaf: put(np.asarray(leaf)) if getattr(leaf, "weak_type", False) else leaf, tree
+    )
 
 
 def pack(states: Sequence[State]) -> dict[str, np.ndarray]:

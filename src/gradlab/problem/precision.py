@@ -62,7 +62,7 @@ def pulled_in_double(function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 #: Numbers as arrays, by type, value, precision and device: a run puts two hundred, most of them the same few.
-_KEPT: dict[Any, jax.Array] = {}
+_KEPT: dict[Any, Any] = {}
 _KEPT_AT_MOST, _LARGEST = 512, 10_000
 _PLAIN = {float: np.float64, int: np.int64, bool: np.bool_}
 _NUMBERS = frozenset({*_PLAIN, *_PLAIN.values()})
@@ -105,11 +105,18 @@ def _kept(value: Any) -> jax.Array:
 
 def zeros(*shape: int, kind: Any = np.float64) -> jax.Array:
     """Zeros as an array, the same one whenever it is asked for."""
-    key = (kind, shape, _setting())
+    found: jax.Array = kept((kind, shape), math.prod(shape), lambda: jax.device_put(np.zeros(shape, kind)))
+    return found
+
+
+def kept(name: tuple[Any, ...], size: int, make: Callable[[], Any]) -> Any:
+    """Arrays of that size in all that follow from a name alone, the same ones whenever they are asked for."""
+    key = (*name, _setting())
     if (found := _KEPT.get(key)) is not None:
         return found
-    made = jax.device_put(np.zeros(shape, kind))
-    if not isinstance(made, jax.core.Tracer) and math.prod(shape) <= _LARGEST and len(_KEPT) < _KEPT_AT_MOST:
+    made = make()
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(made))
+    if not traced and size <= _LARGEST and len(_KEPT) < _KEPT_AT_MOST:
         _KEPT[key] = made
     return made
 

@@ -25,7 +25,7 @@ from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
 from gradlab.dynamics.tree import Anywhere, like, wide
-from gradlab.problem.precision import put
+from gradlab.problem.precision import put, zeros
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
@@ -74,13 +74,12 @@ def forget(past: Past, when: Any) -> Past:
 def none(y: Any, degree: int) -> Past:
     """No past."""
 
-    def zeros(leaf: Any, *lead: int) -> Array:
-        return put(np.zeros((*lead, *jnp.shape(leaf))), jnp.result_type(leaf))
+    def nothing(leaf: Any, *lead: int) -> Array:
+        return zeros(*lead, *np.shape(leaf), kind=jnp.result_type(leaf))
 
-    values, nowhere = jax.tree.map(lambda leaf: zeros(leaf, degree), y), jax.tree.map(zeros, y)
-    none, no = put(0, int), put(False)
-    kind = jnp.result_type(float)
-    return Past(values, put(np.zeros(degree), kind), none, none, no, nowhere, put(0.0, kind), no)
+    values, nowhere = jax.tree.map(lambda leaf: nothing(leaf, degree), y), jax.tree.map(nothing, y)
+    none, no = put(np.int64(0)), put(False)
+    return Past(values, zeros(degree), none, none, no, nowhere, put(0.0), no)
 
 
 def note(past: Any, t: Any, y: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from gradlab.dynamics.solvers.counting import Estimate
 from gradlab.dynamics.solvers.loops import bounds, loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
 from gradlab.dynamics.tree import Anywhere
-from gradlab.problem.precision import put
+from gradlab.problem.precision import kept, put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
 COLD, WARM, EVERY = 6, 2, 10
@@ -47,13 +48,19 @@ class Spectrum(eqx.Module):
 def unknown(y: Any) -> Spectrum:
     """Nothing known yet: a fixed vector with components along everything generic."""
     leaves, structure = jax.tree.flatten(y)
-    waves = [np.cos(1.0 + np.arange(jnp.size(leaf))).reshape(jnp.shape(leaf)) for leaf in leaves]
-    size = np.sqrt(sum(np.sum(wave**2) for wave in waves)) or 1.0
-    kinds = map(jnp.result_type, leaves)
-    vector = jax.tree.unflatten(
-        structure, [put(wave / size, kind) for wave, kind in zip(waves, kinds, strict=True)]
-    )
-    return Spectrum(vector, put(0.0, jnp.result_type(float)), put(-1, int))
+    return Spectrum(jax.tree.unflatten(structure, waves(leaves)), put(0.0), put(np.int64(-1)))
+
+
+def waves(leaves: list[Any]) -> list[Any]:
+    """A unit vector in arrays like those; the same ones whenever it is asked for."""
+    sizes = [(np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+
+    def made() -> list[Any]:
+        parts = [np.cos(1.0 + np.arange(math.prod(shape))).reshape(shape) for shape, _ in sizes]
+        size = np.sqrt(sum(np.sum(part**2) for part in parts)) or 1.0
+        return [put(part / size, kind) for part, (_, kind) in zip(parts, sizes, strict=True)]
+
+    return kept(("waves", *sizes), sum(math.prod(shape) for shape, _ in sizes), made)
 
 
 class Kind(eqx.Module):
