@@ -32,6 +32,11 @@ def dies() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def said() -> str | None:
+    """How many threads linear algebra may take here."""
+    return os.environ.get("OPENBLAS_NUM_THREADS")
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_task_comes_back_once_with_what_it_returned_or_raised(jobs: int) -> None:
     with executor(jobs) as running:
@@ -57,6 +62,24 @@ def test_a_process_that_dies_is_tried_again_and_no_other_task_is_lost(tmp_path: 
     assert [ended[i].result() for i in (0, 2, 3, 4)] == ["second", 0, 1, 2]
     with pytest.raises(Died, match="out of memory, killed"):
         ended[1].result()
+
+
+@pytest.mark.parametrize("own", [None, "3"])
+def test_processes_share_the_cores_for_linear_algebra_unless_that_was_said(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes all of them otherwise, and small problems wait for each other's threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if own is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", own)
+    cores, many = len(os.sched_getaffinity(0)), 2
+    with executor(many) as running:
+        for _ in range(4):
+            running.submit(said)
+        seen = {done.result() for done in running.as_completed()}
+    assert seen == {own or str(max(1, cores // many))}
+    assert said() == own
 
 
 def test_an_error_in_the_block_forgets_what_waits() -> None:
