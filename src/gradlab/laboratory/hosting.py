@@ -20,12 +20,13 @@ from gradlab.dynamics.integrate import noted, shown
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers import hosted, stages
 from gradlab.dynamics.solvers.auto import Auto, Journal
-from gradlab.dynamics.solvers.methods import evaluations
+from gradlab.dynamics.solvers.methods import evaluations, method
+from gradlab.dynamics.solvers.pairs import tableau
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Layout
-from gradlab.laboratory.programs import Constants, Program, Way
+from gradlab.laboratory.programs import SLIM, Constants, Program, Way
 from gradlab.laboratory.second import Noise
 
 _explicit = Program(stages.explicit)
@@ -67,8 +68,11 @@ class Host:
         moving = flow.flow if isinstance(flow, Kicked) else flow
         self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
         self._way, self._limit = way, steps
-        #: Evaluations of a step of the explicit pair.
-        self.each = evaluations(str(getattr(solver, "explicit", None) or getattr(solver, "name", "")))
+        pair = str(getattr(solver, "explicit", None) or getattr(solver, "name", ""))
+        table = tableau(method(pair))
+        assert table is not None
+        #: Evaluations of a step of the explicit pair, and its stages.
+        self.each, self._stages = evaluations(pair), len(table.c)
         self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
 
@@ -79,7 +83,6 @@ class Host:
         if isinstance(auto, Auto):
             auto = auto if auto.changed is changed else host(replace(auto, changed=changed))
             inner = host(auto._adaptive(auto.name))
-        loop = Constants(*self._moves, inner, self.sight.layout)
 
         def explicit(made: Any, rows: Any) -> Any:
             return _explicit(way, field, made, rows)
@@ -88,16 +91,18 @@ class Host:
             return [np.asarray(_rate(way, field, np.float64(tau), point)) for point in points]
 
         heavy = way == "fully"
+        whole = not heavy or self.sight.layout.size <= SLIM
         plain: Any = tree.plainly(inner)
-        if plain.name != "bdf":
+        loop = Constants(*self._moves, inner, self.sight.layout) if plain.name == "bdf" else None
+        if loop is None:
             plain = stages.stepping(plain)
         compiled = hosted.Programs(
             lambda *changing: _product(way, field, *changing),
-            None if heavy else explicit,
-            rate if heavy else None if changed else stages.rates(explicit, len(plain.table.c)),
+            explicit if whole else None,
+            None if changed and not heavy else stages.rates(explicit, self._stages) if whole else rate,
             lambda *changing: _stages(way, field, *changing),
             # What takes long there is the Jacobian, whose products LLVM does not make.
-            lambda *changing: _stiffly("moderately" if heavy else way, loop, *changing),
+            None if loop is None else lambda *all: _stiffly("moderately" if heavy else way, loop, *all),
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, plain, compiled
 
@@ -115,7 +120,9 @@ class Host:
         """
         auto, inner, compiled = self._turn_of(state)
         walk = hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit)
-        walk.tell = tell
+        if self._way == "fully":
+            # Its steps take long.
+            walk.tell = tell
         with np.errstate(all="ignore"):
             hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:

@@ -98,7 +98,7 @@ class Programs(NamedTuple):
     explicit: Callable[[Any, Any], Any] | None
     rate: Callable[..., Any] | None
     stages: Callable[..., Any]
-    stiffly: Callable[..., tuple[State, Any]]
+    stiffly: Callable[..., tuple[State, Any]] | None
 
 
 def _length(vector: Any) -> float:
@@ -290,6 +290,7 @@ class Walk:
                 due = np.iinfo(np.int64).max
             until = min(most, made + self.limit - self.steps)
             going = (np.int64(until), np.int64(made), widest, np.int64(due))
+            assert self.programs.stiffly is not None
             state, count = self.programs.stiffly(state, end, *going)
             self.made += int(count) - made
             made = int(count)

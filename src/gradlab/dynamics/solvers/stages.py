@@ -266,7 +266,7 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
     tolerance, absolute = float(solver.tolerance), float(solver.absolute)
     looks_back = isinstance(stepper, multistep.Multistep)
     method: Any = _Stabilised(walk, stepper) if looks_back else _Pair(walk, solver)
-    until, small, quiet = walk.made + most, tree.norm(walk.y), walk.programs.explicit is not None
+    until, small = walk.made + most, tree.norm(walk.y)
     while walk.made < until and walk.tau < end and walk.status == stops.RUNNING:
         h, last, cut = planned(walk.tau, end, walk.h, least, walk.made)
         tau, before = end if last else walk.tau + h, walk.point
@@ -295,6 +295,5 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
                 walk.status = stops.UNDERFLOW
         walk.look(BETWEEN)
         walk.stopped()
-        if not quiet:
-            walk.tell(float(walk.tau))
+        walk.tell(walk.tau)
     method.close()
