@@ -7,12 +7,14 @@ than a loop would take in the end, of what is heavy (``programs.heavy``) little 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.flow import Flow
@@ -47,6 +49,16 @@ _seen = Program(_sight)
 def host(a: Any) -> Any:
     """The tree with arrays of NumPy."""
     return jax.tree.map(lambda leaf: np.asarray(leaf) if tree.library(leaf) is not np else leaf, a)
+
+
+@functools.cache
+def _linear_algebra() -> ThreadpoolController:
+    """What sets how many threads NumPy's products take.
+
+    Those threads go on waiting for more while XLA's want the cores: sums over 50 000 weights between evaluations made
+    these, on two cores, half as long again.
+    """
+    return ThreadpoolController()
 
 
 class Sight:
@@ -123,7 +135,8 @@ class Host:
         if self._way == "fully":
             # Its steps take long.
             walk.tell = tell
-        with np.errstate(all="ignore"):
+        threads = 1 if inner.name != "bdf" else None
+        with np.errstate(all="ignore"), _linear_algebra().limit(limits=threads, user_api="blas"):
             hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
                 return walk.state(), None
