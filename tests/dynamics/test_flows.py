@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,6 +134,50 @@ def test_the_field_of_a_margin_loss_never_underflows_in_log_loss_time() -> None:
     assert np.all(np.isfinite(direction[0]))
     assert np.linalg.norm(direction[0]) > 0.1
     assert abs(float(log_scale)) > 1000
+
+
+def _careless(outputs: Any, targets: Any) -> Any:
+    """log(1 + e^−m) as it is often written, log(1 + e^m) − m: rounding alone from m = 37 on."""
+    margins = targets * outputs[:, 0]
+    return jnp.logaddexp(0.0, margins) - margins
+
+
+def _careful(outputs: Any, targets: Any) -> Any:
+    return gradlab.Logistic("mean").log_per_example(outputs, targets)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("name", ["exponential", "logistic", "cross-entropy", "own", "own, decay"])
+def test_the_field_in_physical_time_is_the_direction_times_the_speed(name: str, size: float) -> None:
+    """Without logarithms: right relative to itself however small, or a loss of one's own keeps its logarithm."""
+    rng = np.random.default_rng(2)
+    inputs = np.abs(rng.standard_normal((7, 3))) + np.array([2.0, 0.0, 0.0])
+    signs, classes = np.ones(7), np.zeros(7, dtype=int)
+    own = gradlab.losses.CustomLoss(_careless, _careful, "mean", "sign")
+    losses = {
+        "exponential": (gradlab.Exponential("mean"), signs),
+        "logistic": (gradlab.Logistic("mean"), signs),
+        "cross-entropy": (gradlab.CrossEntropy("mean"), classes),
+        "own": (own, signs),
+        "own, decay": (own, signs),
+    }
+    loss, targets = losses[name]
+    outputs = 3 if name == "cross-entropy" else 1
+    decay = 1e-3 if name == "own, decay" else 0.0
+    problem = gradlab.Problem(
+        gradlab.Dense((3, outputs), "identity"), loss, gradlab.Data(inputs, targets), decay
+    )
+    # Margins of two sizes or more.
+    weights = (
+        size * np.concatenate([np.ones((1, 3)), np.zeros((outputs - 1, 3))]) * np.array([1.0, 0.1, 0.0]),
+    )
+    flow = gradlab.GradientFlow(problem)
+    with jax.enable_x64(True):
+        direction, log_scale = flow.velocity(0.0, weights)
+        expected = np.exp(float(log_scale)) * np.asarray(direction[0])
+        (field,) = flow.field(0.0, weights)
+    assert np.abs(expected).max() > 0.0
+    np.testing.assert_allclose(field, expected, rtol=1e-11, atol=1e-13 * np.abs(expected).max())
 
 
 def test_clocks_that_cannot_serve_are_refused() -> None:

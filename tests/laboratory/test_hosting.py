@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 import gradlab as gl
-from gradlab.dynamics.solvers import hosted, stages
+from gradlab.dynamics import tree
+from gradlab.dynamics.solvers import hosted, pairs, stages
 from gradlab.dynamics.tree import Layout
 from gradlab.laboratory import blocks, programs
 from gradlab.laboratory.driving import Drive
@@ -249,3 +251,33 @@ def test_rates_are_told_by_the_program_of_a_step_however_late_it_is(late: float,
     first, second = rate(np.float64(late), np.zeros(4), np.array([1.0, 1.0, 4.0, 0.0]))
     np.testing.assert_array_equal(first, alone)
     np.testing.assert_allclose(second[:3], [0.0, 0.0, -2.0], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["bosh3", "tsit5", "dopri8", "heun"])
+def test_a_step_by_rows_of_coefficients_is_the_pairs_own(name: str) -> None:
+    """A step of the host is one call of the field's program: the same point, error and rate as stage by stage."""
+    flow, start, _ = _logistic()
+    layout = Layout.of(start)
+    point = np.concatenate([layout.host(start), [0.3, 0.1]])
+    solver = stages.stepping(tree.plainly(gl.Adaptive(name, 1e-6)))
+
+    def explicit(made: Any, rows: Any) -> Any:
+        with jax.enable_x64(True):
+            return stages.explicit(flow, gl.LogTime(), layout, jnp.asarray(made), jnp.asarray(rows))
+
+    rate = stages.rates(explicit, len(solver.table.c))
+    slope, h, tau = rate(0.4, point)[0], 0.05, 0.4
+    walk = SimpleNamespace(point=point, slope=slope, tau=tau, programs=SimpleNamespace(explicit=explicit))
+    whole = stages._Pair(walk, solver).step(h)[:3]
+    one_by_one = pairs.stepped(solver.table, lambda tau, at: rate(tau, at)[0], tau, h, point, slope)
+    for ours, theirs in zip(whole, one_by_one, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-15)
+    assert np.abs(whole[1]).max() > 0.0
+
+
+def _logistic() -> tuple[gl.GradientFlow, Any, Any]:
+    rng = np.random.default_rng(5)
+    inputs = rng.standard_normal((6, 3))
+    data = gl.Data(inputs, np.sign(inputs[:, 0]))
+    problem = gl.Problem(gl.Dense((3, 4, 1), "tanh"), gl.Logistic("mean"), data)
+    return gl.GradientFlow(problem), (rng.standard_normal((4, 3)), rng.standard_normal((1, 4))), data

@@ -44,6 +44,9 @@ def test_what_is_small_is_compiled_quickly_and_what_is_large_or_long_better() ->
     assert programs.way(500.0, 1e7) == "moderately"
     assert programs.way(500.0, 1e9) == "fully"
     assert programs.way(5e7, 0.0) == "fully"
+    # What the host takes for a step beside its evaluations is lost as well.
+    assert programs.way(500.0, 1e5, each=3) == "moderately"
+    assert [programs.way(500.0, 1e5, each=each) for each in (6, 13)] == ["quickly", "quickly"]
     order = ["quickly", "moderately", "fully"]
     # among them works whose quotient with a border is rounded
     for work in (*10.0 ** np.arange(1, 9), *(programs.WORTH / np.arange(101.0, 201.0))):
