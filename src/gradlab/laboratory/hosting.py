@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from gradlab.dynamics import energy, stops, tree
 from gradlab.dynamics.flow import Flow
@@ -51,13 +51,19 @@ def host(a: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf) if tree.library(leaf) is not np else leaf, a)
 
 
+#: Weights up to which NumPy's products take one thread in any case: OpenBLAS goes by 9 216 numbers of a matrix.
+FEW = 1_000
+
+
 @functools.cache
-def _linear_algebra() -> ThreadpoolController:
+def _linear_algebra() -> Any:
     """What sets how many threads NumPy's products take.
 
     Those threads go on waiting for more while XLA's want the cores: sums over 50 000 weights between evaluations made
     these, on two cores, half as long again.
     """
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController()
 
 
@@ -135,8 +141,9 @@ class Host:
         if self._way == "fully":
             # Its steps take long.
             walk.tell = tell
-        threads = 1 if inner.name != "bdf" else None
-        with np.errstate(all="ignore"), _linear_algebra().limit(limits=threads, user_api="blas"):
+        many = self.sight.layout.size > FEW and inner.name != "bdf"
+        alone: Any = _linear_algebra().limit(limits=1, user_api="blas") if many else nullcontext()
+        with np.errstate(all="ignore"), alone:
             hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
                 return walk.state(), None
