@@ -67,9 +67,10 @@ class Plain:
 
 def plainly(a: Any) -> Any:
     """A module as :class:`Plain`, a number as NumPy's, all else as it is."""
-    if isinstance(a, eqx.Module):
-        return Plain(a)
-    return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
+    # Whether something is a module takes long to be asked of a type for the first time: of all modules there are.
+    if type(a) in _PLAIN or isinstance(a, (jax.Array, np.ndarray)):
+        return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
+    return a if isinstance(a, (str, tuple, type(None))) or not isinstance(a, eqx.Module) else Plain(a)
 
 
 def changed(a: Any, **fields: Any) -> Any:

@@ -158,12 +158,19 @@ def environment(disk: Disk | None = None) -> dict[str, Any]:
     }
 
 
+#: How the line begins that says a package's version.
+_VERSION = "Version: "
+
+
 @functools.cache
 def _version(package: str) -> str:
     try:
-        return importlib.metadata.version(package)
+        text = importlib.metadata.distribution(package).read_text("METADATA") or ""
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+    # ``importlib.metadata.version`` reads all of it as a message first: 3 ms for seven, of a first answer's 160.
+    said = (line.removeprefix(_VERSION) for line in text.splitlines() if line.startswith(_VERSION))
+    return next(said, None) or importlib.metadata.version(package)
 
 
 def _instruction_set(disk: Disk) -> str:
