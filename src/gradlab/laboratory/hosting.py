@@ -1,8 +1,8 @@
 """Runs are stepped from the host, through two small programs or three: the small and new, and what is heavy.
 
 A loop of a whole run, with the choice of methods, looks, balance and observables in it, takes XLA five times as long to
-compile as the field alone. The host pays with a call of 0.1 ms for every look and record instead: of what is small more
-than a loop would take in the end, of what is heavy (``programs.heavy``) little beside an evaluation.
+compile as the field alone. The host pays with some 30 µs a step and half a millisecond a record instead: of what is
+small more than a loop would take in the end, of what is heavy (``programs.heavy``) little beside an evaluation.
 """
 
 from __future__ import annotations
