@@ -19,7 +19,7 @@ import gradlab as gl
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers import hosted, pairs, stages
 from gradlab.dynamics.tree import Layout
-from gradlab.laboratory import blocks, programs
+from gradlab.laboratory import blocks, hosting, programs
 from gradlab.laboratory.driving import Drive
 from gradlab.store.run import Identity, Run, environment
 
@@ -281,3 +281,21 @@ def _logistic() -> tuple[gl.GradientFlow, Any, Any]:
     data = gl.Data(inputs, np.sign(inputs[:, 0]))
     problem = gl.Problem(gl.Dense((3, 4, 1), "tanh"), gl.Logistic("mean"), data)
     return gl.GradientFlow(problem), (rng.standard_normal((4, 3)), rng.standard_normal((1, 4))), data
+
+
+def test_products_take_one_thread_while_anybody_steps_and_as_many_as_before_afterwards() -> None:
+    """Runs in threads of one process come and go in any order."""
+    from threadpoolctl import ThreadpoolController
+
+    def threads() -> set[int]:
+        return {one["num_threads"] for one in ThreadpoolController().info() if one["user_api"] == "blas"}
+
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        first, one = hosting.OneThread(), threads()
+        assert one == {2}
+        first.__enter__()
+        first.__enter__()
+        first.__exit__()
+        assert threads() == {1}
+        first.__exit__()
+        assert threads() == {2}

@@ -8,8 +8,9 @@ small more than a loop would take in the end, of what is heavy (``programs.heavy
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -57,14 +58,36 @@ FEW = 1_000
 
 @functools.cache
 def _linear_algebra() -> Any:
-    """What sets how many threads NumPy's products take.
-
-    Those threads go on waiting for more while XLA's want the cores: sums over 50 000 weights between evaluations made
-    these, on two cores, half as long again.
-    """
+    """What sets how many threads NumPy's products take."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+class OneThread:
+    """Within it NumPy's products take one thread, until the last that is within it has left.
+
+    Their threads go on waiting for more while XLA's want the cores: sums over 50 000 weights between evaluations made
+    these, on two cores, half as long again.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._limit = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._within == 0:
+                self._limit.enter_context(_linear_algebra().limit(limits=1, user_api="blas"))
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if self._within == 0:
+                self._limit.close()
+
+
+_one_thread = OneThread()
 
 
 class Sight:
@@ -142,7 +165,7 @@ class Host:
             # Its steps take long.
             walk.tell = tell
         many = self.sight.layout.size > FEW and inner.name != "bdf"
-        alone: Any = _linear_algebra().limit(limits=1, user_api="blas") if many else nullcontext()
+        alone: Any = _one_thread if many else nullcontext()
         with np.errstate(all="ignore"), alone:
             hosted.carried(auto, inner, walk, end)
             if walk.tau < end and walk.status == stops.RUNNING:
