@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 import gradlab as gl
 from gradlab.dynamics import tree
@@ -283,19 +284,42 @@ def _logistic() -> tuple[gl.GradientFlow, Any, Any]:
     return gl.GradientFlow(problem), (rng.standard_normal((4, 3)), rng.standard_normal((1, 4))), data
 
 
+def _threads() -> set[int]:
+    """How many threads products of NumPy and SciPy take."""
+    return {one["num_threads"] for one in ThreadpoolController().info() if one["user_api"] == "blas"}
+
+
 def test_products_take_one_thread_while_anybody_steps_and_as_many_as_before_afterwards() -> None:
     """Runs in threads of one process come and go in any order."""
-    from threadpoolctl import ThreadpoolController
-
-    def threads() -> set[int]:
-        return {one["num_threads"] for one in ThreadpoolController().info() if one["user_api"] == "blas"}
-
     with ThreadpoolController().limit(limits=2, user_api="blas"):
-        first, one = hosting.OneThread(), threads()
-        assert one == {2}
-        first.__enter__()
-        first.__enter__()
-        first.__exit__()
-        assert threads() == {1}
-        first.__exit__()
-        assert threads() == {2}
+        one = hosting.OneThread()
+        assert _threads() == {2}
+        one.__enter__()
+        one.__enter__()
+        one.__exit__()
+        assert _threads() == {1}
+        one.__exit__()
+        assert _threads() == {2}
+
+
+@pytest.mark.parametrize(("width", "threads"), [(4, 2), (400, 1)])
+def test_many_weights_are_stepped_beside_one_thread(
+    width: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the threads are there again when the run is over."""
+    rng, seen = np.random.default_rng(0), []
+    carried = hosted.carried
+
+    def listening(*given: Any) -> None:
+        seen.append(_threads())
+        carried(*given)
+
+    monkeypatch.setattr(hosted, "carried", listening)
+    data = gl.Data(rng.standard_normal((5, 3)), rng.standard_normal((5, 1)))
+    flow = gl.GradientFlow(gl.Problem(gl.Dense((3, width, 1), "tanh"), gl.Square("mean"), data))
+    start = (0.1 * rng.standard_normal((width, 3)), 0.1 * rng.standard_normal((1, width)))
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        gl.run(flow, start, [0.1], solver=SOLVERS["tsit5"], observables=["loss"], refine=False)
+        assert _threads() == {2}
+    assert seen
+    assert all(found == {threads} for found in seen)
