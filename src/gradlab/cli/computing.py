@@ -30,8 +30,3 @@ def by_default_quickly() -> None:
     said = os.environ.get("XLA_FLAGS", "")
     flags = [f"--{name}={str(value).lower()}" for name, value in QUICKLY.items() if name not in said]
     os.environ["XLA_FLAGS"] = " ".join([said, *flags]).strip()
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from gradlab.cli import screen
-from gradlab.cli.computing import begin, cores
+from gradlab.cli.computing import begin
 from gradlab.cli.errors import Interrupted, say
+from gradlab.machine import cores
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gradlab.cli import screen
-from gradlab.cli.computing import begin, cores
+from gradlab.cli.computing import begin
 from gradlab.cli.errors import Interrupted, say
+from gradlab.machine import cores
 from gradlab.store import foreign
 
 if TYPE_CHECKING:

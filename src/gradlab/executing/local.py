@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gradlab.executing.executor import Died, Done, Executor
+from gradlab.machine import cores
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -34,13 +35,11 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 def shared(jobs: int) -> Iterator[None]:
     """Processes that are started here take their share of the cores for linear algebra, unless that was said.
 
-    Each takes all of them otherwise, and they wait for each other: two on two cores took four times as long for
-    triangular systems of four unknowns.
+    Each takes all of them otherwise, and they wait for each other: least squares of four unknowns took two processes on
+    two cores four times as long.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     said = any(name in os.environ for name in _THREADS)
-    share = {} if said else dict.fromkeys(_THREADS, str(max(1, cores // jobs)))
+    share = {} if said else dict.fromkeys(_THREADS, str(max(1, cores() // jobs)))
     os.environ.update(share)
     try:
         yield

@@ -8,7 +8,6 @@ not on the number of cores, and so do the bits of a run. On an accelerator there
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -22,6 +21,7 @@ import numpy as np
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.kicks import Kicked
 from gradlab.laboratory.programs import work_of_a_pass
+from gradlab.machine import cores
 from gradlab.problem.networks import Function
 from gradlab.problem.precision import float64, put
 
@@ -128,9 +128,7 @@ class Told:
 def at_once(work: Callable[[int], T], count: int, told: Told) -> list[T]:
     """``work`` of 0, …, count − 1, as many at a time as there are cores; the first error ends them all."""
     double = float64(work)
-    # Not every system knows which cores are ours.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(count, cores)) as pool:
+    with ThreadPoolExecutor(min(count, cores())) as pool:
         # Each in a context of its own: whoever listens to progress is found through it.
         futures = [pool.submit(copy_context().run, double, block) for block in range(count)]
         try:

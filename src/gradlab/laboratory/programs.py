@@ -72,8 +72,8 @@ def way(work: float, evaluations: float, together: float = 1.0, each: int = 0) -
 def heavy(work: float, weights: int) -> bool:
     """Whether an evaluation takes so much longer than a step from the host that no loop of a run is worth compiling.
 
-    What the host calls is compiled fully then: a loop of attempted steps takes 0.8 s, quickly compiled 0.25, and 0.2 ms
-    an evaluation at 2·10⁶ weights × examples, quickly compiled 0.6. The loop of a run takes 4 s, and two are needed.
+    What the host calls is compiled fully then: at 2·10⁶ weights × examples an evaluation takes 0.2 ms, quickly compiled
+    0.6. The loop of a run takes 4 s to compile, and two are needed.
     """
     return on_cpu() and work >= HEAVY and weights <= BROAD
 

@@ -6,13 +6,13 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradlab.machine import cores
 from gradlab.store.disk import Disk, Foreign
 
 #: The packages whose version can change the bits of a run.
@@ -149,11 +149,9 @@ def environment(disk: Disk | None = None) -> dict[str, Any]:
     ``{"versions": {package: version}, "cores": int, "instruction_set": str}``; an absent package has
     version ``"absent"``.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return {
         "versions": {package: _version(package) for package in PACKAGES},
-        "cores": cores,
+        "cores": cores(),
         "instruction_set": _instruction_set(disk or Disk()),
     }
 
