@@ -27,6 +27,7 @@ SOURCE = ROOT / "src" / "gradlab"
 FLOORS = {
     "wording": 0,
     "machine": 0,
+    "modules": 0,
     "executing": 1,
     "figures": 1,
     "problem": 1,

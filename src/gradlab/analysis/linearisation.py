@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.special import lambertw
 
+from gradlab.modules import Module
 from gradlab.problem.activations import Activation
 from gradlab.problem.activations import activation as _activation
 from gradlab.problem.data import Data
@@ -23,7 +24,7 @@ from gradlab.problem.problem import Problem
 # The linear flow -------------------------------------------------------------------------------------------
 
 
-class LinearFlow(eqx.Module):
+class LinearFlow(Module):
     """The flow of δ̇ = −g − Hδ, exact at every time: δ(t) = e^{−Ht} δ(0) − (∫_0^t e^{−Hs} ds) g.
 
     At an equilibrium g is (nearly) zero and this is e^{−Ht} (memo90 eqs. 5, 9). In the basis of eigenvectors every

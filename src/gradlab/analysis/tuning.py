@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
+
 #: A level is reached at t if it is kept until 1.25 t + KEPT: what only passes by, on its way to divergence, is not
 #: there. Steps run side by side until 1.6 t + 3 KEPT of the first: what is a quarter slower is counted too.
 KEPT, LONGER, LONGEST = 10, 1.25, 1.6
@@ -23,7 +25,7 @@ KEPT, LONGER, LONGEST = 10, 1.25, 1.6
 CEILING = 1e6
 
 
-class Rule(eqx.Module):
+class Rule(Module):
     """A Rule makes one iteration of an optimiser on one problem; its arrays are traced, the rest is static."""
 
     @abstractmethod

@@ -6,7 +6,6 @@ import abc
 import math
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,9 +13,10 @@ from jaxtyping import Array, Float
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.tree import Anywhere
+from gradlab.modules import Module
 
 
-class Clock(eqx.Module):
+class Clock(Module):
     """A clock is a τ with dτ/dt = exp(log_rate) > 0; where the rate is not positive the solve ends and says so.
 
     Examples

@@ -12,12 +12,13 @@ from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow, descent_direction
+from gradlab.modules import Module
 from gradlab.problem.fused import in_parts, in_precision
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
 
-class Schedule(eqx.Module):
+class Schedule(Module):
     """A step size η(k), k = 0, 1, … ."""
 
     @abc.abstractmethod
@@ -83,7 +84,7 @@ class Geometric(Schedule):
         return self.step * self.factor ** jnp.floor_divide(k, self.every)
 
 
-class LossScaled(eqx.Module):
+class LossScaled(Module):
     """A loss-scaled schedule has η(k) = step/L(w): Euler in log-loss time, w ← w − step ∇log L(w).
 
     Examples
@@ -203,7 +204,7 @@ def _order(key: Any, epoch: Any, count: int) -> Int[Array, " count"]:
     return jax.random.permutation(jax.random.fold_in(key, epoch), count)
 
 
-class Epoch(eqx.Module):
+class Epoch(Module):
     """A key that knows the order of examples of one epoch: to draw it is to sort them, too much for an iteration."""
 
     key: Array

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float
 from gradlab.dynamics import tree
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.tree import Anywhere
+from gradlab.modules import Module
 
 EPS = float(np.finfo(np.float64).eps)
 #: Units of eps by which a potential may be off, relative to what is summed in it, and E in every step.
@@ -31,7 +31,7 @@ ROUNDED = 8.0
 BEYOND = 300.0
 
 
-class Energy(eqx.Module):
+class Energy(Module):
     """What is kept of the balance along an orbit.
 
     first : L(0). grain : by how much one rounding of the outputs there may move it. spent : E. doubt : the sum of what

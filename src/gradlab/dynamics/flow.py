@@ -5,15 +5,15 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import tree
+from gradlab.modules import Module
 from gradlab.problem.problem import Problem
 
 
-class Flow(eqx.Module):
+class Flow(Module):
     """A flow says how weights move: ``dy/dt = direction · exp(log_scale)`` in the chart y.
 
     The factor exp(log_scale) is kept apart because it underflows long before the direction does: on an

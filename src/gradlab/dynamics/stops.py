@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.modules import Module
 from gradlab.problem.precision import number
 from gradlab.problem.problem import Problem
 
@@ -83,7 +84,7 @@ def _beyond(value: Any, level: Any) -> Any:
     return tree.select(logs, ratio, tree.select(level > 0.0, -1e3, value - level))
 
 
-class Stop(eqx.Module):
+class Stop(Module):
     """These conditions are checked after every step (``still``: at every record); the first to hold ends it.
 
     Of a flow, the moment at which ``loss``, ``log_loss``, ``gradient_norm`` or ``log_t`` is met is located inside the

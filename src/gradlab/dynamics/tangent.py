@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from gradlab.dynamics import tree
 from gradlab.dynamics.energy import EPS
 from gradlab.dynamics.tree import Anywhere
+from gradlab.modules import Module
 
 #: Evaluations between two looks, of which one costs four: a tenth of a solve, and of two the first alone looks.
 BETWEEN, PRICE = 40, 4
@@ -38,7 +38,7 @@ POLE, NEAR = 1.5, 0.8
 RAISED, DECIDED = 1e-6, 1e-2
 
 
-class Tangent(eqx.Module):
+class Tangent(Module):
     """The tangent at the last look, and what is known from there on.
 
     vector, other : orthonormal, δ/‖δ‖ and where J turns it. matrix : J on them. log_size : log ‖δ‖. tau, half : the

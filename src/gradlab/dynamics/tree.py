@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
+
+from gradlab.modules import is_module
 
 #: An array of JAX, or of NumPy on the host; one behaves as the other.
 if TYPE_CHECKING:
@@ -67,10 +68,9 @@ class Plain:
 
 def plainly(a: Any) -> Any:
     """A module as :class:`Plain`, a number as NumPy's, all else as it is."""
-    # Whether something is a module takes long to be asked of a type for the first time: of all modules there are.
     if type(a) in _PLAIN or isinstance(a, (jax.Array, np.ndarray)):
         return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
-    return a if isinstance(a, (str, tuple, type(None))) or not isinstance(a, eqx.Module) else Plain(a)
+    return Plain(a) if is_module(a) else a
 
 
 def changed(a: Any, **fields: Any) -> Any:

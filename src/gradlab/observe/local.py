@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gradlab.modules import Module
 from gradlab.observe.layers import layer_of
 from gradlab.problem.compiling import compiled
 from gradlab.problem.losses import Loss
@@ -173,7 +174,7 @@ class Forward:
 # Automatic differentiation, one program for many points -------------------------------------------------------
 
 
-class Scalars(eqx.Module):
+class Scalars(Module):
     """Functions of the weights that are differentiated beside the outputs: ``log L`` or risks of several losses.
 
     losses, targets : one risk each, without decay; where there are none, the problem's own log-potential.

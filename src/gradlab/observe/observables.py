@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 from gradlab.problem.networks import Dense
 from gradlab.problem.problem import Problem
 
 
-class Observable(eqx.Module):
+class Observable(Module):
     """An observable gives an array, ``observable(problem, weights, y, t)``, whose dims have the names in ``dims``.
 
     Examples

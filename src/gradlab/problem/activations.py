@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 from gradlab.problem.precision import float64
 
 Host = Callable[[Any], Any]
 
 
-class Activation(eqx.Module):
+class Activation(Module):
     """A function σ applied to every coordinate.
 
     Attributes

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from gradlab.modules import Module
 from gradlab.problem.precision import float64, put
 
 
@@ -27,7 +28,7 @@ class _Remark:
         return repr(self.text)
 
 
-class Data(eqx.Module):
+class Data(Module):
     """Data are N examples: inputs (N, *shape) and targets, with or without a test split.
 
     Targets are (N, C) floats for losses of residuals, (N,) floats ±1 for binary margin losses, (N,) integers

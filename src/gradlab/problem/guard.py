@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradlab.modules import Module
 from gradlab.problem.function import Function
 from gradlab.problem.jaxprs import constants_in_single, depends, fingerprint, narrowest, traced
 from gradlab.problem.losses import CustomLoss, Loss
@@ -265,7 +266,7 @@ def _asked_network(network: Network, shapes: Any, full: Any, batch: np.ndarray) 
     return _Asked(interacts, narrow, tuple(remarks))
 
 
-class _Call(eqx.Module):
+class _Call(Module):
     """A network or loss, or one of its methods, called as the user's own code; equal calls share what is compiled."""
 
     module: Any

@@ -7,19 +7,19 @@ import math
 from itertools import pairwise
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 from gradlab.problem.compiling import normals
 from gradlab.problem.dense import Dense
 from gradlab.problem.network import Network
 from gradlab.problem.precision import float64, put
 
 
-class Scheme(eqx.Module):
+class Scheme(Module):
     """A way to draw initial weights: ``network.init(key, scheme)``."""
 
     @abc.abstractmethod

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from gradlab.modules import Module
 from gradlab.problem import target_checks
 from gradlab.problem.own_code import called
 from gradlab.problem.precision import float64
@@ -22,7 +23,7 @@ from gradlab.problem.precision import float64
 _TAIL = 20.0
 
 
-class Loss(eqx.Module):
+class Loss(Module):
     """A loss ℓ(f(x_n), y_n) and the risk Σ_n ℓ_n (``reduction="sum"``) or (1/N) Σ_n ℓ_n (``"mean"``).
 
     ``labels`` says what the targets are: ``"real"`` (N, C) floats, ``"sign"`` (N,) of ±1 with one output,

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 
-class Network(eqx.Module):
+
+class Network(Module):
     """A network is an architecture f(W; x); it holds no weights.
 
     Attributes

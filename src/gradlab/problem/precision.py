@@ -85,6 +85,11 @@ def put(value: Any, dtype: Any = None) -> jax.Array:
     return jax.device_put(np.asarray(value, dtype))
 
 
+def doubles(tree: Any) -> Any:
+    """The tree with float64 arrays of JAX."""
+    return jax.tree.map(lambda leaf: put(leaf, np.float64), tree)
+
+
 def _setting() -> tuple[Any, Any]:
     """What decides, of this thread, in which precision and where an array is put."""
     config: Any = jax.config

@@ -13,20 +13,17 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Num
 
+from gradlab.modules import Module
 from gradlab.problem import guard
 from gradlab.problem.dataset import Data
 from gradlab.problem.ensembles import stack, unchecked, unstack
 from gradlab.problem.losses import Loss, margins
 from gradlab.problem.networks import Function, Network
-from gradlab.problem.precision import float64, pulled_in_double, put
+from gradlab.problem.precision import doubles, float64, pulled_in_double, put
 
 __all__ = ["HessianOperator", "Problem", "stack", "unstack"]
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def _as_float64(weights: Any) -> Any:
-    return jax.tree.map(lambda leaf: put(leaf, jnp.float64), weights)
 
 
 def _compiled(method: Callable[P, R], on_host: bool = False) -> Callable[P, R]:
@@ -37,7 +34,7 @@ def _compiled(method: Callable[P, R], on_host: bool = False) -> Callable[P, R]:
     def call(self: Any, *args: Any, **keywords: Any) -> Any:
         narrow = not jax.config.jax_enable_x64  # type: ignore[attr-defined]
         with jax.enable_x64(True):
-            args, keywords = _as_float64((args, keywords))
+            args, keywords = doubles((args, keywords))
             leaves = jax.tree.leaves((self, args, keywords))
             tracers = {type(leaf).__name__ for leaf in leaves if isinstance(leaf, jax.core.Tracer)}
             if not tracers:
@@ -64,7 +61,7 @@ def _share_of_wrong(
     return jnp.mean(~(margins(labels, outputs, targets) > 0.0), dtype=jnp.float64)
 
 
-class Problem(eqx.Module):
+class Problem(Module):
     """A problem is the potential L(W) = risk(W) + ½ Σ_k λ_k ‖W_k‖² of a network, a loss and data.
 
     Everything is a pure function of weights, may be called under ``jit``, ``grad`` and ``vmap``, and computes
@@ -428,7 +425,7 @@ class Problem(eqx.Module):
         return unchecked(Problem, self, network=self.network.thinned(key))
 
 
-class HessianOperator(eqx.Module):
+class HessianOperator(Module):
     """∇²L at given weights, matrix-free and symmetric: ``operator.mv(v)`` for v like the weights."""
 
     problem: Problem
@@ -437,7 +434,7 @@ class HessianOperator(eqx.Module):
     @_compiled
     def mv(self, vector: Any) -> Any:
         """∇²L v, by a forward derivative of the gradient."""
-        weights = _as_float64(self.weights)
+        weights = doubles(self.weights)
         return jax.jvp(self.problem.gradient, (weights,), (vector,))[1]
 
     def as_matrix(self) -> Float[Array, "P P"]:

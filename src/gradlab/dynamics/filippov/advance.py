@@ -15,6 +15,7 @@ from gradlab.dynamics.filippov.counts import Counts
 from gradlab.dynamics.filippov.events import OUTSIDE, Event, Watch
 from gradlab.dynamics.filippov.modes import Mode, Surfaces, jumps, mode, program, surfaces
 from gradlab.dynamics.filippov.sliding import interior, resolve
+from gradlab.modules import Module
 from gradlab.problem.activations import LeakyReLU
 from gradlab.problem.dense import Dense
 from gradlab.problem.precision import float64
@@ -36,14 +37,14 @@ LARGEST_U = 600.0
 INSTEAD = "use Fixed('heun', step)"
 
 
-class Memory(eqx.Module):
+class Memory(Module):
     """What a restart needs beside the weights: sides (m, N) ∈ {−1, 0, 1}, 0 for sliding pairs, and the step size."""
 
     signs: np.ndarray
     h: float
 
 
-class Outcome(eqx.Module):
+class Outcome(Module):
     """Where a solve stands and what it cost.
 
     weights, u, memory : the state reached. evaluations : of the field (multipliers count too); jacobians : dense

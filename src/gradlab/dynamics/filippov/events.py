@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import numpy as np
+
+from gradlab.modules import Module
 
 #: How far outside [0, 1] a multiplier must be to end its sliding. Leaving is continuous in the velocity, so that
 #: this moves the orbit by its square only.
@@ -21,7 +22,7 @@ def _root(function: Callable[[float], Any], left: float, right: float, **options
     return float(brentq(function, left, right, **options))
 
 
-class Event(eqx.Module):
+class Event(Module):
     """One change of mode: when (u = log(1 + t)), which neuron, which example, from which side to which.
 
     Sides are 1, −1, and 0 for sliding; ``example`` names the surface by the first of its parallel inputs.

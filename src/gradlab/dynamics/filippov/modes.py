@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 from gradlab.problem.ensembles import unchecked
 from gradlab.problem.network import Network, batch, count, drawn
 from gradlab.problem.problem import Problem
@@ -20,7 +21,7 @@ from gradlab.problem.problem import Problem
 COLLINEAR = 1e-12
 
 
-class Surfaces(eqx.Module):
+class Surfaces(Module):
     """The hyperplanes {w : w·x_n = 0}: parallel inputs share one, an input 0 has none.
 
     normals : unit normals u_g (G, d). owner : the surface of an example, −1 for none. orientation : ±1 with
@@ -97,7 +98,7 @@ class Masked(Network):
         return drawn(self, key, scheme)
 
 
-class Mode(eqx.Module):
+class Mode(Module):
     """One smooth piece: gradient flow of a masked net on the subspace ⟨w_j, u_g⟩ = 0 of its sliding pairs.
 
     problem : the problem with the masked network; slopes of sliding pairs are 0 (their z is). projectors : of

@@ -19,6 +19,7 @@ from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.modules import Module
 from gradlab.problem.problem import Problem
 
 #: Kinks (neurons × examples) up to which ``auto`` follows every one of them.
@@ -27,7 +28,7 @@ KINKS = 2000
 _code = eqx.filter_jit(watch)
 
 
-class Course(eqx.Module):
+class Course(Module):
     """What either road keeps: sides of the kinks (0 sliding), step size, events, ∫ share of sliding neurons du."""
 
     signs: Int[Array, "m N"]

@@ -29,6 +29,7 @@ from gradlab.dynamics.solvers.stabilised import EVERY, WITHIN, Spectrum, lengthe
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Anywhere, changed
+from gradlab.modules import Module
 from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put, zeros
 
@@ -38,7 +39,7 @@ LIMITS = {"bosh3": 2.51, "tsit5": 3.50, "dopri5": 3.30, "dopri8": 5.16}
 CHANGES = 8
 
 
-class Journal(eqx.Module):
+class Journal(Module):
     """What ``Auto`` keeps: the spectrum, the other method's memory, its wish, and every change with its reason.
 
     past, implicit : of a multistep and of an implicit method, else nothing.

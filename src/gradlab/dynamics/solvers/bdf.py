@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -28,6 +27,7 @@ from gradlab.dynamics import tree
 from gradlab.dynamics.solvers import newton
 from gradlab.dynamics.solvers.differences import ALPHA, ERROR, HIGHEST, ROWS, predicted, respaced, shifted
 from gradlab.dynamics.solvers.newton import Scratch, blank
+from gradlab.modules import Module
 
 __all__ = ["Memory", "Scratch", "attempt", "blank", "first_step", "refit", "start"]
 
@@ -52,7 +52,7 @@ LEFT, FADES = 0.1, 0.9
 INFORMATIVE = 0.49
 
 
-class Memory(eqx.Module):
+class Memory(Module):
     """What a restart needs: stored with the run.
 
     differences : D[j] = ∇ʲy at the present point, D[0] = y. order : of the next step. equal : steps at this
@@ -66,7 +66,7 @@ class Memory(eqx.Module):
     step: Float[Array, ""]
 
 
-class Attempt(eqx.Module):
+class Attempt(Module):
     """One attempted step: the state after it (unchanged if not accepted), and what it cost.
 
     error : the error ratio of the attempt (∞ where the corrector did not converge). estimate : of the error itself.

@@ -6,19 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradlab.modules import Module
 
-class Estimate(eqx.Module):
+
+class Estimate(Module):
     """An error estimate and what the attempt behind it cost."""
 
     error: Any
     evaluations: Float[Array, ""]
 
 
-class Tally(eqx.Module):
+class Tally(Module):
     """The inner controller's state, and evaluations so far."""
 
     inner: Any

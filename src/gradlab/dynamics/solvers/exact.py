@@ -20,6 +20,7 @@ from gradlab.dynamics.flow import Flow, GradientFlow
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State, bracket, margin, watch
 from gradlab.dynamics.stops import Stop
+from gradlab.modules import Module
 from gradlab.problem.losses import Square
 from gradlab.problem.networks import Dense
 from gradlab.problem.precision import float64
@@ -119,7 +120,7 @@ def overflow(problem: Problem) -> str | None:
     )
 
 
-class _Spectrum(eqx.Module):
+class _Spectrum(Module):
     """∇L(W) = (Z h − b) Vᵀ + λ (W − Z Vᵀ), Z = W V: eigenvalues h, right singular vectors V of the inputs."""
 
     eigenvalues: Float[Array, " r"]

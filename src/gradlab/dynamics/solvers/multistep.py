@@ -25,13 +25,14 @@ from gradlab.dynamics.solvers.dense import BentHermite, bends
 from gradlab.dynamics.solvers.rkc import EXTRAPOLATED, enough, extrapolated, rkc2
 from gradlab.dynamics.solvers.stabilised import Spectrum, Stabilised, Stage, unknown
 from gradlab.dynamics.tree import Anywhere, like, wide
+from gradlab.modules import Module
 from gradlab.problem.precision import put, zeros
 
 #: A point nearer to its successor than this share of the gap before is not remembered.
 NEAR = 0.25
 
 
-class Past(eqx.Module):
+class Past(Module):
     """Points of the orbit before the present one; on the host a plain one (``tree.Plain``), whose points are vectors.
 
     values : a pytree like y with a leading axis of q, a ring: the j-th latest point is number head + j modulo q.
@@ -50,7 +51,7 @@ class Past(eqx.Module):
     waits: Bool[Anywhere, ""]
 
 
-class Memory(eqx.Module):
+class Memory(Module):
     """What a multistep method takes from one call to the next."""
 
     spectrum: Spectrum

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
 
 from gradlab.dynamics import tree
+from gradlab.modules import Module
 from gradlab.problem.precision import put, zeros
 
 #: Iterations at most. Twice those of Shampine & Reichelt (1997, sec. 2.2): with pairs, 8 iterations and SLOW = 0.7 cost
@@ -39,7 +39,7 @@ NOISY = 0.1
 PAIRS, NOVEL = 6, 0.01
 
 
-class CorrectionPairs(eqx.Module):
+class CorrectionPairs(Module):
     """What M⁻¹A makes of some directions, A = I − cJ of the present step and M its factors' matrix (Anderson 1965).
 
     images : rows, the newest first, orthonormal or zero. origins : the directions of which they are images. c : the c
@@ -83,7 +83,7 @@ class CorrectionPairs(eqx.Module):
         return CorrectionPairs(images, origins, jnp.asarray(c, dtype=self.c.dtype))
 
 
-class Scratch(eqx.Module):
+class Scratch(Module):
     """What a step reuses but no restart needs: dropped, with ``valid`` false, at segment borders.
 
     jacobian : J of the right-hand side. lu, pivots : factors of I − c J. c : the c they belong to.

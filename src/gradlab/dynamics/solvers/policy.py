@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
+from gradlab.modules import Module
 from gradlab.problem.precision import number
 
 Number = Float[Array, "..."] | float
@@ -18,7 +19,7 @@ def _told(value: float | int) -> Any:
     return eqx.field(converter=number, default=value)
 
 
-class Policy(eqx.Module):
+class Policy(Module):
     """When ``Auto`` measures, what a change costs, and where it pays; reasons: docs/notes/choosing.md.
 
     Stiffness is h ρ, the explicit pair's planned step times the spectral radius of the field in the run's clock; it is

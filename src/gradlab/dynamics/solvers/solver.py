@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import equinox as eqx
 from jaxtyping import Array
 
 from gradlab.dynamics import energy
@@ -13,9 +12,10 @@ from gradlab.dynamics.clocks import Clock
 from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
+from gradlab.modules import Module
 
 
-class Solver(eqx.Module):
+class Solver(Module):
     """Abstract: something that carries the chart variables from one record to the next.
 
     A solver of its own overrides ``advance`` (or, stepping on the host, ``carry``), and of the rest what it needs.

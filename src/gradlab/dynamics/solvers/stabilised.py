@@ -19,6 +19,7 @@ from gradlab.dynamics.solvers.counting import Estimate
 from gradlab.dynamics.solvers.loops import bounds, loop
 from gradlab.dynamics.solvers.terms import aside, field_of, refuse_terms, refuse_values
 from gradlab.dynamics.tree import Anywhere
+from gradlab.modules import Module
 from gradlab.problem.precision import kept, put
 
 #: Hessian-vector products at a cold start, at a refresh (even numbers), and accepted steps between refreshes.
@@ -32,7 +33,7 @@ WITHIN = 1e-2
 SMALL, STRIP = 2.0, 0.1
 
 
-class Spectrum(eqx.Module):
+class Spectrum(Module):
     """A running estimate of ρ(J), J the Jacobian of the field, with a kept vector.
 
     vector : the kept vector, of norm one. radius : the largest ‖J v‖ seen at the last products, a lower bound for
@@ -63,7 +64,7 @@ def waves(leaves: list[Any]) -> list[Any]:
     return kept(("waves", *sizes), sum(math.prod(shape) for shape, _ in sizes), made)
 
 
-class Kind(eqx.Module):
+class Kind(Module):
     """What the last products say of the spectrum's kind, by the Ritz values of J on the two vectors of a pair.
 
     twist : the imaginary part of a complex pair. rise : the positive real part of the right one. Both are 0 where the
@@ -175,7 +176,7 @@ def _ritz(v: Any, q: Any, image: Any, other: Any) -> Kind:
     return Kind(jnp.sqrt(jnp.maximum(-square, 0.0)), jnp.maximum(right, 0.0))
 
 
-class Stage(eqx.Module):
+class Stage(Module):
     """What a stabilised method carries between steps: f at the present point, the spectrum, evaluations so far.
 
     error : the estimate of the last attempt. past : earlier points, of a multistep method. kind : the spectrum's, where
