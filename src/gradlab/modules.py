@@ -35,11 +35,11 @@ class _Plan:
         known = dict(zip(self.positions, given, strict=False)) | named
         if len(known) != len(given) + len(named) or not self.names.issuperset(known):
             return None
-        values = {}
+        values: dict[str, Any] = {}
         for name, default, factory, converter in self.fields:
             value = known.get(name, default)
             if value is _MISSING:
-                if factory is _MISSING:
+                if not callable(factory):
                     return None
                 value = factory()
             values[name] = value if converter is None else converter(value)
@@ -68,11 +68,10 @@ class _Kind(type(eqx.Module)):  # type: ignore[misc]  # equinox's metaclass has 
         if plan is _MISSING:
             plan = _plan(cls)
             type.__setattr__(cls, "_gradlab_plan", plan)
-        values = None if plan is None else plan.values(given, named)
-        if values is None:
+        if plan is None or (values := plan.values(given, named)) is None:
             # equinox's words say what is missing, or too much.
             return super().__call__(*given, **named)
-        module = object.__new__(cls)
+        module: Any = object.__new__(cls)
         module.__dict__.update(values)
         for check in plan.checks:
             check(module)

@@ -82,7 +82,7 @@ def start(flow: Flow, solver: Any, weights: Any, tau: float = 0.0, booked: Any =
     memory, scratch = _blind(solver.memory(pair), len(pair)), solver.scratch((y, zero))
     erred = local_errors.unsummed() if solver.estimates else ()
     return State(
-        put(tau, jnp.float64),
+        put(np.float64(tau)),
         y,
         zero,
         zero,

@@ -113,10 +113,13 @@ def size(tangent: Any, y: Any, tau: Any) -> tuple[Any, Any]:
     """(direction, log ‖δ‖) at τ, not before the last look; no longer than y."""
     c, grown = _moved(tangent.matrix, tangent.half + (tau - tangent.tau))
     vector = tree.each(lambda v, q: c[0] * v + c[1] * q, tangent.vector, tangent.other)
-    length = tree.norm(y)
-    xp = tree.library(length, grown)
-    most = xp.log(tree.where(length > 0.0, length, 1.0))
-    return vector, xp.minimum(tangent.log_size + grown, most)
+    return vector, _no_longer(tangent.log_size + grown, tree.norm(y))
+
+
+def _no_longer(log_size: Any, length: Any) -> Any:
+    """log ‖δ‖, at most log ‖y‖."""
+    xp = tree.library(length, log_size)
+    return xp.minimum(log_size, xp.log(tree.where(length > 0.0, length, 1.0)))
 
 
 def products(product: Callable[[Any], Any], vector: Any) -> tuple[Any, Any, Any]:
@@ -228,7 +231,8 @@ def looked(
 
 def relative(tangent: Any, y: Any, tau: Any) -> Float[Anywhere, ""]:
     """‖δ‖/‖y‖ at τ, at most 1."""
-    length, (_, log_size) = tree.norm(y), size(tangent, y, tau)
+    length, (_, grown) = tree.norm(y), _moved(tangent.matrix, tangent.half + (tau - tangent.tau))
+    log_size = _no_longer(tangent.log_size + grown, length)
     return tree.library(log_size).exp(log_size) / tree.where(length > 0.0, length, 1.0)
 
 

@@ -73,6 +73,15 @@ def plainly(a: Any) -> Any:
     return Plain(a) if is_module(a) else a
 
 
+def numbers(a: Any) -> Any:
+    """A module, and those inside it, with arrays of NumPy."""
+    if is_module(a):
+        return made(type(a), {name: numbers(value) for name, value in vars(a).items()})
+    if isinstance(a, tuple):
+        return tuple(map(numbers, a))
+    return np.asarray(a) if isinstance(a, jax.Array) else a
+
+
 def changed(a: Any, **fields: Any) -> Any:
     """A module, or a plain one, with other values of some fields, which are neither converted nor checked."""
     if not isinstance(a, Plain):

@@ -40,8 +40,8 @@ def violated(trajectory: xr.Dataset) -> np.ndarray:
     """Whether L(0) − L − ∫ ‖∇L‖² dt is surely not 0, at each record (and member); all False without a balance."""
     if "balance" not in trajectory:
         return np.zeros(trajectory.sizes.get("record", 1), dtype=bool)
-    off, bar = np.abs(trajectory["balance"].values), trajectory["balance_error"].values
-    spent = np.abs(trajectory["dissipated"].values)
+    off, bar = np.abs(trajectory.variables["balance"].values), trajectory.variables["balance_error"].values
+    spent = np.abs(trajectory.variables["dissipated"].values)
     with np.errstate(invalid="ignore"):
         # off + spent bounds the fall of L.
         return np.isfinite(off) & (off > SURE * bar) & (off > LEAST * (off + spent))
@@ -55,7 +55,8 @@ def verdicts(trajectory: xr.Dataset, words: list[str], begun: Any, tolerance: An
     words = _on_balance(trajectory, words)
     if not isinstance(begun, Energy):
         return words
-    rises = -(trajectory["balance"].values + trajectory["dissipated"].values)
+    seen = trajectory.variables
+    rises = -(seen["balance"].values + seen["dissipated"].values)
     most = np.max(np.where(np.isnan(rises), 0.0, rises), axis=0)
     first, grain = np.asarray(begun.first), np.asarray(begun.grain)
     # Twice what it began at, and no rounding: that is no matter of bars.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -67,8 +66,9 @@ def conditioned(states: list[State]) -> list[State]:
     with np.errstate(all="ignore"):  # a start at 0 has no rounding
         begun = tangent.begun(layout.host(states[0].y), np.float64(states[0].tau))
     begun = tangent.with_trees(begun, layout.tree)
-    first, *others = (replace(state, tangent=begun) for state in states)
-    resting = [replace(state, tangent=replace(begun, active=np.bool_(False))) for state in others]
+    first, *others = (tree.changed(state, tangent=begun) for state in states)
+    idle = tree.changed(begun, active=np.bool_(False))
+    resting = [tree.changed(state, tangent=idle) for state in others]
     return [first, *resting]
 
 
@@ -159,7 +159,7 @@ def told(trajectory: xr.Dataset, word: str) -> str:
     """How the run ended, and from when on rounding decided where it went, if it did."""
     if "rounding_since" not in trajectory:
         return word
-    since = float(trajectory["rounding_since"].values[-1])
+    since = float(trajectory.variables["rounding_since"].values[-1])
     if np.isnan(since):
         return word
     return f"{word}; rounding decided from t = {since:.3g} whether this orbit left a saddle, and where to"

@@ -28,7 +28,7 @@ from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, bare_row, blocked, running, through, through_again
 from gradlab.laboratory.conditioning import of_weights, rows_with_rounding, with_rounding
-from gradlab.laboratory.ending import LOST, Pace, at_rest
+from gradlab.laboratory.ending import Pace, at_rest, is_lost
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import (
     Store,
@@ -59,7 +59,7 @@ from gradlab.laboratory.second import (
 )
 from gradlab.observe.observables import Observable, Weights
 from gradlab.problem.precision import put
-from gradlab.store.described import bare
+from gradlab.store.described import bare, described
 
 _one = Program(advance)
 _EACH = eqx.if_array(0)
@@ -360,18 +360,19 @@ def drive_all(
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
             over = index == len(moments) or _ended(states[0], 1)
             if store is not None:
-                part = frame(rows, drive.observables, drive.members, _finals(drive, states, rows[-1]))
+                finals = _finals(drive, states, rows[-1])
+                part = xr.Dataset(frame(rows, drive.observables, drive.members, finals))
                 store.append(part, pack(states), time.perf_counter() - clocked)
                 parts.append(part)
             else:
                 loose += rows
                 if over:
                     finals = _finals(drive, states, rows[-1])
-                    parts = [frame(loose, drive.observables, drive.members, finals)]
+                    return described(frame(loose, drive.observables, drive.members, finals))
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [tree.changed(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
             done, rows, clocked = done + len(rows), [], time.perf_counter()
-    return one_record_axis(parts)
+    return described(one_record_axis(parts))
 
 
 def _row(kept: xr.Dataset, index: int) -> dict[str, Any]:
@@ -410,7 +411,7 @@ def _record(
     # A member that has stopped is shaken no more.
     shaken_by = Noise(shaking(made, ((made > 0) | (index == 0)) & (not drive.flow.discrete)), index)
     # One that gets no further may be where the coarser one never comes: it is not followed there.
-    lost = np.isin(np.asarray(fine.status), LOST)
+    lost = is_lost(fine.status)
     there = np.where(lost, np.asarray(states[1].tau), np.asarray(fine.tau))
     coarse, other = drive.second.across(running(states[1]), there, share, shaken_by)
     (errors,) = bars([row], [other], before, drive.observables, drive.flow.discrete, drive.clock, drive.least)
@@ -441,7 +442,7 @@ def _records(
     made = np.diff(steps)
     moved = ((made > 0) | (np.arange(len(rows)) + index == 0)) & (not drive.flow.discrete)
     there = np.array([float(row["tau"]) for row in rows])
-    lost = np.isin([int(row["status"]) for row in rows], LOST)
+    lost = is_lost([int(row["status"]) for row in rows])
     if lost[-1]:
         there[-1] = there[-2] if len(there) > 1 else float(states[1].tau)
     coarse, others = through_again(
@@ -489,7 +490,7 @@ def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str
         steps = np.asarray(states[0].steps)
         multiple = multiples(*(state.erred for state in states))[..., 0]
         error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete, multiple)
-        error = unseconded(np.where(steps[..., None] > 0, error, 0.0), np.isin(last["status"], LOST))
+        error = unseconded(np.where(steps[..., None] > 0, error, 0.0), is_lost(last["status"]))
         error = last.get("weights_error", error)
         if "weights_error" not in last:
             error = of_weights(drive, states[0], last, error)

@@ -41,6 +41,12 @@ _members = eqx.filter_jit(
 )
 
 
+def is_lost(status: Any) -> Any:
+    """Whether a solve ended so (of each member); quick where it goes on."""
+    status = np.asarray(status)
+    return np.isin(status, LOST) if status.any() else np.zeros(status.shape, bool)
+
+
 class Pace:
     """The pace of a stretch between two records, of every member: clock per attempted step, window after window.
 
@@ -53,16 +59,16 @@ class Pace:
         self.watched = not flow.discrete and isinstance(solver, Adaptive | Auto | Fixed)
         self.free = not stop.located and stop.steps is None
         self.tau, self.made = np.asarray(state.tau), _attempts(state)
-        self.before = np.full(np.shape(self.tau), np.nan)
+        self.before, self.hopeless = np.full(np.shape(self.tau), np.nan), np.False_
 
     def judged(self, state: State) -> State:
         """The state with the status of what holds it, where something does."""
         status = np.asarray(state.status)
         if not self.watched:
             return state
-        failed = np.isin(status, (stops.UNDERFLOW, stops.NOT_FINITE))
+        failed = (status == stops.UNDERFLOW) | (status == stops.NOT_FINITE)
         suspect = (status == stops.RUNNING) & self._slow(state)
-        if not np.any(failed | suspect):
+        if not (failed | suspect).any():
             return state
         look: Callable[..., Any] = _one if status.ndim == 0 else _members
         code = np.asarray(look(self.flow, self.clock, state, jnp.asarray(self.end, dtype=jnp.float64)))
@@ -74,6 +80,8 @@ class Pace:
         """Whose window is over, pace not growing, and MANY attempts away."""
         tau, made = np.asarray(state.tau), _attempts(state)
         over = made - self.made >= WINDOW
+        if not over.any():
+            return over
         with np.errstate(all="ignore"):
             pace = (tau - self.tau) / (made - self.made)
             left = (self.end - tau) / pace

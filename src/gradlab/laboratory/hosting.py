@@ -11,7 +11,6 @@ import functools
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,8 +22,6 @@ from gradlab.dynamics.integrate import noted, shown
 from gradlab.dynamics.kicks import Kicked
 from gradlab.dynamics.solvers import hosted, stages
 from gradlab.dynamics.solvers.auto import Auto, Journal
-from gradlab.dynamics.solvers.methods import evaluations, method
-from gradlab.dynamics.solvers.pairs import tableau
 from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
@@ -45,11 +42,6 @@ def _sight(flow: Flow, observables: Any, layout: Layout, y: Any, u: Any) -> tupl
 
 
 _seen = Program(_sight)
-
-
-def host(a: Any) -> Any:
-    """The tree with arrays of NumPy."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf) if tree.library(leaf) is not np else leaf, a)
 
 
 #: Weights up to which NumPy's products take one thread in any case: OpenBLAS goes by 9 216 numbers of a matrix.
@@ -107,23 +99,23 @@ class Host:
         self, flow: Flow, clock: Any, solver: Solver, sight: Sight, way: Way, steps: Any = None
     ) -> None:
         moving = flow.flow if isinstance(flow, Kicked) else flow
-        self.clock, self.sight, self.solver = tree.plainly(clock), sight, host(solver)
+        self.clock, self.sight, self.solver = tree.plainly(clock), sight, tree.numbers(solver)
         self._way, self._limit = way, steps
         pair = str(getattr(solver, "explicit", None) or getattr(solver, "name", ""))
-        table = tableau(method(pair))
-        assert table is not None
+        known = stages.pair_of(pair)
         #: Evaluations of a step of the explicit pair, and its stages.
-        self.each, self._stages = evaluations(pair), len(table.c)
+        self.each, self._stages = known["each"], len(known["table"].c)
         self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
+        self._last: hosted.Walk | None = None
 
     def _turn(self, changed: bool) -> tuple[Any, Any, hosted.Programs]:
         """(``Auto`` and the method that steps, both plain, and the programs), by whether the stiff one does."""
         field, way = self._field, self._way
         auto = inner = self.solver
         if isinstance(auto, Auto):
-            auto = auto if auto.changed is changed else host(replace(auto, changed=changed))
-            inner = host(auto._adaptive(auto.name))
+            auto = auto if auto.changed is changed else tree.changed(auto, changed=changed)
+            inner = auto._adaptive(auto.name)
 
         def explicit(made: Any, rows: Any) -> Any:
             return _explicit(way, field, made, rows)
@@ -160,7 +152,7 @@ class Host:
         Shaken at ``end`` as by ``integrate.advance``.
         """
         auto, inner, compiled = self._turn_of(state)
-        walk = hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit)
+        walk = self._walk(compiled, state)
         if self._way == "fully":
             # Its steps take long.
             walk.tell = tell
@@ -178,9 +170,11 @@ class Host:
     def look(self, state: State) -> dict[str, Any]:
         """What is seen at a state."""
         auto, _, compiled = self._turn_of(state)
-        return self._noted(
-            hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit), state, auto
-        )
+        return self._noted(self._walk(compiled, state), state, auto)
+
+    def _walk(self, compiled: hosted.Programs, state: State) -> hosted.Walk:
+        self._last = hosted.Walk(compiled, self.sight.layout, self.clock, state, self._limit, self._last)
+        return self._last
 
     def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
         changed = isinstance(state.memory, Journal) and bool(state.memory.wish)

@@ -86,8 +86,8 @@ def frame(
     observables: Sequence[Observable],
     members: int | None,
     finals: dict[str, Any] | None = None,
-) -> xr.Dataset:
-    """Records as a Dataset with named dims, and with what belongs to their end."""
+) -> dict[str, xr.Variable]:
+    """Records as variables with named dims, and with what belongs to their end."""
     inner = {item.name: item.dims for item in observables}
     lead = ("record",) if members is None else ("record", "member")
     variables: dict[str, Any] = {}
@@ -100,7 +100,7 @@ def frame(
         if dims is None:
             dims = () if values.ndim == len(lead) else ("layer",)
         variables[name] = ((*lead, *dims), values)
-    return xr.Dataset({name: variable(*pair) for name, pair in (variables | (finals or {})).items()})
+    return {name: variable(*pair) for name, pair in (variables | (finals or {})).items()}
 
 
 def segment_length(records: int) -> int:

@@ -43,8 +43,10 @@ def timed(
 ) -> dict[str, Any]:
     """The bars, with that on the time of a located stop: how far it is off its level, and how the solves differ."""
     status = np.asarray(states[0].status)
+    if drive.flow.discrete or not status.any():
+        return errors
     now = np.isin(status, LOCATED) & (np.asarray(before.status) == stops.RUNNING)
-    if drive.flow.discrete or not np.any(now):
+    if not np.any(now):
         return errors
     look = _crossing_one if drive.members is None else _crossing_members
     constants = drive.constants("flow", "clock", "stop")

@@ -269,7 +269,7 @@ def _widened(dataset: xr.Dataset, findings: Findings) -> xr.Dataset:
             spread = rounding(steps.values) * findings.unit / np.finfo(np.float64).eps
             size = np.abs(dataset[name])
             more[f"{name}_error"] = dataset[f"{name}_error"].fillna(0.0) + size * steps.copy(data=spread)
-    return dataset.assign(more)
+    return described(dataset.assign(more))
 
 
 def _in_single(data: Any, weights: Any) -> list[str]:
@@ -287,8 +287,9 @@ def _finish(
     in_single: list[str],
     findings: Findings,
 ) -> xr.Dataset:
-    last = np.atleast_1d(dataset["status"].values[-1])
-    ends = {name: np.atleast_1d(dataset[name].values[-1]) for name in ("t", "log_t", "tau", "step")}
+    # Variables, where an array of the dataset takes a hundred times as long to make.
+    last = np.atleast_1d(dataset.variables["status"].values[-1])
+    ends = {name: np.atleast_1d(dataset.variables[name].values[-1]) for name in ("t", "log_t", "tau", "step")}
     words = [
         stops.words(int(code), {name: float(values[i]) for name, values in ends.items()})
         for i, code in enumerate(last)
@@ -320,7 +321,8 @@ def _finish(
     if findings.remarks:
         provenance["noticed"] = list(findings.remarks)
     said = json.dumps(provenance, default=str)
-    return described(dataset).assign_attrs(result=result, reduction=provenance["reduction"], provenance=said)
+    dataset.attrs |= {"result": result, "reduction": provenance["reduction"], "provenance": said}
+    return dataset
 
 
 def _moving(flow: Flow) -> Flow:
@@ -337,7 +339,9 @@ def _compiled(drive: Drive, begun: State, ended: State) -> str:
 
 def _ended(begun: State, dataset: xr.Dataset) -> State:
     """The state at the start with the counts of the end, by which programs are chosen."""
-    made = {name: dataset[kept].values[-1] for name, kept in (("steps", "step"), ("evaluations",) * 2)}
+    made = {
+        name: dataset.variables[kept].values[-1] for name, kept in (("steps", "step"), ("evaluations",) * 2)
+    }
     return tree.changed(begun, **made)
 
 
@@ -351,7 +355,7 @@ def _stepped(drive: Drive, begun: State, ended: State, dataset: xr.Dataset) -> s
         return "from the host"
     # Of what is small, BDF is stepped from the host as well; no other stiff method is.
     stabilised = "changes" in dataset and getattr(drive.solver, "stiff", "") != "bdf"
-    changed = stabilised and bool(np.any(dataset["changes"].values))
+    changed = stabilised and bool(np.any(dataset.variables["changes"].values))
     if not changed and drive.way(ended) == "quickly":
         return "from the host"
     return "from the host, then in a compiled loop"

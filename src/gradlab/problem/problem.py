@@ -129,7 +129,7 @@ class Problem(Module):
         """The same problem; that there is no decay, where there is none, is known to what is compiled."""
         if isinstance(self.decay, jax.core.Tracer) or np.any(np.asarray(self.decay)):
             return self
-        return eqx.tree_at(lambda problem: problem.decay, self, 0.0)
+        return unchecked(type(self), self, decay=0.0)
 
     @property
     def _free(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,12 @@ _KNOWN = {
 _BESIDE = {"_error": "error bar of {}", "_coarse": "{}, second solve"}
 
 
-def described(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with ``tau``, ``t`` and ``log_t`` as coordinates, ``layer`` from 1, and attributes on every variable.
+def described(dataset: xr.Dataset | Mapping[str, xr.Variable], attrs: Any = None) -> xr.Dataset:
+    """The dataset, or one of these variables, with clocks as coordinates, layers from 1, and attributes everywhere.
 
-    ``tau`` has an index where all members share it, so that ``dataset.sel(tau=5, method="nearest")`` finds a record.
-    Values, names and dims are as they were.
+    Clocks are ``tau``, ``t`` and ``log_t``. ``tau`` has an index where all members share it, so that
+    ``dataset.sel(tau=5, method="nearest")`` finds a record. Values, names and dims are as they were. attrs : of a
+    dataset made of variables.
 
     Examples
     --------
@@ -75,16 +77,30 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     >>> float(seen.sel(tau=0.9, method="nearest").loss), seen.loss.attrs["units"]
     (1.0, 'loss')
     """
-    dataset = dataset.copy().set_coords([name for name in CLOCKS if name in dataset])
-    if "tau" in dataset.coords and dataset["tau"].dims == ("record",) and "tau" not in dataset.xindexes:
-        dataset = _indexed(dataset, "tau", "record", dataset["tau"].values)
-    if "layer" in dataset.dims and "layer" not in dataset.coords:
-        dataset = _indexed(dataset, "layer", "layer", np.arange(1, dataset.sizes["layer"] + 1))
-    for name, variable in dataset.variables.items():
+    made: dict[str, xr.Variable] = {}
+    indexes: dict[Any, Any] = {}
+    if isinstance(dataset, xr.Dataset):
+        indexes, attrs = dict(dataset.xindexes), dataset.attrs
+        coordinates = {*CLOCKS, "layer", *map(str, dataset.coords)}
+    else:
+        coordinates = {*CLOCKS, "layer"}
+    sources: Mapping[Any, xr.Variable] = dataset.variables if isinstance(dataset, xr.Dataset) else dataset
+    for name, one in sources.items():
         long_name, units = _words(str(name))
-        variable.attrs.setdefault("long_name", long_name)
-        variable.attrs.setdefault("units", units)
-    return dataset
+        made[str(name)] = copied = one.copy(deep=False)
+        copied.attrs = {"long_name": long_name, "units": units} | one.attrs
+    layers = next((one.sizes["layer"] for one in made.values() if "layer" in one.dims), 0)
+    if layers and "layer" not in made:
+        made["layer"] = variable(("layer",), np.arange(1, layers + 1))
+        made["layer"].attrs = dict(zip(("long_name", "units"), _words("layer"), strict=True))
+    for name, dim in (("tau", "record"), ("layer", "layer")):
+        if name in made and name not in indexes and made[name].dims == (dim,):
+            # (``set_xindex`` and ``assign_coords`` of an array ask for Dask as well.)
+            indexes[name] = PandasIndex(pd.Index(made[name].values, name=name), dim)
+            made |= indexes[name].create_variables({name: made[name]})
+    apart = {name: made.pop(name) for name in [*made] if name in coordinates}
+    # One dataset, with all that belongs to it: each step of making one takes as long as all of this.
+    return xr.Dataset(made, xr.Coordinates(apart, indexes=indexes), attrs)
 
 
 def variable(dims: tuple[str, ...], values: Any) -> xr.Variable:
@@ -97,12 +113,6 @@ def variable(dims: tuple[str, ...], values: Any) -> xr.Variable:
     ('record',)
     """
     return xr.Variable(dims, np.asarray(values), fastpath=True)
-
-
-def _indexed(dataset: xr.Dataset, name: str, dim: str, values: np.ndarray) -> xr.Dataset:
-    """With a coordinate that has an index (``set_xindex`` and ``assign_coords`` of an array ask for Dask as well)."""
-    index = PandasIndex(pd.Index(values, name=name), dim)
-    return dataset.assign_coords(xr.Coordinates.from_xindex(index))
 
 
 def bare(dataset: xr.Dataset) -> xr.Dataset:

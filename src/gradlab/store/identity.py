@@ -152,7 +152,7 @@ def environment(disk: Disk | None = None) -> dict[str, Any]:
     return {
         "versions": {package: _version(package) for package in PACKAGES},
         "cores": cores(),
-        "instruction_set": _instruction_set(disk or Disk()),
+        "instruction_set": _own_instruction_set() if disk is None else _instruction_set(disk),
     }
 
 
@@ -169,6 +169,11 @@ def _version(package: str) -> str:
     # ``importlib.metadata.version`` reads all of it as a message first: 3 ms for seven, of a first answer's 160.
     said = (line.removeprefix(_VERSION) for line in text.splitlines() if line.startswith(_VERSION))
     return next(said, None) or importlib.metadata.version(package)
+
+
+@functools.cache
+def _own_instruction_set() -> str:
+    return _instruction_set(Disk())
 
 
 def _instruction_set(disk: Disk) -> str:

@@ -28,7 +28,7 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.solvers.stabilised import EVERY, WITHIN, Spectrum, lengthened, refresh, unknown
 from gradlab.dynamics.state import ATTEMPTS, State, rhs
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tree import Anywhere, changed
+from gradlab.dynamics.tree import Anywhere, changed, made
 from gradlab.modules import Module
 from gradlab.problem.losses import Lp
 from gradlab.problem.precision import number, put, zeros
@@ -98,6 +98,8 @@ class Auto(Solver):
     least: Float[Array, "..."] | float = eqx.field(converter=number, default=1.0)
     horizon: Float[Array, "..."] | float = eqx.field(converter=number, default=0.0)
     policy: Policy = eqx.field(default_factory=usual)
+    #: What a run says of the changes of its method.
+    _CHANGED: ClassVar[tuple[str, ...]] = ("changes", "change_clock", "change_stiff", "change_stiffness")
 
     def resolve(self, size: int, symmetric: bool, ensemble: bool) -> Auto:
         """With both names, where they are not given: by tolerance, number of unknowns and symmetry of the Jacobian.
@@ -177,12 +179,11 @@ class Auto(Solver):
 
     def finals(self, memory: Journal) -> dict[str, tuple[tuple[str, ...], Any]]:
         """Every change: how many, when, to what and why."""
-        return {
-            "changes": ((), memory.changes),
-            "change_clock": (("change",), memory.when),
-            "change_stiff": (("change",), memory.stiff),
-            "change_stiffness": (("change",), memory.why),
-        }
+        kept = (
+            ((), memory.changes),
+            *((("change",), kept) for kept in (memory.when, memory.stiff, memory.why)),
+        )
+        return dict(zip(self._CHANGED, kept, strict=True))
 
     def describe(self) -> str:
         return (
@@ -191,12 +192,13 @@ class Auto(Solver):
 
     def used(self, trajectory: Any) -> str:
         """Of one member, e.g. ``tsit5; from 0.31 rock4 (h ρ = 3.4; the stability limit of tsit5 is 3.5)``."""
-        if np.ndim(trajectory["changes"]):
+        seen = {name: trajectory.variables[name].values for name in self._CHANGED}
+        if np.ndim(seen["changes"]):
             return self.describe()
         words = [self.explicit]
-        for i in range(min(int(trajectory["changes"]), CHANGES)):
-            when, why = float(trajectory["change_clock"][i]), float(trajectory["change_stiffness"][i])
-            if bool(trajectory["change_stiff"][i]):
+        for i in range(min(int(seen["changes"]), CHANGES)):
+            when, why = float(seen["change_clock"][i]), float(seen["change_stiffness"][i])
+            if bool(seen["change_stiff"][i]):
                 limit = f"the stability limit of {self.explicit} is {LIMITS.get(self.explicit, 3.0):.2g}"
                 words.append(f"from {when:.3g} {self.stiff} (h ρ = {why:.2g}; {limit})")
             else:
@@ -205,7 +207,9 @@ class Auto(Solver):
 
     def coarser(self) -> Auto:
         """Ten times the tolerance that each of the same two methods works to."""
-        return replace(self, slack=number(10.0 * np.asarray(self.slack)), least=number(0.0), changed=False)
+        return changed(
+            self, slack=number(10.0 * np.asarray(self.slack)[()]), least=number(0.0), changed=False
+        )
 
     def compared(self) -> Auto:
         """Two steps or more between records: more, or more even ones, than the coarser solver's."""
@@ -235,9 +239,10 @@ class Auto(Solver):
             xp = tree.library(tolerance)
             tolerance = xp.minimum(tolerance, xp.maximum(share * tolerance, floor))
         absolute = self.absolute * tolerance / self.tolerance
-        least = tree.where(self.least > 0.0, self.least, 1.0 / UNEVEN.get(name, 1.0))
-        eager = tree.where(self.least > 0.0, 0.0, 1.0)
-        return Adaptive(name, self.slack * tolerance, self.slack * absolute, least, eager)
+        least = tree.where(self.least > 0.0, self.least, np.float64(1.0 / UNEVEN.get(name, 1.0)))
+        eager = tree.where(self.least > 0.0, np.float64(0.0), np.float64(1.0))
+        numbers = {"tolerance": self.slack * tolerance, "absolute": self.slack * absolute}
+        return made(Adaptive, {"name": name, **numbers, "least": least, "eager": eager})
 
 
 def automatic(flow: Flow, clock: Clock, solver: Auto, stop: Stop, state: State, end: Any) -> State:

@@ -101,33 +101,49 @@ class Programs(NamedTuple):
     stiffly: Callable[..., tuple[State, Any]] | None
 
 
+#: The most steps that are counted.
+_LAST = int(np.iinfo(np.int64).max)
+
+
 def _length(vector: Any) -> float:
     """‖·‖₂, not safe against overflow."""
     return float(np.sqrt(np.dot(vector, vector)))
+
+
+class Known(NamedTuple):
+    """The tangent and the spectrum as a state has them, in trees, and as a walk has them, in vectors."""
+
+    tangent: tuple[Any, Any] = (None, None)
+    spectrum: tuple[Any, Any] = (None, None)
 
 
 class Walk:
     """Where an orbit is on the way to a record: the state, its trees as vectors of NumPy; moved on in place.
 
     y : the chart variables. unknowns : 1 for y and log(1 + t), 0 for E. memory : ``Auto``'s journal, or nothing.
-    limit : steps after which it stops. tell : hears the clock after every step whose evaluations take long.
+    limit : steps after which it stops. earlier : the one before, whose state may have parts of this one's. tell : hears
+    the clock after every step whose evaluations take long.
     """
 
     tell: Callable[[float], None] = staticmethod(lambda tau: None)
 
     def __init__(
-        self, programs: Programs, layout: Layout, clock: Any, state: State, limit: Any = None
+        self,
+        programs: Programs,
+        layout: Layout,
+        clock: Any,
+        state: State,
+        limit: Any = None,
+        earlier: Walk | None = None,
     ) -> None:
-        self.limit = np.iinfo(np.int64).max if limit is None else int(limit)
+        self.limit = _LAST if limit is None else int(limit)
         self.clock = clock
         self.programs, self.layout, self.before = programs, layout, state
-        n, self.opened = layout.size, state.energy
-        if isinstance(self.opened, Energy):
-            self.opened = jax.tree.map(tree.of_numpy, self.opened)
-        energy = self.opened
-        self.balanced = isinstance(energy, Energy)
-        extra = (energy.spent,) if self.balanced else ()
-        self.point = np.concatenate([layout.host(state.y), np.stack([state.u, *extra])])
+        n, self.balanced = layout.size, isinstance(state.energy, Energy)
+        energy: Any = tree.plainly(state.energy)
+        self.opened = energy
+        extra = (float(energy.spent),) if self.balanced else ()
+        self.point = np.concatenate([layout.host(state.y), [float(state.u), *extra]])
         self.unknowns = np.ones(len(self.point))
         self.unknowns[n + 1 :] = 0.0
         self.tau: Any = np.float64(state.tau)
@@ -141,21 +157,25 @@ class Walk:
         self.begun, self.scratch = False, state.scratch
         self.differences, self.end = programs.rate is not None, np.float64(np.inf)
         self.previous, self.made, self._radius = np.float64(1.0), 0, 0.0
+        known: Known = earlier.known if earlier is not None else Known()
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
-            self.tangent = tangent.with_trees(tree.plainly(state.tangent), layout.host)
+            if known.tangent[0] is not state.tangent:
+                vectors = tangent.with_trees(tree.plainly(state.tangent), layout.host)
+                known = known._replace(tangent=(state.tangent, vectors))
+            self.tangent = known.tangent[1]
         self.memory = held = state.memory
         if isinstance(held, Journal):
+            if known.spectrum[0] is not held.spectrum:
+                seen = Layout.of(held.spectrum.vector).host(held.spectrum.vector)
+                vectors = tree.changed(tree.plainly(held.spectrum), vector=seen)
+                known = known._replace(spectrum=(held.spectrum, vectors))
             # What the other method keeps is carried along as it is.
-            self.memory = tree.changed(tree.plainly(held), past=held.past, implicit=held.implicit)
-            self._spectral = Layout.of(held.spectrum.vector)
-            self.memory = self._seen_as(self._spectral.host)
+            carried = {"past": held.past, "implicit": held.implicit, "spectrum": known.spectrum[1]}
+            self.memory = tree.plainly(tree.changed(held, spectrum=(), past=(), implicit=()))
+            self.memory = tree.changed(self.memory, **carried)
             self._radius = float(held.spectrum.radius)
-
-    def _seen_as(self, change: Callable[[Any], Any]) -> Any:
-        """The journal with its spectral vector as another function has it."""
-        spectrum = self.memory.spectrum
-        return tree.changed(self.memory, spectrum=tree.changed(spectrum, vector=change(spectrum.vector)))
+        self.known: Known = known
 
     @property
     def y(self) -> Any:
@@ -332,13 +352,23 @@ class Walk:
 
     def state(self) -> State:
         """The state here."""
-        held, memory = self.tangent, self.memory
+        held, memory, known, before = self.tangent, self.memory, self.known, self.before
         if held != ():
-            held = tree.module(tangent.with_trees(held, self.layout.tree))
-        if isinstance(self.before.memory, Journal):
-            memory = tree.module(self._seen_as(self._spectral.tree))
-            if isinstance(self.memory.past, tree.Plain):
-                memory = tree.changed(memory, past=stages.in_trees(self.memory.past, self.before.memory.past))
+            if known.tangent[1] is not held:
+                trees = tree.module(tangent.with_trees(held, self.layout.tree))
+                known = known._replace(tangent=(trees, held))
+            held = known.tangent[0]
+        if isinstance(before.memory, Journal):
+            spectrum, past = memory.spectrum, memory.past
+            if known.spectrum[1] is not spectrum:
+                vector = Layout.of(before.memory.spectrum.vector).tree(spectrum.vector)
+                trees = tree.module(tree.changed(spectrum, vector=vector))
+                known = known._replace(spectrum=(trees, spectrum))
+            past = stages.in_trees(past, before.memory.past) if isinstance(past, tree.Plain) else past
+            memory = tree.module(tree.changed(memory, spectrum=(), past=(), implicit=()))
+            carried = {"past": past, "implicit": self.memory.implicit, "spectrum": known.spectrum[0]}
+            memory = tree.changed(memory, **carried)
+        self.known = known
         return self._state(memory, self.layout.tree(self.y), held)
 
     def _state(self, memory: Any, y: Any, held: Any) -> State:

@@ -6,6 +6,7 @@ whose coefficients follow on the host (``rkc.coefficients``). The loop of a whol
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from gradlab.dynamics.solvers.control import (
     longer,
     planned,
 )
+from gradlab.dynamics.solvers.methods import STABILISED, evaluations, method
 from gradlab.dynamics.solvers.pairs import stepped, tableau
 from gradlab.dynamics.solvers.stabilised import COLD, EVERY, MARGIN, WARM, WITHIN, lengthened
 from gradlab.dynamics.state import rhs
@@ -89,8 +91,28 @@ def rates(explicit: Callable[[Any, Any], Any], count: int) -> Callable[..., Any]
     return rate
 
 
+@functools.cache
+def pair_of(name: str) -> dict[str, Any]:
+    """What steps of an explicit pair ask of it: ``stepper``, ``order``, ``each``, ``table`` and what follows."""
+    stepper = method(name)
+    table = tableau(stepper)
+    assert table is not None
+    order: Any = stepper.error_order(diffrax.ODETerm(rhs))
+    return {
+        "stepper": stepper,
+        "order": int(order),
+        "each": evaluations(name),
+        "table": table,
+        # What a step of length 1 takes of ``explicit``'s rows, and of the error.
+        "times": np.column_stack([0.0 * table.c, table.a, table.c]),
+        "weights": np.concatenate([[0.0], table.error]),
+    }
+
+
 def stepping(solver: Any) -> Any:
     """A plain ``Adaptive`` that knows its diffrax solver, ``order``, ``each`` and ``table``, looked up once."""
+    if solver.name not in STABILISED:
+        return tree.changed(solver, **pair_of(solver.name))
     stepper = solver.stepper
     order = int(stepper.error_order(diffrax.ODETerm(rhs)))
     return tree.changed(solver, stepper=stepper, order=order, each=solver.each, table=tableau(stepper))
@@ -198,9 +220,7 @@ class _Pair:
 
     def __init__(self, walk: Any, solver: Any) -> None:
         self._walk, self._table, self._each = walk, solver.table, solver.each
-        # What a step of length 1 takes of ``explicit``'s rows.
-        self._times = np.column_stack([0.0 * self._table.c, self._table.a, self._table.c])
-        self._weights = np.concatenate([[0.0], self._table.error])
+        self._times, self._weights = solver.times, solver.weights
 
     def step(self, h: Any) -> tuple[Any, Any, Any, int]:
         """(point, error, rate there, evaluations) of one attempt."""
@@ -264,13 +284,12 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
     stepper, n, known = solver.stepper, walk.layout.size, clock.known
     closed, least, order = known(walk.tau) is not None, solver.least, solver.order
     tolerance, absolute = float(solver.tolerance), float(solver.absolute)
-    looks_back = isinstance(stepper, multistep.Multistep)
-    method: Any = _Stabilised(walk, stepper) if looks_back else _Pair(walk, solver)
+    maker: Any = _Stabilised(walk, stepper) if solver.name in STABILISED else _Pair(walk, solver)
     until, small = walk.made + most, tree.norm(walk.y)
     while walk.made < until and walk.tau < end and walk.status == stops.RUNNING:
         h, last, cut = planned(walk.tau, end, walk.h, least, walk.made)
         tau, before = end if last else walk.tau + h, walk.point
-        after, error, slope, spent = method.step(tau - walk.tau)
+        after, error, slope, spent = maker.step(tau - walk.tau)
         if closed:
             after[n], error[n] = known(tau), 0.0
         large, off = tree.norm(after[:n]), tree.norm(error[:n])
@@ -281,11 +300,11 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
                 later = max(1.0, before[n], after[n])
                 ratio = max(ratio, abs(error[n]) / (tolerance * later))
         keep = bool(ratio <= 1.0)
-        ratio, factor = following(ratio, walk.previous, keep, order, method.gains, method.largest)
+        ratio, factor = following(ratio, walk.previous, keep, order, maker.gains, maker.largest)
         walk.h = longer(walk.h, h, factor, keep, cut)
         walk.evaluations += spent
         walk.made += 1
-        method.settled(keep, error)
+        maker.settled(keep, error)
         if keep:
             walk.settle(after, error, slope, tau, large, off)
             walk.previous, small = ratio, large
@@ -296,4 +315,4 @@ def attempted(walk: Any, clock: Any, solver: Any, end: Any, most: int) -> None:
         walk.look(BETWEEN)
         walk.stopped()
         walk.tell(walk.tau)
-    method.close()
+    maker.close()
