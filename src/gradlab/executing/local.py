@@ -150,18 +150,17 @@ class Processes(Executor):
     def cancel(self) -> None:
         self._waiting.clear()
         self._flying.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - self._before:
-                child.terminate()
-            self._pool = None
+        self._drop()
 
     def close(self) -> None:
         self._drop()
 
     def _drop(self) -> None:
+        """End the processes, whatever they do: of themselves they take a second each to forget what was compiled."""
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - self._before:
+                child.terminate()
             self._pool = None
 
 

@@ -117,8 +117,7 @@ class Host:
             auto = auto if auto.changed is changed else tree.changed(auto, changed=changed)
             inner = auto._adaptive(auto.name)
 
-        def explicit(made: Any, rows: Any) -> Any:
-            return _explicit(way, field, made, rows)
+        explicit = _explicit.bound(way, field)
 
         def rate(tau: Any, *points: Any) -> Any:
             return [np.asarray(_rate(way, field, np.float64(tau), point)) for point in points]
