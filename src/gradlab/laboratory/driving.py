@@ -27,8 +27,9 @@ from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Layout
 from gradlab.laboratory.balance import with_bar
 from gradlab.laboratory.blocks import BLOCK, bare_row, blocked, running, through, through_again
-from gradlab.laboratory.conditioning import of_weights, rows_with_rounding, with_rounding
+from gradlab.laboratory.conditioning import rows_with_rounding, with_rounding
 from gradlab.laboratory.ending import Pace, at_rest, is_lost
+from gradlab.laboratory.finals import ends
 from gradlab.laboratory.hosting import Host, Sight
 from gradlab.laboratory.keeping import (
     Store,
@@ -45,19 +46,15 @@ from gradlab.laboratory.members import Parts, Told, apart, at_once, join, take, 
 from gradlab.laboratory.programs import TOGETHER, Constants, Program, Way, change, heavy, way, work_of_a_pass
 from gradlab.laboratory.progress import Share, report_progress
 from gradlab.laboratory.second import (
-    COARSE,
     LOSSES,
     Noise,
-    bar,
     bars,
     met,
-    multiples,
     shaken,
     shaking,
     unknown_where,
-    unseconded,
 )
-from gradlab.observe.observables import Observable, Weights
+from gradlab.observe.observables import Observable
 from gradlab.problem.precision import put
 from gradlab.store.described import bare, described
 
@@ -218,7 +215,14 @@ class Drive:
         """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
         if self._host is None or self.lasting:
             return self._host is not None
-        return self.way(state) == "quickly" and hosted.turn(self.solver, state.memory)
+        return int(state.evaluations) < self._soon and hosted.turn(self.solver, state.memory)
+
+    @functools.cached_property
+    def _soon(self) -> float:
+        """The evaluations after which what is compiled quickly for the host no longer is; none where it never is."""
+        work, each = self._work_of(self.layout.size), 0 if self._host is None else self._host.each
+        quick = way(work, 0.0, self._together, each) == "quickly"
+        return change(work, 0.0, self._together, each) if quick else 0.0
 
     @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:
@@ -305,7 +309,8 @@ class Drive:
     def across(self, state: State, end: Any, share: Share, noise: Noise) -> tuple[State, dict[str, Any]]:
         """Like :meth:`to`, with the kicks at clock values in [present, end)."""
         begun, running = np.asarray(state.tau), np.asarray(state.status) == stops.RUNNING
-        present, goal = float(np.min(begun, where=running, initial=np.inf)), float(np.max(np.asarray(end)))
+        present = float(begun) if running.ndim == 0 else float(np.min(begun, where=running, initial=np.inf))
+        goal = float(np.max(end))
 
         def tell(tau: float) -> None:
             share.tell((tau - present) / (goal - present) if goal > present else 1.0, tau)
@@ -360,14 +365,14 @@ def drive_all(
         if len(rows) == length or index == len(moments) or _ended(states[0], 1):
             over = index == len(moments) or _ended(states[0], 1)
             if store is not None:
-                finals = _finals(drive, states, rows[-1])
+                finals = ends(drive, states, rows[-1])
                 part = xr.Dataset(frame(rows, drive.observables, drive.members, finals))
                 store.append(part, pack(states), time.perf_counter() - clocked)
                 parts.append(part)
             else:
                 loose += rows
                 if over:
-                    finals = _finals(drive, states, rows[-1])
+                    finals = ends(drive, states, rows[-1])
                     return described(frame(loose, drive.observables, drive.members, finals))
             # Dropped here whether stored or not, so that a resumed run goes on as an uninterrupted one does.
             states = [tree.changed(s, scratch=empty) for s, empty in zip(states, blank, strict=True)]
@@ -461,39 +466,3 @@ def _records(
         with_bar(bare_row(row), other) | errors
         for row, other, errors in zip(rows, others, every, strict=True)
     ]
-
-
-def _flat(flow: Flow, y: Any) -> Any:
-    return flow.observed.ravel(flow.decode(y))
-
-
-_flat_one = Program(_flat)
-_flat_members = Program(eqx.filter_vmap(_flat))
-
-
-def _finals(drive: Drive, states: list[State], last: dict[str, Any]) -> dict[str, Any]:
-    lead: tuple[str, ...] = () if drive.members is None else ("member",)
-    if drive.flow.chart_is_identity:
-        shape = (*np.shape(states[0].tau), -1)
-        leaves = [jax.tree.leaves(drive.flow.decode(s.y)) for s in states]
-        vectors = [
-            np.concatenate([np.asarray(leaf).reshape(shape) for leaf in each], axis=-1) for each in leaves
-        ]
-    else:
-        flatten = _flat_one if drive.members is None else _flat_members
-        compiled, constants = drive.way(states[0]), drive.constants("flow")
-        vectors = [np.asarray(flatten(compiled, constants, state.y)) for state in states]
-    finals: dict[str, Any] = {"final_weights": ((*lead, "weight"), vectors[0])}
-    for name, (dims, values) in drive.solver.finals(states[0].memory).items():
-        finals[name] = ((*lead, *dims), np.asarray(values))
-    if len(vectors) == 2:
-        steps = np.asarray(states[0].steps)
-        multiple = multiples(*(state.erred for state in states))[..., 0]
-        error = bar(vectors[0], vectors[1], steps, Weights(), drive.flow.discrete, multiple)
-        error = unseconded(np.where(steps[..., None] > 0, error, 0.0), is_lost(last["status"]))
-        error = last.get("weights_error", error)
-        if "weights_error" not in last:
-            error = of_weights(drive, states[0], last, error)
-        finals["final_weights_error"] = ((*lead, "weight"), error)
-        finals[f"final_weights{COARSE}"] = ((*lead, "weight"), vectors[1])
-    return finals

@@ -86,10 +86,13 @@ class Sight:
     """Observables and the level of the potential, at chart variables given as a vector."""
 
     def __init__(self, flow: Flow, observables: Any, layout: Layout, way: Way = "quickly") -> None:
-        self.layout, self._way, self._constants = layout, way, Constants(flow, observables, layout)
+        self.layout = layout
+        self._look = _seen.bound(way, Constants(flow, observables, layout))
 
     def __call__(self, y: np.ndarray, u: Any) -> tuple[dict[str, Any], Any]:
-        return jax.tree.map(np.asarray, _seen(self._way, self._constants, y, np.float64(u)))
+        seen, level = self._look(y, np.float64(u))
+        level = level if level is None else tuple(map(np.asarray, level))
+        return {name: jax.tree.map(np.asarray, value) for name, value in seen.items()}, level
 
 
 class Host:

@@ -66,8 +66,8 @@ def way(work: float, evaluations: float, together: float = 1.0, each: int = 0) -
     if not on_cpu() or work > LARGE * WORTH or evaluations >= _until(LONG, work):
         return "fully"
     small = together * work <= LARGE * WORTH
-    lost = work + (STEP / each if each else 0.0)
-    return "quickly" if small and evaluations < _until(WORTH / together, lost) else "moderately"
+    soon = evaluations < _until(WORTH / together, _lost(work, each))
+    return "quickly" if small and soon else "moderately"
 
 
 def heavy(work: float, weights: int) -> bool:
@@ -79,12 +79,19 @@ def heavy(work: float, weights: int) -> bool:
     return on_cpu() and work >= HEAVY and weights <= BROAD
 
 
-def change(work: float, evaluations: float, together: float = 1.0) -> float:
-    """The number of evaluations from which on another way is taken; a whole number, or infinite."""
-    now = way(work, evaluations, together)
-    borders = (_until(border, work) for border in (WORTH / together, LONG))
-    others = (border for border in borders if border > evaluations and way(work, border, together) != now)
+def change(work: float, evaluations: float, together: float = 1.0, each: int = 0) -> float:
+    """The number of evaluations from which on another way is taken; a whole number, or infinite; ``each`` as above."""
+    now = way(work, evaluations, together, each)
+    borders = _until(WORTH / together, _lost(work, each)), _until(LONG, work)
+    others = (
+        border for border in borders if border > evaluations and way(work, border, together, each) != now
+    )
     return min(others, default=np.inf)
+
+
+def _lost(work: float, each: int) -> float:
+    """What an evaluation loses that is compiled quickly, and a step from the host with it, in work."""
+    return work + (STEP / each if each else 0.0)
 
 
 #: One program at a time that factorises: a batch of factorisations waits, in a thread of XLA's pool, for parts that

@@ -115,7 +115,10 @@ def gap(ours: Any, theirs: Any) -> np.ndarray:
 
 def multiples(ours: Any, theirs: Any, least: float = FACTOR) -> np.ndarray:
     """By what a distance of the two solves is multiplied, of y and of log(1 + t): by the sums of their estimates."""
-    ratio = local_errors.ratios(ours, theirs)
+    return _multiple(local_errors.ratios(ours, theirs), least)
+
+
+def _multiple(ratio: np.ndarray, least: float) -> np.ndarray:
     apart = np.maximum(ratio - 1.0, LEAST)
     held = np.maximum(SURE / apart, least * np.sqrt(np.minimum(PLAIN / apart, 1.0)))
     return np.where(np.isnan(ratio), least, held)
@@ -235,7 +238,8 @@ def bars(
     more_y, more_u = (np.full(steps.shape, AGAIN) for _ in range(2))
     if ERRED in rows[0]:
         erred = stacked(ERRED, rows), stacked(ERRED, others)
-        both, again = multiples(*erred), multiples(*erred, AGAIN)
+        ratio = local_errors.ratios(*erred)
+        both, again = _multiple(ratio, FACTOR), _multiple(ratio, AGAIN)
         of_y, more_y, of_u, more_u = (
             both[..., 0],
             again[..., 0],

@@ -111,10 +111,11 @@ def _length(vector: Any) -> float:
 
 
 class Known(NamedTuple):
-    """The tangent and the spectrum as a state has them, in trees, and as a walk has them, in vectors."""
+    """The tangent, the spectrum and the journal as a state has them, in trees, and as a walk has them, in vectors."""
 
     tangent: tuple[Any, Any] = (None, None)
     spectrum: tuple[Any, Any] = (None, None)
+    memory: tuple[Any, Any] = (None, None)
 
 
 class Walk:
@@ -156,7 +157,7 @@ class Walk:
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
         self.differences, self.end = programs.rate is not None, np.float64(np.inf)
-        self.previous, self.made, self._radius = np.float64(1.0), 0, 0.0
+        self.previous, self.made = np.float64(1.0), 0
         known: Known = earlier.known if earlier is not None else Known()
         self.tangent: Any = ()
         if isinstance(state.tangent, Tangent):
@@ -165,7 +166,9 @@ class Walk:
                 known = known._replace(tangent=(state.tangent, vectors))
             self.tangent = known.tangent[1]
         self.memory = held = state.memory
-        if isinstance(held, Journal):
+        if isinstance(held, Journal) and known.memory[0] is held:
+            self.memory = known.memory[1]
+        elif isinstance(held, Journal):
             if known.spectrum[0] is not held.spectrum:
                 seen = Layout.of(held.spectrum.vector).host(held.spectrum.vector)
                 vectors = tree.changed(tree.plainly(held.spectrum), vector=seen)
@@ -174,7 +177,7 @@ class Walk:
             carried = {"past": held.past, "implicit": held.implicit, "spectrum": known.spectrum[1]}
             self.memory = tree.plainly(tree.changed(held, spectrum=(), past=(), implicit=()))
             self.memory = tree.changed(self.memory, **carried)
-            self._radius = float(held.spectrum.radius)
+        self._radius = float(held.spectrum.radius) if isinstance(held, Journal) else 0.0
         self.known: Known = known
 
     @property
@@ -368,6 +371,8 @@ class Walk:
             memory = tree.module(tree.changed(memory, spectrum=(), past=(), implicit=()))
             carried = {"past": past, "implicit": self.memory.implicit, "spectrum": known.spectrum[0]}
             memory = tree.changed(memory, **carried)
+            if past is self.memory.past:
+                known = known._replace(memory=(memory, self.memory))
         self.known = known
         return self._state(memory, self.layout.tree(self.y), held)
 
