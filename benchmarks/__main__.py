@@ -356,8 +356,10 @@ def _alone(parts: set[str], budget: str, results: Results, console: Console, say
             console, results.found["fuzz"], "Damaged and hostile files: read, refused in a sentence, faults"
         )
     if "first" in parts:
-        results.keep(first=first.rows(first.NUMBERS[budget], say))
-        _print(console, *first.table(results.found["first"]), "CPU seconds to the first answer")
+        results.keep(first=first.rows(first.WORK[budget], say))
+        for end in sorted({row["T"] for row in results.found["first"]}):
+            some = [row for row in results.found["first"] if row["T"] == end]
+            _print(console, *first.table(some), f"CPU seconds to the first answer, T = {end:g}")
     if "training" in parts:
         results.keep(training=training.rows(budget, say))
         _dicts(console, results.found["training"], "Training on images: gradlab over a loop by hand")

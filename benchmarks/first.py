@@ -16,9 +16,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-#: Numbers of the problems by budget, the end of each flow, gradlab's tolerance, and the peers'.
-NUMBERS = {"quick": range(0, 24, 4), "full": range(20)}
-T, TOLERANCE, DECADES = 30.0, 1e-9, tuple(10.0**-k for k in range(5, 13))
+#: The end of each flow, and the one at which those under the square loss are stiff.
+T, STIFF = 30.0, 1000.0
+#: (number of the problem, end) by budget, gradlab's tolerance, and the peers'.
+WORK = {
+    "quick": [(number, T) for number in range(0, 24, 4)],
+    "full": [(number, T) for number in range(20)]
+    + [(number, STIFF) for number in (0, 1, 2, 9, 10, 11, 18, 19)],
+}
+TOLERANCE, DECADES = 1e-9, tuple(10.0**-k for k in range(5, 13))
 ACTIVATIONS = ("tanh", "identity", "smooth_relu")
 LOSSES = ("square", "logistic", "exponential")
 WHO = ("gradlab", "scipy", "diffrax")
@@ -52,13 +58,13 @@ def _clocked(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - begun, result
 
 
-def _gradlab(number: int) -> dict[str, Any]:
+def _gradlab(number: int, end: float) -> dict[str, Any]:
     import gradlab as gl
 
     def solve() -> Any:
         problem, start, _ = make(number)
         flow = gl.GradientFlow(problem)
-        return gl.run(flow, start, [T], solver=gl.solvers.Auto(TOLERANCE), observables=["loss"])
+        return gl.run(flow, start, [end], solver=gl.solvers.Auto(TOLERANCE), observables=["loss"])
 
     first, seen = _clocked(solve)
     warm = min(_clocked(solve)[0] for _ in range(5))
@@ -67,7 +73,7 @@ def _gradlab(number: int) -> dict[str, Any]:
     # The second solve alone, as ``run`` makes it.
     coarse = gl.solvers.Auto(TOLERANCE).coarser()
     problem, start, _ = make(number)
-    again = gl.run(gl.GradientFlow(problem), start, [T], solver=coarse, observables=["loss"], refine=False)
+    again = gl.run(gl.GradientFlow(problem), start, [end], solver=coarse, observables=["loss"], refine=False)
     named = (seen["evaluations"], seen["rounding_evaluations"], again["evaluations"])
     found = {"used": used, "bar": bar, "evaluations": sum(int(count.values[-1]) for count in named)}
     return {"first": first, "warm": warm, "weights": seen["final_weights"].values.tolist(), **found}
@@ -88,7 +94,7 @@ def _peer(compiling: float, solves: list[tuple[str, float, float, Any]]) -> dict
     return {"solves": rows}
 
 
-def _scipy(number: int) -> dict[str, Any]:
+def _scipy(number: int, end: float) -> dict[str, Any]:
     import jax
     import numpy as np
     from scipy.integrate import solve_ivp
@@ -109,7 +115,7 @@ def _scipy(number: int) -> dict[str, Any]:
             return np.asarray(field(v))
 
         return solve_ivp(
-            right, (0.0, T), flat, method=method, rtol=tolerance, atol=1e-3 * tolerance, **options
+            right, (0.0, end), flat, method=method, rtol=tolerance, atol=1e-3 * tolerance, **options
         ).y[:, -1]
 
     made = [("DOP853", tolerance, *_clocked(lambda t=tolerance: solve("DOP853", t))) for tolerance in DECADES]
@@ -129,7 +135,7 @@ def _scipy(number: int) -> dict[str, Any]:
     return found | {"truth": solve("DOP853", 3e-14).tolist()}
 
 
-def _diffrax(number: int) -> dict[str, Any]:
+def _diffrax(number: int, until: float) -> dict[str, Any]:
     import diffrax
     import jax
     import jax.numpy as jnp
@@ -150,7 +156,7 @@ def _diffrax(number: int) -> dict[str, Any]:
             "adjoint": diffrax.ForwardMode(),
             "throw": False,
         }
-        solution = diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, T, None, y, **options)
+        solution = diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, until, None, y, **options)
         return solution.ys, solution.stats["num_steps"]
 
     def end(tolerance: float) -> Any:
@@ -166,33 +172,35 @@ def _diffrax(number: int) -> dict[str, Any]:
     return found
 
 
-def _alone(number: int, who: str) -> dict[str, Any]:
+def _alone(number: int, end: float, who: str) -> dict[str, Any]:
     """One solver on one problem in a process of its own."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")
     }
-    command = [sys.executable, "-m", "benchmarks.first", str(number), who]
+    command = [sys.executable, "-m", "benchmarks.first", str(number), str(end), who]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def rows(numbers: Iterable[int], tell: Callable[[str], None] = lambda what: None) -> list[dict[str, Any]]:
+def rows(
+    work: Iterable[tuple[int, float]], tell: Callable[[str], None] = lambda what: None
+) -> list[dict[str, Any]]:
     """A row a problem: CPU seconds of the first answer and of a warm one, and the errors."""
     import numpy as np
 
     made = []
-    for number in numbers:
+    for number, end in work:
         found = {}
         for who in WHO:
-            tell(f"first answer {number}: {who}")
-            found[who] = _alone(number, who)
+            tell(f"first answer {number}, T = {end:g}: {who}")
+            found[who] = _alone(number, end, who)
         truth = np.array(found["scipy"]["truth"])
 
         def error(row: dict[str, Any], truth: Any = truth) -> float:
             return float(np.linalg.norm(np.array(row["weights"]) - truth) / np.linalg.norm(truth))
 
         ours = error(found["gradlab"])
-        row = {"problem": make(number)[2], "used": found["gradlab"]["used"], "error": ours}
+        row = {"problem": make(number)[2], "T": end, "used": found["gradlab"]["used"], "error": ours}
         row |= {"gradlab": found["gradlab"]["first"], "gradlab warm": found["gradlab"]["warm"]}
         for who in ("scipy", "diffrax"):
             good = [one for one in found[who]["solves"] if error(one) <= max(ours, 1e-12)]
@@ -249,17 +257,23 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
     """The page for the docs."""
     says = f"""# The first answer
 
-CPU seconds from a new small problem to its answer at T = {T:g}, imports and their garbage apart, each solver in a
+CPU seconds from a new small problem to its answer, imports and their garbage apart, each solver in a
 process of its own without a compilation cache (`python -m benchmarks --part first
 --docs docs/benchmarks`; twenty problems with `--budget full`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
 by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same
 process; *evaluations*: of gradlab those of both solves and of the tangent that follows rounding, rejected steps
-and looks at the stiffness included, of diffrax those of its one solve. {len(made)} problems.
+and looks at the stiffness included, of diffrax those of its one solve.
 
 """
-    return says + markdown(*table(made))
+    parts = {f"T = {end:g}": [row for row in made if row["T"] == end] for end in (T, STIFF)}
+    if parts[f"T = {STIFF:g}"]:
+        parts[f"T = {STIFF:g}, where they are stiff"] = parts.pop(f"T = {STIFF:g}")
+    tables = (
+        f"## {name}: {len(some)} problems\n\n{markdown(*table(some))}" for name, some in parts.items() if some
+    )
+    return says + "\n\n".join(tables)
 
 
 if __name__ == "__main__":
@@ -277,5 +291,9 @@ if __name__ == "__main__":
     # Nor is a collection of what importing left behind: 0.2 s, which would meet one of the three by chance.
     gc.collect()
     print(
-        json.dumps({"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[2]](int(sys.argv[1])))
+        json.dumps(
+            {"gradlab": _gradlab, "scipy": _scipy, "diffrax": _diffrax}[sys.argv[3]](
+                int(sys.argv[1]), float(sys.argv[2])
+            )
+        )
     )

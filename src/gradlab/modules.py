@@ -27,11 +27,15 @@ class _Plan:
             (f.name, f.default, f.default_factory, f.metadata.get("converter")) for f in fields
         )
         self.names = frozenset(f.name for f in fields)
+        #: Whether values given in order are the fields as they are.
+        self.plain = not any(f.kw_only or "converter" in f.metadata for f in fields)
         kinds = [kind.__dict__.get("__check_init__") for kind in cls.__mro__]
         self.checks = tuple(check for check in kinds if check is not None)
 
     def values(self, given: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any] | None:
         """The fields' values; None where there are too many, too few or wrong ones."""
+        if self.plain and not named and len(given) == len(self.positions):
+            return dict(zip(self.positions, given, strict=True))
         known = dict(zip(self.positions, given, strict=False)) | named
         if len(known) != len(given) + len(named) or not self.names.issuperset(known):
             return None

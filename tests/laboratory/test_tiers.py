@@ -45,8 +45,13 @@ def test_what_is_small_is_compiled_quickly_and_what_is_large_or_long_better() ->
     assert programs.way(500.0, 1e9) == "fully"
     assert programs.way(5e7, 0.0) == "fully"
     # What the host takes for a step beside its evaluations is lost as well.
-    assert programs.way(500.0, 1e5, each=3) == "moderately"
-    assert [programs.way(500.0, 1e5, each=each) for each in (6, 13)] == ["quickly", "quickly"]
+    assert programs.way(500.0, 1e5, beside=programs.STEP / 3) == "moderately"
+    assert [programs.way(500.0, 1e5, beside=programs.STEP / each) for each in (6, 13)] == ["quickly"] * 2
+    # And BDF takes more.
+    assert [programs.way(500.0, made, beside=programs.IMPLICIT) for made in (7e3, 8e3)] == [
+        "quickly",
+        "moderately",
+    ]
     order = ["quickly", "moderately", "fully"]
     # among them works whose quotient with a border is rounded
     for work in (*10.0 ** np.arange(1, 9), *(programs.WORTH / np.arange(101.0, 201.0))):

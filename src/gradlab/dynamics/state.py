@@ -229,12 +229,16 @@ def bracket(flow: Flow, stop: Stop, pair: Any) -> Bracket:
     return Bracket(margin(flow, stop, pair), far, none, untried)
 
 
-def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Array, ""]:
+def error_ratio(tolerance: Any, absolute: Any, before: Any, after: Any, error: Any) -> Float[Anywhere, ""]:
+    """An error of (y, u) in units of what a step may err by; of y alone where that of u is None, since u is known."""
     (y0, u0, *_), (y1, u1, *_), (ey, eu, *_) = before, after, error
-    size = jnp.maximum(tree.norm(y0), tree.norm(y1))
+    xp, size = tree.library(u0, u1), tree.norm(y0)
+    size = size if y1 is y0 else xp.maximum(size, tree.norm(y1))
     in_weights = tree.norm(ey) / (tolerance * size + absolute)
-    in_time = jnp.abs(eu) / (tolerance * jnp.maximum(1.0, jnp.maximum(u0, u1)))
-    return jnp.maximum(in_weights, in_time)
+    if eu is None:
+        return in_weights
+    in_time = abs(eu) / (tolerance * xp.maximum(1.0, xp.maximum(u0, u1)))
+    return xp.maximum(in_weights, in_time)
 
 
 def explain(flow: Flow, clock: Clock, state: State) -> State:

@@ -79,7 +79,7 @@ def numbers(a: Any) -> Any:
         return made(type(a), {name: numbers(value) for name, value in vars(a).items()})
     if isinstance(a, tuple):
         return tuple(map(numbers, a))
-    return np.asarray(a) if isinstance(a, jax.Array) else a
+    return of_numpy(a) if isinstance(a, (jax.Array, np.ndarray)) else a
 
 
 def changed(a: Any, **fields: Any) -> Any:
@@ -157,6 +157,13 @@ def norm(a: Any) -> Float[Anywhere, ""]:
     return size * lax.sqrt(functools.reduce(lax.add, squares))
 
 
+def plain_norm(vector: Any) -> Any:
+    """‖·‖₂ of one vector, which is not safe against overflow."""
+    if on_host(vector):
+        return np.float64(math.sqrt(np.dot(vector, vector)))
+    return jnp.linalg.norm(vector)
+
+
 def scale(factor: Any, a: Any) -> Any:
     """factor · a."""
     if on_host(a):
@@ -176,8 +183,15 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return jax.tree.map(lambda x, y: select(condition, x, y), a, b)
 
 
-def select(condition: Any, a: Any, b: Any) -> Array:
-    """``jnp.where`` of arrays or numbers: where the condition is a single one, one operation and no function more."""
+def select(condition: Any, a: Any, b: Any) -> Any:
+    """``jnp.where`` of arrays or numbers: where the condition is a single one, one operation and no function more.
+
+    Of NumPy's, on the host, what NumPy has.
+    """
+    if type(condition) in (np.bool_, bool):
+        return a if condition else b
+    if type(condition) is np.ndarray and library(a, b) is np:
+        return np.where(condition, a, b)
     one, other = (getattr(x, "dtype", None) for x in (a, b))
     kind = one or other
     if np.ndim(condition) or kind is None or (one and other and one != other):
@@ -204,6 +218,38 @@ def branch(condition: Any, then: Any, otherwise: Any) -> Any:
     return lax.cond(condition, then, otherwise)
 
 
+def either(condition: Any, then: Any, otherwise: Any) -> Any:
+    """:func:`select`, leaf by leaf, of what two functions of nothing give; on the host of the one that is asked for."""
+    if type(condition) in (np.bool_, bool):
+        return then() if condition else otherwise()
+    return jax.tree.map(lambda one, other: select(condition, one, other), then(), otherwise())
+
+
+def whilst(on: Any, body: Any, begun: Any) -> Any:
+    """``jax.lax.while_loop``; of NumPy's, passes on the host."""
+    if library(*jax.tree.leaves(begun)) is not np:
+        return lax.while_loop(on, body, begun)
+    while on(begun):
+        begun = body(begun)
+    return begun
+
+
+def row(rows: Any, place: Any) -> Any:
+    """A row, which is there."""
+    if type(rows) is np.ndarray and library(place) is np:
+        return rows[place]
+    return lax.dynamic_index_in_dim(rows, place, keepdims=False, allow_negative_indices=False)
+
+
+def with_row(rows: Any, place: Any, row: Any) -> Any:
+    """The rows with another in that place, which is there. (``.at[place].set`` takes five operations.)"""
+    if type(rows) is np.ndarray and library(place, row) is np:
+        changed = rows.copy()
+        changed[place] = row
+        return changed
+    return lax.dynamic_update_index_in_dim(rows, row, place, 0, allow_negative_indices=False)
+
+
 def of_each(a: Any, number: Any) -> Any:
     """A tree as it is, for ``vmap`` one of each member where ``number`` is: it compiles to nothing.
 
@@ -221,8 +267,8 @@ def _select(condition: Any, leaf: Any) -> Any:
 
 
 def passes(count: int, body: Any, begun: Any) -> Any:
-    """``jax.lax.fori_loop`` of so many passes; of vectors on the host they are made one by one."""
-    if not any(map(on_host, jax.tree.leaves(begun))):
+    """``jax.lax.fori_loop`` of so many passes; of arrays on the host they are made one by one."""
+    if library(*jax.tree.leaves(begun)) is not np:
         return lax.fori_loop(0, count, body, begun)
     for i in range(count):
         begun = body(i, begun)

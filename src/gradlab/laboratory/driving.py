@@ -30,7 +30,7 @@ from gradlab.laboratory.blocks import BLOCK, bare_row, blocked, running, through
 from gradlab.laboratory.conditioning import rows_with_rounding, with_rounding
 from gradlab.laboratory.ending import Pace, at_rest, is_lost
 from gradlab.laboratory.finals import ends
-from gradlab.laboratory.hosting import Host, Sight
+from gradlab.laboratory.hosting import Host, Sight, stiffly
 from gradlab.laboratory.keeping import (
     Store,
     check_kept,
@@ -155,8 +155,8 @@ class Drive:
         made = float(np.max(np.asarray(state.evaluations)))
         # An ensemble that will make so many in any case is compiled once.
         sure = 0.0 if self.members is None else float(2 * self.records * getattr(self.solver, "each", 1))
-        each = 0 if self._host is None else self._host.each
-        return way(self._work(state), max(made, sure), self._together, each)
+        beside = 0.0 if self._host is None else self._host.beside[stiffly(state)]
+        return way(self._work(state), max(made, sure), self._together, beside)
 
     @property
     def _together(self) -> float:
@@ -215,14 +215,17 @@ class Drive:
         """Whether the next call is made from the host: of what is small, until its evaluations are worth a loop."""
         if self._host is None or self.lasting:
             return self._host is not None
-        return int(state.evaluations) < self._soon and hosted.turn(self.solver, state.memory)
+        return int(state.evaluations) < self._soon[stiffly(state)] and hosted.turn(self.solver, state.memory)
 
     @functools.cached_property
-    def _soon(self) -> float:
-        """The evaluations after which what is compiled quickly for the host no longer is; none where it never is."""
-        work, each = self._work_of(self.layout.size), 0 if self._host is None else self._host.each
-        quick = way(work, 0.0, self._together, each) == "quickly"
-        return change(work, 0.0, self._together, each) if quick else 0.0
+    def _soon(self) -> list[float]:
+        """The evaluations after which what is compiled quickly for the host no longer is; of the stiff method the last.
+
+        None where it never is.
+        """
+        work, lost = self._work_of(self.layout.size), () if self._host is None else self._host.beside
+        quick = way(work, 0.0, self._together) == "quickly"
+        return [change(work, 0.0, self._together, beside) if quick else 0.0 for beside in lost]
 
     @functools.cached_property
     def _constants(self) -> dict[Any, Constants]:

@@ -26,12 +26,13 @@ from gradlab.dynamics.solvers.solver import Solver
 from gradlab.dynamics.state import State
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tree import Layout
-from gradlab.laboratory.programs import SLIM, Constants, Program, Way
+from gradlab.laboratory.programs import IMPLICIT, SLIM, STEP, Constants, Program, Way
 from gradlab.laboratory.second import Noise
 
 _explicit = Program(stages.explicit)
 _product = Program(hosted.jacobian_product)
-_stiffly = Program(hosted.stiffly)
+_jacobian = Program(hosted.jacobian)
+_dissipated = Program(hosted.dissipated)
 _rate = Program(stages.rate_of)
 _stages = Program(stages.stages)
 
@@ -82,6 +83,11 @@ class OneThread:
 _one_thread = OneThread()
 
 
+def stiffly(state: State) -> bool:
+    """Whether it is the stiff method's turn."""
+    return isinstance(state.memory, Journal) and bool(np.any(np.asarray(state.memory.wish)))
+
+
 class Sight:
     """Observables and the level of the potential, at chart variables given as a vector."""
 
@@ -106,9 +112,10 @@ class Host:
         self._way, self._limit = way, steps
         pair = str(getattr(solver, "explicit", None) or getattr(solver, "name", ""))
         known = stages.pair_of(pair)
-        #: Evaluations of a step of the explicit pair, and its stages.
-        self.each, self._stages = known["each"], len(known["table"].c)
-        self._moves, self._field = (moving, clock), Constants(moving, clock, sight.layout)
+        #: What an evaluation loses beside (``programs.way``): of the explicit pair, and of the stiff method.
+        self.beside = (STEP / known["each"], IMPLICIT if getattr(solver, "stiff", "") == "bdf" else STEP)
+        self._stages = len(known["table"].c)
+        self._field = Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
         self._last: hosted.Walk | None = None
 
@@ -128,16 +135,16 @@ class Host:
         heavy = way == "fully"
         whole = not heavy or self.sight.layout.size <= SLIM
         plain: Any = tree.plainly(inner)
-        loop = Constants(*self._moves, inner, self.sight.layout) if plain.name == "bdf" else None
-        if loop is None:
+        if plain.name != "bdf":
             plain = stages.stepping(plain)
         compiled = hosted.Programs(
             lambda *changing: _product(way, field, *changing),
             explicit if whole else None,
-            None if changed and not heavy else stages.rates(explicit, self._stages) if whole else rate,
+            stages.rates(explicit, self._stages) if whole else rate,
             lambda *changing: _stages(way, field, *changing),
-            # What takes long there is the Jacobian, whose products LLVM does not make.
-            None if loop is None else lambda *all: _stiffly("moderately" if heavy else way, loop, *all),
+            # What takes long there are products, which LLVM does not make.
+            _jacobian.bound("moderately" if heavy else way, field),
+            _dissipated.bound(way, field),
         )
         return tree.plainly(auto) if isinstance(auto, Auto) else None, plain, compiled
 
@@ -179,7 +186,7 @@ class Host:
         return self._last
 
     def _turn_of(self, state: State) -> tuple[Any, Any, hosted.Programs]:
-        changed = isinstance(state.memory, Journal) and bool(state.memory.wish)
+        changed = stiffly(state)
         if changed not in self._turns:
             self._turns[changed] = self._turn(changed)
         return self._turns[changed]

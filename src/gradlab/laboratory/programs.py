@@ -26,8 +26,8 @@ Way = Literal["quickly", "moderately", "fully"]
 #: Evaluations × weights × examples after which a moderate compilation, some 0.7 s, would have paid for itself: what a
 #: quickly compiled evaluation loses is 1.3 µs at 480 weights × examples, 18 at 16 500.
 WORTH = 5e8
-#: What a step from the host loses beside its evaluations, in the same unit: 28 µs.
-STEP = 2e4
+#: What a step from the host loses beside its evaluations, in the same unit: 28 µs; and an evaluation of BDF's: 95 µs.
+STEP, IMPLICIT = 2e4, 7e4
 #: How many times as much it loses with a member axis: 31 µs at 3 840 weights × examples × members, 150 at 7 560. With
 #: 24 the fifty quick claims took 82 s, and 62 again with what was compiled kept; with 8 84 and 66, with 64 87 and 61.
 TOGETHER = 24.0
@@ -57,16 +57,16 @@ def _until(border: float, work: float) -> float:
     return float(np.ceil(border / max(work, 1.0)))
 
 
-def way(work: float, evaluations: float, together: float = 1.0, each: int = 0) -> Way:
+def way(work: float, evaluations: float, together: float = 1.0, beside: float = 0.0) -> Way:
     """How a program is compiled: ``work`` is weights × examples (× members), after so many evaluations.
 
-    together : TOGETHER of an ensemble. each : evaluations of a step that the host makes while what is compiled is
-    compiled quickly; 0 where it makes none.
+    together : TOGETHER of an ensemble. beside : what each evaluation loses, in work, where the host makes steps while
+    what is compiled is compiled quickly.
     """
     if not on_cpu() or work > LARGE * WORTH or evaluations >= _until(LONG, work):
         return "fully"
     small = together * work <= LARGE * WORTH
-    soon = evaluations < _until(WORTH / together, _lost(work, each))
+    soon = evaluations < _until(WORTH / together, work + beside)
     return "quickly" if small and soon else "moderately"
 
 
@@ -79,19 +79,13 @@ def heavy(work: float, weights: int) -> bool:
     return on_cpu() and work >= HEAVY and weights <= BROAD
 
 
-def change(work: float, evaluations: float, together: float = 1.0, each: int = 0) -> float:
-    """The number of evaluations from which on another way is taken; a whole number, or infinite; ``each`` as above."""
-    now = way(work, evaluations, together, each)
-    borders = _until(WORTH / together, _lost(work, each)), _until(LONG, work)
-    others = (
-        border for border in borders if border > evaluations and way(work, border, together, each) != now
+def change(work: float, evaluations: float, together: float = 1.0, beside: float = 0.0) -> float:
+    """The number of evaluations from which on another way is taken: a whole number, or infinite."""
+    now = way(work, evaluations, together, beside)
+    borders = _until(WORTH / together, work + beside), _until(LONG, work)
+    return min(
+        (at for at in borders if at > evaluations and way(work, at, together, beside) != now), default=np.inf
     )
-    return min(others, default=np.inf)
-
-
-def _lost(work: float, each: int) -> float:
-    """What an evaluation loses that is compiled quickly, and a step from the host with it, in work."""
-    return work + (STEP / each if each else 0.0)
 
 
 #: One program at a time that factorises: a batch of factorisations waits, in a thread of XLA's pool, for parts that

@@ -338,11 +338,14 @@ def _compiled(drive: Drive, begun: State, ended: State) -> str:
 
 
 def _ended(begun: State, dataset: xr.Dataset) -> State:
-    """The state at the start with the counts of the end, by which programs are chosen."""
+    """The state at the start with the counts and the turn of the end, by which programs are chosen."""
     made = {
         name: dataset.variables[kept].values[-1] for name, kept in (("steps", "step"), ("evaluations",) * 2)
     }
-    return tree.changed(begun, **made)
+    ended: State = tree.changed(begun, **made)
+    if "stiff" not in dataset:
+        return ended
+    return tree.changed(ended, memory=tree.changed(begun.memory, wish=dataset.variables["stiff"].values[-1]))
 
 
 def _stepped(drive: Drive, begun: State, ended: State, dataset: xr.Dataset) -> str:

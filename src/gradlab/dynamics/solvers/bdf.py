@@ -15,24 +15,25 @@ the spacing of the differences (:func:`attempt`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.solvers import newton
 from gradlab.dynamics.solvers.differences import ALPHA, ERROR, HIGHEST, ROWS, predicted, respaced, shifted
 from gradlab.dynamics.solvers.newton import Scratch, blank
+from gradlab.dynamics.tree import Anywhere
 from gradlab.modules import Module
 
 __all__ = ["Memory", "Scratch", "attempt", "blank", "first_step", "refit", "start"]
 
-RightHandSide = Callable[[Any, Array], Array]
-Ratio = Callable[[Array, Array, Array], Array]
+RightHandSide = Callable[[Any, Anywhere], Anywhere]
+Ratio = Callable[[Anywhere, Anywhere, Anywhere], Anywhere]
 
 # The step aimed at is SAFETY of the one that would just pass. It is changed for a gain above GROWTH, or where it
 # would have to shrink below KEEP; a shorter list of changes keeps factors, differences and orders clean.
@@ -50,6 +51,7 @@ CLEAN = 1e-8
 LEFT, FADES = 0.1, 0.9
 #: Steps shorter than this part of the spacing say too little about a full one to choose orders and steps by.
 INFORMATIVE = 0.49
+_ONE, _NONE = np.float64(1.0), np.int64(0)
 
 
 class Memory(Module):
@@ -60,10 +62,10 @@ class Memory(Module):
     step : the step planned, which is also the spacing of the differences.
     """
 
-    differences: Float[Array, "8 P"]
-    order: Int[Array, ""]
-    equal: Int[Array, ""]
-    step: Float[Array, ""]
+    differences: Float[Anywhere, "8 P"]
+    order: Int[Anywhere, ""]
+    equal: Int[Anywhere, ""]
+    step: Float[Anywhere, ""]
 
 
 class Attempt(Module):
@@ -74,50 +76,51 @@ class Attempt(Module):
     evaluations, jacobians, factorisations : of the right-hand side, of J, of I − cJ.
     """
 
-    tau: Float[Array, ""]
-    y: Float[Array, " P"]
+    tau: Float[Anywhere, ""]
+    y: Float[Anywhere, " P"]
     memory: Memory
     scratch: Scratch
-    accepted: Bool[Array, ""]
-    stuck: Bool[Array, ""]
-    error: Float[Array, ""]
-    estimate: Float[Array, " P"]
-    evaluations: Int[Array, ""]
-    jacobians: Int[Array, ""]
-    factorisations: Int[Array, ""]
+    accepted: Bool[Anywhere, ""]
+    stuck: Bool[Anywhere, ""]
+    error: Float[Anywhere, ""]
+    estimate: Float[Anywhere, " P"]
+    evaluations: Int[Anywhere, ""]
+    jacobians: Int[Anywhere, ""]
+    factorisations: Int[Anywhere, ""]
 
 
-def start(y: Float[Array, " P"], h: Any, slope: Float[Array, " P"]) -> Memory:
+def start(y: Float[Anywhere, " P"], h: Any, slope: Float[Anywhere, " P"]) -> Memory:
     """Memory for a first step of size h, at order one; ``slope`` : dy/dτ."""
-    h = jnp.asarray(h, dtype=y.dtype)
-    differences = jnp.zeros((ROWS, y.size), dtype=y.dtype).at[0].set(y).at[1].set(h * slope)
-    one, none = jnp.ones((), dtype=jnp.int64), jnp.zeros((), dtype=jnp.int64)
+    xp = tree.library(y, h)
+    h = xp.asarray(h, dtype=y.dtype)[()]
+    differences = xp.concatenate([y[None], (h * slope)[None], xp.zeros((ROWS - 2, y.size), dtype=y.dtype)])
+    one, none = (make((), dtype=xp.int64)[()] for make in (xp.ones, xp.zeros))
     return Memory(differences, one, none, h)
 
 
 def first_step(
-    rhs: RightHandSide, tau: Any, y: Float[Array, " P"], end: Any, tolerance: Any, ratio: Ratio
-) -> tuple[Float[Array, ""], Float[Array, " P"]]:
+    rhs: RightHandSide, tau: Any, y: Float[Anywhere, " P"], end: Any, tolerance: Any, ratio: Ratio
+) -> tuple[Float[Anywhere, ""], Float[Anywhere, " P"]]:
     """A step whose local error at order one is about half the tolerance, and dy/dτ; two evaluations.
 
     h = (½ / r(ÿ))^½ with ÿ differenced over the time in which y changes by a hundredth, at most a hundred
     times that time (Hairer, Nørsett & Wanner, *Solving ODEs I*, sec. II.4).
     """
-    span = end - tau
+    span, xp = end - tau, tree.library(y)
     slope = rhs(tau, y)
     pace = tolerance * ratio(y, y, slope)
-    probe = jnp.minimum(0.01 / tree.select(pace > 0.0, pace, 0.01 / span), span)
+    probe = xp.minimum(0.01 / tree.select(pace > 0.0, pace, 0.01 / span), span)
     curvature = ratio(y, y, (rhs(tau + probe, y + probe * slope) - slope) / probe)
-    h = jnp.sqrt(0.5 / tree.select(curvature > 0.0, curvature, jnp.inf))
-    h = tree.select(curvature > 0.0, jnp.minimum(h, 100.0 * probe), 100.0 * probe)
+    h = xp.sqrt(0.5 / tree.select(curvature > 0.0, curvature, np.inf))
+    h = tree.select(curvature > 0.0, xp.minimum(h, 100.0 * probe), 100.0 * probe)
     # A probe that left the domain of the field: begin far below it.
-    return jnp.minimum(tree.select(jnp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span), slope
+    return xp.minimum(tree.select(xp.isfinite(curvature), h, 1e-3 * tolerance**0.5 * probe), span), slope
 
 
 def refit(
     rhs: RightHandSide,
     tau: Any,
-    y: Float[Array, " P"],
+    y: Float[Anywhere, " P"],
     memory: Memory,
     end: Any,
     tolerance: Any,
@@ -125,7 +128,7 @@ def refit(
 ) -> Memory:
     """Memory after y was changed from outside: order one again, no step longer than before; two evaluations."""
     h, slope = first_step(rhs, tau, y, end, tolerance, ratio)
-    return start(y, jnp.minimum(memory.step, h), slope)
+    return start(y, tree.library(y).minimum(memory.step, h), slope)
 
 
 def left(y: Any, moved: Any, tolerance: Any, of_late: Any) -> Any:
@@ -134,22 +137,28 @@ def left(y: Any, moved: Any, tolerance: Any, of_late: Any) -> Any:
     It leaves no more than a part of those, and of the last step itself.
     """
     xp = tree.library(y)
-    most = xp.minimum(of_late, newton.FRACTION) * tolerance * xp.linalg.norm(y)
-    return xp.minimum(most, LEFT * xp.linalg.norm(moved))
+    most = xp.minimum(of_late, newton.FRACTION) * tolerance * tree.plain_norm(y)
+    return xp.minimum(most, LEFT * tree.plain_norm(moved))
 
 
 def narrowed(memory: Memory, widest: Any) -> Memory:
     """Memory whose spacing is no wider: where records are near, a wider one would say nothing of the error."""
-    factor = jnp.minimum(widest / tree.select(memory.step > 0.0, memory.step, widest), 1.0)
+    xp, old = tree.library(widest, memory.step), memory.differences
+    factor = xp.minimum(widest / tree.select(memory.step > 0.0, memory.step, widest), 1.0)
     narrow = factor < SHORT
-    differences = tree.select(narrow, respaced(memory.differences, memory.order, factor), memory.differences)
-    equal = tree.select(narrow, 0, memory.equal)
-    return Memory(differences, memory.order, equal, tree.select(narrow, factor, 1.0) * memory.step)
+    differences = tree.either(narrow, lambda: respaced(old, memory.order, factor), lambda: old)
+    equal = tree.select(narrow, _NONE, memory.equal)
+    return Memory(differences, memory.order, equal, tree.select(narrow, factor, _ONE) * memory.step)
+
+
+@functools.cache
+def _eps(kind: Any) -> float:
+    return float(jnp.finfo(kind).eps)
 
 
 def _landing(step: Any, remaining: Any, longest: Any) -> tuple[Any, Any]:
     """(size of the next step, does it end at ``end``?)."""
-    step = jnp.minimum(step, longest)
+    step = tree.library(step, longest).minimum(step, longest)
     last = remaining <= STRETCH * step
     even = tree.select(remaining < 2.0 * step, 0.5 * remaining, step)
     return tree.select(last, remaining, even), last
@@ -162,25 +171,16 @@ def _moved(memory: Memory, d: Any, y: Any, s: Any) -> Memory:
     a step too short to say anything about a long one leaves them, and does not count.
     """
     old, k = memory.differences, memory.order
-    rows = jnp.arange(ROWS)
+    xp = tree.library(old, k, s)
+    rows = xp.arange(ROWS)
     moved = shifted(old, k, s) + tree.select(rows <= k, 1.0, 0.0)[:, None] * d
-    product = jnp.prod(tree.select(rows <= k, (s + rows) / (1.0 + rows), 1.0))
+    product = xp.prod(tree.select(rows <= k, (s + rows) / (1.0 + rows), 1.0))
     counts = s >= INFORMATIVE
     next_row = d / tree.select(counts, product, 1.0)
-    first, second = (_row(old, k + place) for place in (1, 2))
-    moved = _with_row(moved, k + 2, tree.select(counts, (next_row - first) / s, second))
-    moved = _with_row(_with_row(moved, k + 1, tree.select(counts, next_row, first)), np.int64(0), y)
+    first, second = (tree.row(old, k + place) for place in (1, 2))
+    moved = tree.with_row(moved, k + 2, tree.select(counts, (next_row - first) / s, second))
+    moved = tree.with_row(tree.with_row(moved, k + 1, tree.select(counts, next_row, first)), np.int64(0), y)
     return Memory(moved, k, memory.equal + counts, memory.step)
-
-
-def _row(rows: Any, place: Any) -> Any:
-    """A row, which is there."""
-    return lax.dynamic_index_in_dim(rows, place, keepdims=False, allow_negative_indices=False)
-
-
-def _with_row(rows: Any, place: Any, row: Any) -> Any:
-    """The rows with another in that place, which is there. (``.at[place].set`` takes five operations.)"""
-    return lax.dynamic_update_index_in_dim(rows, row, place, 0, allow_negative_indices=False)
 
 
 def _select(
@@ -198,27 +198,32 @@ def _select(
     The order is the one that could step furthest, though no step be wider than ``widest``.
     """
     differences, k = memory.differences, memory.order
-    constants = jnp.asarray(ERROR)
-    highest = tree.select(s < SHORT, jnp.clip(HIGHEST - 1, orders[0], orders[1]), orders[1])
+    xp = tree.library(differences, k, s)
+    if xp is np and not (memory.equal > k and s >= INFORMATIVE):
+        return memory
+    constants = xp.asarray(ERROR)
+    highest = tree.either(s < SHORT, lambda: xp.clip(HIGHEST - 1, orders[0], orders[1]), lambda: orders[1])
 
     def would(shift: int) -> Any:
-        constant = _row(constants, jnp.clip(k + shift, 0, HIGHEST))
-        return ratio(before, y, constant * _row(differences, k + 1 + shift))
+        # On the host nothing is asked for that is not there.
+        place = k + shift if xp is np else jnp.clip(k + shift, 0, HIGHEST)
+        constant = tree.row(constants, place)
+        return ratio(before, y, constant * tree.row(differences, k + 1 + shift))
 
-    lower = tree.select(k > orders[0], would(-1), jnp.inf)
-    higher = tree.select(k < highest, would(1), jnp.inf)
-    errors = jnp.maximum(jnp.stack([lower, would(0), higher]), 1e-12)
-    factors = safety * errors ** (-1.0 / (k + jnp.arange(3)))
-    choice = jnp.argmax(factors)
+    lower = tree.either(k > orders[0], lambda: would(-1), lambda: np.inf)
+    higher = tree.either(k < highest, lambda: would(1), lambda: np.inf)
+    errors = xp.maximum(xp.stack([lower, would(0), higher]), 1e-12)
+    factors = safety * errors ** (-1.0 / (k + xp.arange(3)))
+    choice = xp.argmax(factors)
     best = factors[choice]
     stay = (best < GROWTH) & (factors[1] >= KEEP) & ((choice == 1) | (best >= SHORT))
     change = (memory.equal > k) & (s >= INFORMATIVE) & ~stay
-    room = jnp.maximum(widest / memory.step, 1.0)
-    factor = tree.select(change, jnp.minimum(jnp.minimum(best, LARGEST), room), 1.0)
+    room = xp.maximum(widest / memory.step, 1.0)
+    factor = tree.select(change, xp.minimum(xp.minimum(best, LARGEST), room), _ONE)
     order = tree.select(change, k + choice - 1, k)
-    changed = respaced(differences, order, factor)
-    equal = tree.select(change, 0, memory.equal)
-    return Memory(tree.select(change, changed, differences), order, equal, factor * memory.step)
+    changed = tree.either(change, lambda: respaced(differences, order, factor), lambda: differences)
+    equal = tree.select(change, _NONE, memory.equal)
+    return Memory(changed, order, equal, factor * memory.step)
 
 
 def _lowered(
@@ -227,28 +232,31 @@ def _lowered(
     """Order four, where the next step is to be shortened and the order is five."""
     h, _ = _landing(memory.step, remaining, longest)
     lower = (memory.order == HIGHEST) & (h < SHORT * memory.step) & (orders[0] < HIGHEST)
-    error = jnp.maximum(ratio(y, y, ERROR[HIGHEST - 1] * memory.differences[HIGHEST]), 1e-12)
-    factor = tree.select(lower, jnp.minimum(SAFETY * error ** (-1.0 / HIGHEST), 1.0), 1.0)
-    order = tree.select(lower, HIGHEST - 1, memory.order)
-    differences = tree.select(lower, respaced(memory.differences, order, factor), memory.differences)
-    return Memory(differences, order, tree.select(lower, 0, memory.equal), factor * memory.step)
+    xp, old = tree.library(y, lower), memory.differences
+    if xp is np and not lower:
+        return memory
+    error = xp.maximum(ratio(y, y, ERROR[HIGHEST - 1] * old[HIGHEST]), 1e-12)
+    factor = tree.select(lower, xp.minimum(SAFETY * error ** (-1.0 / HIGHEST), 1.0), _ONE)
+    order = tree.select(lower, np.int64(HIGHEST - 1), memory.order)
+    differences = tree.select(lower, respaced(old, order, factor), old)
+    return Memory(differences, order, tree.select(lower, _NONE, memory.equal), factor * memory.step)
 
 
 def attempt(
     rhs: RightHandSide,
-    jacobian: Callable[[Any, Array], Array],
-    tau: Float[Array, ""],
-    end: Float[Array, ""],
-    y: Float[Array, " P"],
+    jacobian: Callable[[Any, Anywhere], Anywhere],
+    tau: Float[Anywhere, ""],
+    end: Float[Anywhere, ""],
+    y: Float[Anywhere, " P"],
     memory: Memory,
     scratch: Scratch,
     tolerance: Any,
     ratio: Ratio,
     orders: tuple[Any, Any] = (1, HIGHEST),
     fraction: Any = newton.FRACTION,
-    longest: Any = jnp.inf,
-    summed: Callable[[Any, Array, Array], Array] | None = None,
-    widest: Any = jnp.inf,
+    longest: Any = np.inf,
+    summed: Callable[[Any, Anywhere, Anywhere], Anywhere] | None = None,
+    widest: Any = np.inf,
 ) -> Attempt:
     """One attempted step from tau towards ``end``, never past it; pure.
 
@@ -270,20 +278,21 @@ def attempt(
     summed : (τ, y, slope of the unknowns) ↦ slopes of the last entries of y, on which nothing depends; the Jacobian
         has no rows and columns for them.
     """
+    xp = tree.library(tau, y)
     memory = _lowered(memory, y, end - tau, longest, ratio, orders)
     k, old = memory.order, memory.differences
     h, last = _landing(memory.step, end - tau, longest)
     after = tree.select(last, end, tau + h)
     s = h / memory.step
     guess, history = predicted(respaced(old, k, s), k)
-    alpha = jnp.asarray(ALPHA)[k]
+    alpha = xp.asarray(ALPHA)[k]
     c, psi = h / alpha, history / alpha
     scratch, fresh, factorised = newton.prepare(lambda: jacobian(after, guess), scratch, c)
-    wanted = jnp.maximum(fraction, 10.0 * jnp.finfo(y.dtype).eps / tolerance)
+    wanted = xp.maximum(fraction, 10.0 * _eps(y.dtype) / tolerance)
     size = scratch.lu.shape[0]
 
-    def residual(d: Array) -> Array:
-        trial = jnp.concatenate([guess[:size] + d, guess[size:]]) if summed else guess + d
+    def residual(d: Anywhere) -> Anywhere:
+        trial = xp.concatenate([guess[:size] + d, guess[size:]]) if summed else guess + d
         return c * rhs(after, trial)[:size] - psi[:size] - d
 
     solved = newton.solve(
@@ -293,52 +302,50 @@ def attempt(
         fresh,
         lambda correction: ratio(guess, guess, correction),
         wanted,
-        CLEAN * jnp.linalg.norm(guess[:size]),
+        CLEAN * tree.plain_norm(guess[:size]),
     )
     d = solved.d
     if summed is not None:
         rates = summed(after, guess[:size] + d, (d + psi[:size]) / c)
-        d = jnp.concatenate([d, c * rates - psi[size:]])
-    new, estimate = guess + d, jnp.asarray(ERROR)[k] * d
+        d = xp.concatenate([d, c * rates - psi[size:]])
+    new, estimate = guess + d, xp.asarray(ERROR)[k] * d
     error = ratio(y, new, estimate)
-    error = tree.select(solved.converged & jnp.isfinite(error), error, jnp.inf)
+    error = tree.select(solved.converged & xp.isfinite(error), error, np.inf * _ONE)
     accepted = error <= 1.0
     stuck = ~solved.converged & ~fresh
     safety = SAFETY * (2 * newton.ITERATIONS + 1) / (2 * newton.ITERATIONS + solved.iterations)
 
-    onwards = _moved(memory, d, new, s)
-    onwards = _select(onwards, y, new, s, safety, ratio, orders, widest)
+    def onwards() -> Memory:
+        return _select(_moved(memory, d, new, s), y, new, s, safety, ratio, orders, widest)
 
-    # Not accepted: the same polynomial with a smaller spacing, or the same once more with a new Jacobian.
-    shrink = tree.select(solved.converged, jnp.maximum(SMALLEST, safety * error ** (-1.0 / (k + 1))), 0.5)
-    shrink = tree.select(jnp.isfinite(shrink), s * shrink, s * SMALLEST)
-    shrink = tree.select(stuck, 1.0, shrink)
-    back = Memory(respaced(old, k, shrink), k, tree.select(stuck, memory.equal, 0), shrink * memory.step)
+    def back() -> Memory:
+        """Not accepted: the polynomial with a smaller spacing, or the same once more with a new Jacobian."""
+        shrink = tree.select(
+            solved.converged, xp.maximum(SMALLEST, safety * error ** (-1.0 / (k + 1))), 0.5 * _ONE
+        )
+        shrink = tree.select(xp.isfinite(shrink), s * shrink, s * SMALLEST)
+        shrink = tree.select(stuck, _ONE, shrink)
+        equal = tree.select(stuck, memory.equal, _NONE)
+        return Memory(respaced(old, k, shrink), k, equal, shrink * memory.step)
 
-    memory = Memory(
-        *(tree.select(accepted, a, b) for a, b in zip(_leaves(onwards), _leaves(back), strict=True))
-    )
-    valid = tree.select(solved.converged, ~solved.slow, False)
+    kept_on = tree.either(accepted, onwards, back)
+    valid = tree.select(solved.converged, ~solved.slow, xp.asarray(False)[()])
     # A rejected error may be Newton's own: measure the rate again.
-    rate = tree.select(accepted, solved.rate, 1.0)
+    rate = tree.select(accepted, solved.rate, _ONE)
     of_late = FADES * scratch.left
-    of_late = tree.select(accepted, jnp.maximum(of_late, solved.left), of_late)
+    of_late = tree.select(accepted, xp.maximum(of_late, solved.left), of_late)
     kept = (scratch.jacobian, scratch.lu, scratch.pivots, scratch.c)
     scratch = Scratch(*kept, rate, valid, solved.pairs, of_late)
     return Attempt(
         tree.select(accepted, after, tau),
         tree.select(accepted, new, y),
-        memory,
+        kept_on,
         scratch,
         accepted,
         stuck,
         error,
         estimate,
         solved.iterations,
-        fresh.astype(jnp.int64),
-        factorised.astype(jnp.int64),
+        fresh.astype(xp.int64),
+        factorised.astype(xp.int64),
     )
-
-
-def _leaves(memory: Memory) -> tuple[Array, Array, Array, Array]:
-    return memory.differences, memory.order, memory.equal, memory.step

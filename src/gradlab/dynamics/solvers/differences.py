@@ -12,7 +12,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gradlab.dynamics import tree
+from gradlab.dynamics.tree import Anywhere
 
 #: The highest order; D has two rows more than its degree needs.
 HIGHEST = 5
@@ -64,39 +67,57 @@ def _shift_table() -> np.ndarray:
 
 
 SPACING, SHIFT = _spacing_table(), _shift_table()
+_POWERS = np.arange(HIGHEST + 1)
+#: What shifts by one spacing.
+_SHIFTED = np.sum(SHIFT, axis=0)
 
 
 def _up_to(order: Any) -> Any:
     return jnp.arange(ROWS) <= order
 
 
-def _applied(table: np.ndarray, x: Any, differences: Array, order: Any) -> Array:
-    inside = _up_to(order)
+def _applied(table: np.ndarray, x: Any, differences: Any, order: Any) -> Any:
+    if tree.library(x, differences, order) is np:
+        if x == 1.0 and table is SPACING:
+            return differences
+        last = order + 1
+        matrix = (
+            _SHIFTED if x == 1.0 else np.dot(x**_POWERS, table.reshape(len(table), -1)).reshape(ROWS, ROWS)
+        )
+        applied = differences.copy()
+        np.dot(matrix[:last, :last], differences[:last], out=applied[:last])
+        return applied
+    inside, x = _up_to(order), jnp.asarray(x, dtype=differences.dtype)
     powers = jnp.stack([x**p if p else jnp.ones_like(x) for p in range(HIGHEST + 1)])
     matrix = jnp.tensordot(powers, jnp.asarray(table), axes=1)
     rows = jnp.where(inside[:, None], differences, 0.0)
     return jnp.where(inside[:, None], matrix @ rows, differences)
 
 
-def respaced(differences: Float[Array, "8 P"], order: Any, factor: Any) -> Float[Array, "8 P"]:
+def respaced(differences: Float[Anywhere, "8 P"], order: Any, factor: Any) -> Float[Anywhere, "8 P"]:
     """The same polynomial of degree ``order``, its differences for the spacing factor · h.
 
     D ← (R U)ᵀ D with the tables of Shampine & Reichelt 1997, sec. 2.1; later rows are left alone.
     Exact, and harmless for factor ≤ 1; a factor above 1 amplifies noise in D[j] by factorʲ.
     """
-    return _applied(SPACING, jnp.asarray(factor, dtype=differences.dtype), differences, order)
+    return _applied(SPACING, factor, differences, order)
 
 
-def shifted(differences: Float[Array, "8 P"], order: Any, s: Any) -> Float[Array, "8 P"]:
+def shifted(differences: Float[Anywhere, "8 P"], order: Any, s: Any) -> Float[Anywhere, "8 P"]:
     """Differences of the same polynomial at τ + s h, the spacing h kept: D[j] ← Σ_i s(s+1)…(s+i−1)/i! D[j+i].
 
     For 0 ≤ s ≤ 1 all values but the newest come from inside the old points.
     """
-    return _applied(SHIFT, jnp.asarray(s, dtype=differences.dtype), differences, order)
+    return _applied(SHIFT, s, differences, order)
 
 
-def predicted(differences: Float[Array, "8 P"], order: Any) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
+def predicted(
+    differences: Float[Anywhere, "8 P"], order: Any
+) -> tuple[Float[Anywhere, " P"], Float[Anywhere, " P"]]:
     """(value one spacing ahead, Σ_{1≤j≤k} γ_j D[j])."""
+    if tree.library(differences, order) is np:
+        some: Any = differences[: order + 1]
+        return np.sum(some, axis=0), GAMMA[: order + 1] @ some
     weights = jnp.concatenate([jnp.asarray(GAMMA), jnp.zeros(ROWS - HIGHEST - 1)])
     inside = _up_to(order)
     rows = jnp.where(inside[:, None], differences, 0.0)

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from gradlab.dynamics import local_errors, stops, tangent, tree
@@ -25,11 +24,11 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf, stages
 from gradlab.dynamics.solvers.adaptive import first_size
 from gradlab.dynamics.solvers.auto import Auto, Journal, turned
-from gradlab.dynamics.solvers.implicit import resumed
+from gradlab.dynamics.solvers.implicit import NEGLIGIBLE, dissipation
 from gradlab.dynamics.solvers.methods import Adaptive, method
 from gradlab.dynamics.solvers.pairs import tableau
 from gradlab.dynamics.solvers.solver import Solver
-from gradlab.dynamics.state import ATTEMPTS, State
+from gradlab.dynamics.state import ATTEMPTS, State, error_ratio
 from gradlab.dynamics.stops import Stop
 from gradlab.dynamics.tangent import IMPLICIT, Tangent
 from gradlab.dynamics.tree import Layout
@@ -78,36 +77,40 @@ def jacobian_product(
     return jax.jvp(lambda at: stages.rate_of(flow, clock, layout, tau, at), (point,), (vector,))
 
 
-def stiffly(
-    flow: Flow, clock: Clock, solver: Adaptive, layout: Layout, state: State, end: Any, *going: Any
-) -> tuple[State, Any]:
-    """As ``implicit.resumed``, of a state whose y is a vector."""
-    moved, made = resumed(flow, clock, solver, Stop(), replace(state, y=layout.tree(state.y)), end, *going)
-    # Not a weak type, for which the next call would be compiled anew.
-    status = lax.convert_element_type(moved.status, moved.status.dtype)
-    return replace(moved, y=layout.flat(moved.y), status=status), made
+def jacobian(flow: Flow, clock: Clock, layout: Layout, tau: Any, point: Any) -> Float[Array, "P P"]:
+    """The Jacobian of the rate of y and log(1 + t), which do not depend on E."""
+    size = layout.size + 1
+
+    def rate(unknowns: Any) -> Any:
+        return stages.rate_of(flow, clock, layout, tau, jnp.concatenate([unknowns, point[size:]]))[:size]
+
+    return jax.jacfwd(rate)(point[:size])
+
+
+def dissipated(
+    flow: Flow, clock: Clock, layout: Layout, tau: Any, unknowns: Any, slope: Any
+) -> Float[Array, ""]:
+    """dE/dτ where y and log(1 + t) move by this slope."""
+    n = layout.size
+    return dissipation(flow, clock, tau, *((layout.tree(part[:n]), part[n]) for part in (unknowns, slope)))
 
 
 class Programs(NamedTuple):
     """The programs, compiled when called: ``product(tau, point, vector)``; ``explicit``, of ``stages``, of small runs;
-    ``rate(tau, *points)``, None where that would be a program more; ``stages``, of ``stages.Field``; and of BDF
-    ``stiffly(state, end, most, made, widest, due)``.
+    ``rate(tau, *points)``; ``stages``, of ``stages.Field``; and of BDF ``jacobian(tau, point)`` and
+    ``dissipated(tau, unknowns, slope)``.
     """
 
     product: Callable[[Any, Any, Any], tuple[Any, Any]]
     explicit: Callable[[Any, Any], Any] | None
-    rate: Callable[..., Any] | None
+    rate: Callable[..., Any]
     stages: Callable[..., Any]
-    stiffly: Callable[..., tuple[State, Any]] | None
+    jacobian: Callable[[Any, Any], Any]
+    dissipated: Callable[[Any, Any, Any], Any]
 
 
 #: The most steps that are counted.
 _LAST = int(np.iinfo(np.int64).max)
-
-
-def _length(vector: Any) -> float:
-    """‖·‖₂, not safe against overflow."""
-    return float(np.sqrt(np.dot(vector, vector)))
 
 
 class Known(NamedTuple):
@@ -156,7 +159,7 @@ class Walk:
         self._added = [0.0, 0.0]
         self.slope: Any = None
         self.begun, self.scratch = False, state.scratch
-        self.differences, self.end = programs.rate is not None, np.float64(np.inf)
+        self.differences, self.end = True, np.float64(np.inf)
         self.previous, self.made = np.float64(1.0), 0
         known: Known = earlier.known if earlier is not None else Known()
         self.tangent: Any = ()
@@ -213,9 +216,8 @@ class Walk:
 
     def along(self, vector: Any, unknowns: Any, within: float) -> Any:
         """J v, by a difference where one does."""
-        if self.programs.rate is not None:
-            self._here()
-        image = self._difference(vector, unknowns, NUDGE * (_length(self.y) or 1.0), within)
+        self._here()
+        image = self._difference(vector, unknowns, NUDGE * (tree.plain_norm(self.y) or 1.0), within)
         return self._product(vector) * unknowns if image is None else image
 
     def _difference(self, vector: Any, unknowns: Any, nudge: float, within: float) -> Any:
@@ -227,13 +229,12 @@ class Walk:
         """
         if not self.differences:
             return None
-        assert self.programs.rate is not None
         ahead, behind = self.programs.rate(self.tau, self.point + nudge * vector, self.point - nudge * vector)
         image = unknowns * (ahead - behind) / (2.0 * nudge)
-        self._radius = max(self._radius, _length(image))
-        doubt = _length(unknowns * (ahead + behind - 2.0 * self.slope)) / (2.0 * nudge)
-        doubt += EPS * self._radius * (_length(self.y) or 1.0) / nudge
-        self.differences = bool(doubt * abs(self.end) <= SURE or doubt <= within * _length(image))
+        self._radius = max(self._radius, tree.plain_norm(image))
+        doubt = tree.plain_norm(unknowns * (ahead + behind - 2.0 * self.slope)) / (2.0 * nudge)
+        doubt += EPS * self._radius * (tree.plain_norm(self.y) or 1.0) / nudge
+        self.differences = bool(doubt * abs(self.end) <= SURE or doubt <= within * tree.plain_norm(image))
         return image if self.differences else None
 
     def _product(self, vector: Any) -> Any:
@@ -244,7 +245,6 @@ class Walk:
 
     def rate_at(self, tau: Any, point: Any) -> Any:
         """The rate by (τ, point)."""
-        assert self.programs.rate is not None
         return self.programs.rate(tau, point)[0]
 
     def begin(self, solver: Any, end: Any) -> None:
@@ -269,13 +269,16 @@ class Walk:
         self._forget()
         stages.attempted(self, self.clock, solver, end, most)
 
-    def settle(self, after: Any, error: Any, slope: Any, tau: Any, size: Any, off: Any) -> None:
-        """One accepted step; size, off : ‖y‖ after it and of its estimated error."""
+    def settle(
+        self, after: Any, error: Any, slope: Any, tau: Any, size: Any, off: Any, left: float = 0.0
+    ) -> None:
+        """One accepted step; size, off : ‖y‖ after it and of its estimated error. left : as ``Energy.after``."""
         n = self.layout.size
         if self.balanced:
             # As ``Energy.after``.
             way = tree.norm(after[:n] - self.y)
-            self.doubt = self.doubt + abs(after[-1] - self.point[-1]) / (way or 1.0) * off + abs(error[-1])
+            spent = abs(after[-1] - self.point[-1])
+            self.doubt = self.doubt + spent / (way or 1.0) * off + (abs(error[-1]) + left * spent)
         if not isinstance(self.erred, tuple):
             # As ``local_errors.added``.
             for i, said in enumerate((off / (size or 1.0), abs(error[n]))):
@@ -302,33 +305,72 @@ class Walk:
             self.memory = tree.changed(self.memory, past=stages.forgotten(past))
 
     def implicit(self, solver: Any, end: Any, most: int) -> None:
-        """As :meth:`attempt`, by BDF."""
-        made, widest = 0, (end - self.tau) / solver.least
-        state = self._state(self.memory.implicit, self.y, ())
+        """As :meth:`attempt`, by BDF, as ``implicit.implicit`` makes its steps."""
+        n, known, tolerance = self.layout.size, self.clock.known, float(solver.tolerance)
+        closed, left, made = known(self.tau) is not None, float(solver.left), 0
+        memory, scratch = tree.numbers(self.memory.implicit), tree.numbers(self.scratch)
+        vector: Any = self.point.copy()
+        # What the clock knows is no unknown.
+        vector[n] = 0.0 if closed else vector[n]
+
+        def ratio(before: Any, after: Any, error: Any) -> Any:
+            first, last = before[:n], after[:n]
+            last = first if after is before else last
+            off = error[:n], None if closed else error[n]
+            return error_ratio(tolerance, solver.absolute, (first, before[n]), (last, after[n]), off)
+
+        def jacobian(tau: Any, point: Any) -> Any:
+            return np.asarray(self.programs.jacobian(tau, point))
+
+        def dissipated(tau: Any, unknowns: Any, slope: Any) -> Any:
+            return np.asarray(self.programs.dissipated(tau, unknowns, slope))[None]
+
+        moved = tree.norm(memory.differences[0, : n + 1] - vector[: n + 1])
+        if self.h == 0.0 or memory.step == 0.0 or moved > NEGLIGIBLE * tolerance * tree.norm(vector[: n + 1]):
+            h, slope = bdf.first_step(self.rate_at, self.tau, vector, end, tolerance, ratio)
+            memory = bdf.start(vector, h, slope)
+            self.evaluations += 2
+        else:
+            memory = tree.changed(memory, differences=tree.with_row(memory.differences, 0, vector))
+        widest = (end - self.tau) / solver.least
+        memory = bdf.narrowed(memory, widest)
         while made < most and self.tau < end and self.status == stops.RUNNING:
-            due = tangent.spent(self) + 1
-            if self.tangent != () and self.tangent.active:
-                due = max(due, int(self.tangent.mark) + IMPLICIT)
+            outcome = bdf.attempt(
+                self.rate_at,
+                jacobian,
+                self.tau,
+                end,
+                vector,
+                memory,
+                scratch,
+                tolerance,
+                ratio,
+                # The first step from a record leaves room for another.
+                longest=widest if made == 0 else np.float64(np.inf),
+                summed=dissipated if self.balanced else None,
+                widest=widest,
+            )
+            memory, scratch, vector = outcome.memory, outcome.scratch, outcome.y
+            self.h, self.slope, self.begun = memory.step, None, False
+            self.evaluations += int(outcome.evaluations)
+            self.jacobians += int(outcome.jacobians)
+            made += 1
+            if outcome.accepted:
+                after, error = vector.copy(), outcome.estimate
+                after[n] = known(outcome.tau) if closed else after[n]
+                self.settle(after, error, None, outcome.tau, tree.norm(after[:n]), tree.norm(error[:n]), left)
             else:
-                due = np.iinfo(np.int64).max
-            until = min(most, made + self.limit - self.steps)
-            going = (np.int64(until), np.int64(made), widest, np.int64(due))
-            assert self.programs.stiffly is not None
-            state, count = self.programs.stiffly(state, end, *going)
-            self.made += int(count) - made
-            made = int(count)
-            self.tau, self.h = np.asarray(state.tau)[()], np.asarray(state.h)[()]
-            extra = (state.energy.spent,) if self.balanced else ()
-            self.point = np.concatenate([np.asarray(state.y), np.stack([state.u, *extra])])
-            self.doubt = np.asarray(state.energy.doubt)[()] if self.balanced else self.doubt
-            self.erred = state.erred if isinstance(state.erred, tuple) else np.asarray(state.erred)
-            self._counted(state)
-            y, moved = np.asarray(state.memory.differences)[:2, : self.layout.size]
-            of_late = np.asarray(state.scratch.left)[()]
-            self.look(IMPLICIT, bdf.left(y, moved, solver.tolerance, of_late))
+                # The same step once more with a new Jacobian is no rejection of the step.
+                self.rejected += not outcome.stuck
+                if self.tau + memory.step == self.tau:
+                    self.status = stops.UNDERFLOW
+            now, gone = memory.differences[:2, :n]
+            self.look(IMPLICIT, bdf.left(now, gone, tolerance, scratch.left))
             self.stopped()
-        self.slope, self.begun, self.scratch = None, False, state.scratch
-        self.memory = tree.changed(self.memory, implicit=state.memory)
+            self.tell(self.tau)
+        self.made += made
+        self.slope, self.begun, self.scratch = None, False, scratch
+        self.memory = tree.changed(self.memory, implicit=memory)
 
     def _counted(self, state: State) -> None:
         self.steps, self.rejected, self.status = int(state.steps), int(state.rejected), int(state.status)

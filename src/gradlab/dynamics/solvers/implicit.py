@@ -17,7 +17,7 @@ from gradlab.dynamics.flow import Flow
 from gradlab.dynamics.solvers import bdf
 from gradlab.dynamics.state import State, along, bracket, error_ratio, landed, margin, rhs, watch
 from gradlab.dynamics.stops import Stop
-from gradlab.dynamics.tangent import IMPLICIT, spent, with_look
+from gradlab.dynamics.tangent import IMPLICIT, with_look
 
 if TYPE_CHECKING:
     from gradlab.dynamics.solvers.methods import Adaptive
@@ -59,18 +59,9 @@ class _Unknowns:
         return jax.jacfwd(slope)(vector[: self.size])
 
     def dissipated(self, tau: Any, unknowns: Any, slope: Any) -> Any:
-        """dE/dτ where the unknowns move by this slope: no evaluation of the field."""
-        flow, clock = self.args
         one = jnp.zeros(1)
-        (y, u, _), (moves, pace, _) = (
-            self.unravel(jnp.concatenate([part, one])) for part in (unknowns, slope)
-        )
-        if self.u is not None:
-            u = clock.known(tau)
-            log_rate = clock.log_rate(flow, y, moves, 0.0, u)
-        else:
-            log_rate = -jnp.log(pace) - u
-        return energy.rate(flow, y, moves, log_rate, log_rate)[None]
+        pairs = (self.unravel(jnp.concatenate([part, one]))[:2] for part in (unknowns, slope))
+        return dissipation(*self.args, tau, *pairs)[None]
 
     def ratio(self, before: Any, after: Any, error: Any) -> Any:
         # As vectors, without E: the norm over all leaves is that of one.
@@ -79,38 +70,27 @@ class _Unknowns:
         return error_ratio(self.solver.tolerance, self.solver.absolute, first, last, (error[:n], error[n]))
 
 
+def dissipation(flow: Flow, clock: Clock, tau: Any, pair: Any, slope: Any) -> Any:
+    """dE/dτ where (y, log(1 + t)) move by this slope: no evaluation of the field."""
+    (y, u), (moves, pace) = pair, slope
+    if (known := clock.known(tau)) is not None:
+        log_rate = clock.log_rate(flow, y, moves, 0.0, known)
+    else:
+        log_rate = -jnp.log(pace) - u
+    return energy.rate(flow, y, moves, log_rate, log_rate)
+
+
 def implicit(
     flow: Flow, clock: Clock, solver: Adaptive, stop: Stop, state: State, end: Any, most: Any
 ) -> State:
     """At most ``most`` attempted steps towards ``end``; a Jacobian is evaluated only where the old one fails."""
-    span = (end - state.tau) / solver.least
-    none = tree.of_each(jnp.zeros((), int), state.tau)
-    return resumed(flow, clock, solver, stop, state, end, most, none, span, None)[0]
-
-
-def resumed(
-    flow: Flow,
-    clock: Clock,
-    solver: Adaptive,
-    stop: Stop,
-    state: State,
-    end: Any,
-    most: Any,
-    made: Any,
-    widest: Any,
-    due: Any,
-) -> tuple[State, Any]:
-    """As :func:`implicit`, gone on with after ``made`` attempts; with the attempts that are then made.
-
-    widest : the spacing of the differences at most, as it was at the first. due : what the solve may have cost
-    (``tangent.spent``) before it is left, if that is of interest.
-    """
+    # The spacing of the differences at most.
+    widest = (end - state.tau) / solver.least
     unknowns = _Unknowns(flow, clock, solver, state)
 
     def go_on(carry: Any) -> Any:
         state, _, attempts, _ = carry
-        on = (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
-        return on if due is None else on & (spent(state) < due)
+        return (state.tau < end) & (state.status == stops.RUNNING) & (attempts < most)
 
     def attempt(carry: Any) -> Any:
         state, vector, attempts, event = carry
@@ -175,7 +155,6 @@ def resumed(
     moved = (state.memory.differences[0] - unknowns.vector)[: unknowns.size]
     shift = jnp.linalg.norm(moved)
     far = shift > NEGLIGIBLE * solver.tolerance * jnp.linalg.norm(unknowns.vector[: unknowns.size])
-    running = running & (made == 0)
     anew = running & ((state.h == 0.0) | (state.memory.step == 0.0) | far)
 
     def restart() -> bdf.Memory:
@@ -192,5 +171,5 @@ def resumed(
     memory = tree.where(running, bdf.narrowed(memory, tree.select(running, widest, 1.0)), memory)
     begun = replace(state, memory=memory, evaluations=state.evaluations + tree.select(anew, 2, 0))
     event = bracket(flow, stop, (state.y, state.u)) if stop.located else None
-    final, _, made, _ = jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, made, event))
-    return final, made
+    none = tree.of_each(jnp.zeros((), int), state.tau)
+    return jax.lax.while_loop(go_on, attempt, (begun, unknowns.vector, none, event))[0]

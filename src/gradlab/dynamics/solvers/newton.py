@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import lapack
 
 from gradlab.dynamics import tree
+from gradlab.dynamics.tree import Anywhere
 from gradlab.modules import Module
 from gradlab.problem.precision import put, zeros
 
@@ -46,31 +46,37 @@ class CorrectionPairs(Module):
     of the A they belong to.
     """
 
-    images: Float[Array, "pairs P"]
-    origins: Float[Array, "pairs P"]
-    c: Float[Array, ""]
+    images: Float[Anywhere, "pairs P"]
+    origins: Float[Anywhere, "pairs P"]
+    c: Float[Anywhere, ""]
 
-    def mended(self, correction: Float[Array, " P"]) -> Float[Array, " P"]:
+    def mended(self, correction: Float[Anywhere, " P"]) -> Float[Anywhere, " P"]:
         """A⁻¹M of a correction M⁻¹r: exact in the span of the images, the correction itself beside it."""
         return correction + (self.images @ correction) @ (self.origins - self.images)
 
-    def learnt(self, origin: Float[Array, " P"], image: Float[Array, " P"], usable: Any) -> CorrectionPairs:
+    def learnt(
+        self, origin: Float[Anywhere, " P"], image: Float[Anywhere, " P"], usable: Any
+    ) -> CorrectionPairs:
         """With one more pair. The older, of a Jacobian that was, say only what newer ones do not."""
-        images = jnp.concatenate([image[None], self.images[:-1]])
-        origins = jnp.concatenate([origin[None], self.origins[:-1]])
+        if type(usable) is np.bool_ and not usable:
+            return self
+        xp = tree.library(origin, image)
+        images = xp.concatenate([image[None], self.images[:-1]])
+        origins = xp.concatenate([origin[None], self.origins[:-1]])
 
-        def beside(i: Any, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+        def beside(i: Any, rows: tuple[Any, Any]) -> tuple[Any, Any]:
             images, origins = rows
-            image = images[i]
-            along = tree.select(jnp.arange(PAIRS) < i, images @ image, 0.0)
-            rest, source = image - along @ images, origins[i] - along @ origins
-            size = jnp.linalg.norm(rest)
-            new = jnp.isfinite(size) & (size > NOVEL * jnp.linalg.norm(image))
+            image = tree.row(images, i)
+            along = tree.select(xp.arange(PAIRS) < i, images @ image, 0.0)
+            rest, source = image - along @ images, tree.row(origins, i) - along @ origins
+            size = tree.plain_norm(rest)
+            new = xp.isfinite(size) & (size > NOVEL * tree.plain_norm(image))
             share = tree.select(new, 1.0 / tree.select(new, size, 1.0), 0.0)
-            images = images.at[i].set(tree.select(new, share * rest, 0.0))
-            return images, origins.at[i].set(tree.select(new, share * source, 0.0))
+            nothing = xp.zeros_like(rest)
+            images = tree.with_row(images, i, tree.select(new, share * rest, nothing))
+            return images, tree.with_row(origins, i, tree.select(new, share * source, nothing))
 
-        images, origins = jax.lax.fori_loop(0, PAIRS, beside, (images, origins))
+        images, origins = tree.passes(PAIRS, beside, (images, origins))
         images, origins = (
             tree.select(usable, new, old) for new, old in ((images, self.images), (origins, self.origins))
         )
@@ -79,8 +85,13 @@ class CorrectionPairs(Module):
     def of(self, c: Any, factorised: Any) -> CorrectionPairs:
         """For a step of that c: none, where it is another or the factors are new."""
         other = factorised | (c != self.c)
-        images, origins = (tree.select(other, 0.0, rows) for rows in (self.images, self.origins))
-        return CorrectionPairs(images, origins, jnp.asarray(c, dtype=self.c.dtype))
+        if type(other) is np.bool_ and not other:
+            return self
+        xp = tree.library(c, self.images)
+        images, origins = (
+            tree.select(other, xp.zeros_like(rows), rows) for rows in (self.images, self.origins)
+        )
+        return CorrectionPairs(images, origins, xp.asarray(c, dtype=self.c.dtype)[()])
 
 
 class Scratch(Module):
@@ -92,14 +103,14 @@ class Scratch(Module):
     most that iterations have left of late, in units of the error that a step may make.
     """
 
-    jacobian: Float[Array, "P P"]
-    lu: Float[Array, "P P"]
-    pivots: Int[Array, " P"]
-    c: Float[Array, ""]
-    rate: Float[Array, ""]
-    valid: Bool[Array, ""]
+    jacobian: Float[Anywhere, "P P"]
+    lu: Float[Anywhere, "P P"]
+    pivots: Int[Anywhere, " P"]
+    c: Float[Anywhere, ""]
+    rate: Float[Anywhere, ""]
+    valid: Bool[Anywhere, ""]
     pairs: CorrectionPairs
-    left: Float[Array, ""]
+    left: Float[Anywhere, ""]
 
 
 def blank(size: int) -> Scratch:
@@ -109,22 +120,38 @@ def blank(size: int) -> Scratch:
     return Scratch(square, square, zeros(size, kind=np.int32), one, one, put(False), pairs, put(0.0))
 
 
-def prepare(jacobian: Callable[[], Array], scratch: Scratch, c: Any) -> tuple[Scratch, Array, Array]:
+def prepare(jacobian: Callable[[], Anywhere], scratch: Scratch, c: Any) -> tuple[Scratch, Anywhere, Anywhere]:
     """(scratch ready for c, was the Jacobian evaluated?, was I − cJ factorised?)."""
+    xp = tree.library(c, scratch.c)
     fresh = ~scratch.valid
-    matrix = jax.lax.cond(fresh, jacobian, lambda: scratch.jacobian)
-    factorise = fresh | (jnp.abs(c / scratch.c - 1.0) > REFACTOR)
+    matrix = tree.branch(fresh, jacobian, lambda: scratch.jacobian)
+    factorise = fresh | (abs(c / scratch.c - 1.0) > REFACTOR)
 
-    def anew() -> tuple[Array, Array]:
-        lu, pivots = lu_factor(jnp.eye(matrix.shape[0]) - c * matrix)
-        return lu, pivots.astype(jnp.int32)
+    def anew() -> tuple[Any, Any]:
+        lu, pivots = _factors(xp.eye(matrix.shape[0]) - c * matrix)
+        return lu, pivots.astype(xp.int32)
 
-    lu, pivots = jax.lax.cond(factorise, anew, lambda: (scratch.lu, scratch.pivots))
-    rate = tree.select(fresh, 1.0, scratch.rate)
+    lu, pivots = tree.branch(factorise, anew, lambda: (scratch.lu, scratch.pivots))
+    rate = tree.select(fresh, np.float64(1.0), scratch.rate)
     belongs = tree.select(factorise, c, scratch.c)
     pairs = scratch.pairs.of(c, factorise)
-    valid = jnp.ones((), dtype=bool)
+    valid = xp.ones((), dtype=bool)[()]
     return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
+
+
+def _factors(matrix: Any) -> tuple[Any, Any]:
+    """L and U with their pivots, by LAPACK."""
+    if type(matrix) is not np.ndarray:
+        return lu_factor(matrix)
+    lu, pivots, _ = lapack.dgetrf(matrix)
+    return lu, pivots
+
+
+def _solved(lu: Any, pivots: Any, right: Any) -> Any:
+    """What the matrix of these factors makes of what is looked for is ``right``."""
+    if type(lu) is not np.ndarray:
+        return lu_solve((lu, pivots), right)
+    return lapack.dgetrs(lu, pivots, right)[0]
 
 
 class Solved(NamedTuple):
@@ -156,11 +183,11 @@ class _Carry(NamedTuple):
 
 
 def solve(
-    residual: Callable[[Array], Array],
+    residual: Callable[[Anywhere], Anywhere],
     scratch: Scratch,
     c: Any,
     fresh: Any,
-    norm: Callable[[Array], Array],
+    norm: Callable[[Anywhere], Anywhere],
     wanted: Any,
     grain: Any,
 ) -> Solved:
@@ -173,9 +200,10 @@ def solve(
     are two, the one of earlier steps: one iteration may do. ‖·‖ is ``norm``, ``wanted`` the error that may be left.
     A pair whose image is no longer than ``grain`` is mostly rounding, which it would carry into larger corrections.
     """
-    mismatch = jnp.abs(c - scratch.c) / (c + scratch.c)
+    xp = tree.library(c, scratch.c)
+    mismatch = abs(c - scratch.c) / (c + scratch.c)
     relax = 2.0 * scratch.c / (c + scratch.c)
-    guess = jnp.minimum(scratch.rate * DRIFT + mismatch, 1.0)
+    guess = xp.minimum(scratch.rate * DRIFT + mismatch, 1.0)
 
     def go_on(carry: _Carry) -> Any:
         return ~carry.converged & ~carry.diverged & (carry.iterations < ITERATIONS)
@@ -183,15 +211,15 @@ def solve(
     def iterate(carry: _Carry) -> _Carry:
         value = residual(carry.d)
         second = carry.iterations > 0
-        plain = relax * lu_solve((scratch.lu, scratch.pivots), value)
+        plain = relax * _solved(scratch.lu, scratch.pivots, value)
         image = carry.plain - plain
-        pairs = carry.pairs.learnt(carry.d - carry.before, image, second & (jnp.linalg.norm(image) > grain))
+        pairs = carry.pairs.learnt(carry.d - carry.before, image, second & (tree.plain_norm(image) > grain))
         correction = pairs.mended(plain)
         size = norm(correction)
         quotient = size / carry.size
-        measured = tree.select(carry.measured, jnp.maximum(quotient, 0.3 * carry.rate), quotient)
+        measured = tree.select(carry.measured, xp.maximum(quotient, 0.3 * carry.rate), quotient)
         rate = tree.select(second, measured, carry.rate)
-        left = rate / jnp.maximum(1.0 - rate, 1e-16) * size
+        left = rate / xp.maximum(1.0 - rate, 1e-16) * size
         good = (size == 0.0) | ((rate < 1.0) & (left < wanted))
         more = ITERATIONS - 1 - carry.iterations
         # The first quotient is the plain iteration's: a pair may mend what would diverge.
@@ -204,16 +232,17 @@ def solve(
         level = (size < STALL) & (carry.size < STALL) & (quotient >= 0.9)
         stalled = fresh & second & ~good & (level | (hopeless & (rate < 0.9) & (left < STALL)))
         converged = good | stalled
-        diverged = ~jnp.isfinite(size) | (hopeless & ~converged)
+        diverged = ~xp.isfinite(size) | (hopeless & ~converged)
         # A quotient of two pieces of round-off says nothing about the contraction.
-        rate = tree.select(stalled, NOISY, rate)
+        rate = tree.select(stalled, np.float64(NOISY), rate)
         after, number = carry.d + correction, carry.iterations + 1
         return _Carry(after, size, rate, second, number, converged, diverged, pairs, carry.d, plain)
 
-    no, begun, d = jnp.asarray(False), jnp.zeros((), dtype=jnp.int64), jnp.zeros(scratch.lu.shape[0])
-    first = tree.of_each(_Carry(d, jnp.ones(()), guess, no, begun, no, no, scratch.pairs, d, d), c)
-    last = jax.lax.while_loop(go_on, iterate, first)
-    rate = tree.select(last.measured, last.rate, jnp.maximum(last.rate - mismatch, 0.0))
+    no, begun, one = xp.asarray(False)[()], xp.zeros((), dtype=xp.int64)[()], xp.ones(())[()]
+    d = xp.zeros(scratch.lu.shape[0])
+    first = tree.of_each(_Carry(d, one, guess, no, begun, no, no, scratch.pairs, d, d), c)
+    last = tree.whilst(go_on, iterate, first)
+    rate = tree.select(last.measured, last.rate, xp.maximum(last.rate - mismatch, 0.0))
     slow = last.measured & (last.rate > SLOW) & ~fresh
-    left = last.rate / jnp.maximum(1.0 - last.rate, 1e-16) * last.size
+    left = last.rate / xp.maximum(1.0 - last.rate, 1e-16) * last.size
     return Solved(last.d, last.converged & ~last.diverged, rate, slow, last.iterations, last.pairs, left)

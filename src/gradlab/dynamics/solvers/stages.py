@@ -81,11 +81,16 @@ def explicit(
 def rates(explicit: Callable[[Any, Any], Any], count: int) -> Callable[..., Any]:
     """(τ, points) ↦ the rates there, two of them at most, by :func:`explicit` with so many stages."""
 
+    known: dict[int, tuple[Any, Any]] = {}
+
     def rate(tau: Any, *points: Any) -> Any:
         few = len(points)
-        made, rows = np.zeros((count + 1, len(points[0]))), np.zeros((count, count + 2))
-        made[:few] = points
-        rows[count - few :, :few], rows[:, -1], rows[0, 0] = np.eye(few), tau, count - few
+        if few not in known:
+            known[few] = np.zeros((count + 1, len(points[0]))), np.zeros((count, count + 2))
+            rows = known[few][1]
+            rows[count - few :, :few], rows[0, 0] = np.eye(few), count - few
+        made, rows = known[few]
+        made[:few], rows[:, -1] = points, tau
         return np.asarray(explicit(made, rows))[count + 1 - few :]
 
     return rate
