@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -241,7 +242,7 @@ def table(made: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]
         ratios.append(ratio)
         warm = f"{1e3 * row['gradlab warm']:.1f}"
         times = [f"{row[who]:.2f}" for who in ("gradlab", "scipy", "diffrax")]
-        used = row["used"].split(";")[-1].split(" (")[0].split()[-1]
+        used = re.sub(r" \([^)]*\)", "", row["used"]).split(";")[-1].split()[-1]
         name, error = f"{row['problem']} ({used}; {row['scipy method']})", f"{row['error']:.0e}"
         firsts, warms = (
             [f"{one:.{digits}f}" for one in part] for part, digits in ((ratio[:2], 2), (ratio[2:], 1))

@@ -172,9 +172,13 @@ def _moved(memory: Memory, d: Any, y: Any, s: Any) -> Memory:
     """
     old, k = memory.differences, memory.order
     xp = tree.library(old, k, s)
-    rows = xp.arange(ROWS)
-    moved = shifted(old, k, s) + tree.select(rows <= k, 1.0, 0.0)[:, None] * d
-    product = xp.prod(tree.select(rows <= k, (s + rows) / (1.0 + rows), 1.0))
+    moved, rows = shifted(old, k, s), xp.arange(ROWS)
+    if xp is np:
+        moved[: k + 1] += d
+        product = np.prod((s + rows[: k + 1]) / (1.0 + rows[: k + 1])) if s != 1.0 else _ONE
+    else:
+        moved = moved + tree.select(rows <= k, 1.0, 0.0)[:, None] * d
+        product = xp.prod(tree.select(rows <= k, (s + rows) / (1.0 + rows), 1.0))
     counts = s >= INFORMATIVE
     next_row = d / tree.select(counts, product, 1.0)
     first, second = (tree.row(old, k + place) for place in (1, 2))
@@ -212,7 +216,7 @@ def _select(
 
     lower = tree.either(k > orders[0], lambda: would(-1), lambda: np.inf)
     higher = tree.either(k < highest, lambda: would(1), lambda: np.inf)
-    errors = xp.maximum(xp.stack([lower, would(0), higher]), 1e-12)
+    errors = xp.maximum((np.array if xp is np else jnp.stack)([lower, would(0), higher]), 1e-12)
     factors = safety * errors ** (-1.0 / (k + xp.arange(3)))
     choice = xp.argmax(factors)
     best = factors[choice]

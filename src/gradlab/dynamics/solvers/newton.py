@@ -135,7 +135,7 @@ def prepare(jacobian: Callable[[], Anywhere], scratch: Scratch, c: Any) -> tuple
     rate = tree.select(fresh, np.float64(1.0), scratch.rate)
     belongs = tree.select(factorise, c, scratch.c)
     pairs = scratch.pairs.of(c, factorise)
-    valid = xp.ones((), dtype=bool)[()]
+    valid = np.True_ if xp is np else xp.ones((), dtype=bool)
     return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
 
 
@@ -238,8 +238,9 @@ def solve(
         after, number = carry.d + correction, carry.iterations + 1
         return _Carry(after, size, rate, second, number, converged, diverged, pairs, carry.d, plain)
 
-    no, begun, one = xp.asarray(False)[()], xp.zeros((), dtype=xp.int64)[()], xp.ones(())[()]
-    d = xp.zeros(scratch.lu.shape[0])
+    no, begun, one, d = np.False_, np.int64(0), np.float64(1.0), xp.zeros(scratch.lu.shape[0])
+    if xp is not np:
+        no, begun, one = (xp.asarray(value) for value in (no, begun, one))
     first = tree.of_each(_Carry(d, one, guess, no, begun, no, no, scratch.pairs, d, d), c)
     last = tree.whilst(go_on, iterate, first)
     rate = tree.select(last.measured, last.rate, xp.maximum(last.rate - mismatch, 0.0))
