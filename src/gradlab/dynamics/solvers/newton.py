@@ -135,7 +135,7 @@ def prepare(jacobian: Callable[[], Anywhere], scratch: Scratch, c: Any) -> tuple
     rate = tree.select(fresh, np.float64(1.0), scratch.rate)
     belongs = tree.select(factorise, c, scratch.c)
     pairs = scratch.pairs.of(c, factorise)
-    valid = np.True_ if xp is np else xp.ones((), dtype=bool)
+    valid: Any = np.True_ if xp is np else xp.ones((), dtype=bool)
     return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
 
 
