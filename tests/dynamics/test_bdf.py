@@ -15,6 +15,7 @@ import scipy.integrate
 import scipy.linalg
 import scipy.optimize
 
+from gradlab.dynamics import tree
 from gradlab.dynamics.solvers import bdf, newton
 from gradlab.dynamics.solvers.differences import ALPHA, ERROR, GAMMA, respaced, shifted
 
@@ -407,3 +408,44 @@ def test_newer_pairs_overrule_older_ones() -> None:
     np.testing.assert_allclose(pairs.mended(e[0] + e[1]), 0.2 * e[0] + 0.25 * e[1])
     untouched = pairs.learnt(e[3], e[3] * jnp.nan, False)
     np.testing.assert_array_equal(untouched.mended(e[0]), pairs.mended(e[0]))
+
+
+@pytest.mark.parametrize(
+    ("of", "start"), [(CURVE, np.ones(3)), (ROBERTSON, np.eye(3)[0]), (LINEAR, np.ones(7))]
+)
+def test_on_the_host_the_same_attempts_are_made(of: System, start: np.ndarray) -> None:
+    """With NumPy's numbers, field and Jacobian: accepted, rejected and of the same order, to what rounding leaves."""
+    end, tolerance = np.float64(5.0), 1e-7
+    ratio = norm(tolerance, 1e-14)
+
+    def rates(tau: Any, y: Any) -> Any:
+        return np.asarray(of.rhs(tau, y))
+
+    def ratios(before: Any, after: Any, error: Any) -> Any:
+        return np.float64(ratio(before, after, error))
+
+    def jacobian(tau: Any, y: Any) -> Any:
+        return np.asarray(of.jacobian(tau, y))
+
+    attempt = jax.jit(
+        lambda tau, y, memory, scratch: bdf.attempt(
+            of.rhs, of.jacobian, tau, end, y, memory, scratch, tolerance, ratio
+        )
+    )
+    memory = tree.numbers(begin(of, jnp.asarray(start), end, tolerance, 1e-14))
+    state = np.float64(0.0), start, memory, tree.numbers(bdf.blank(start.size))
+    seen = []
+    while state[0] < end and len(seen) < 300:
+        # one attempt from the same state either way
+        theirs = attempt(*state)
+        ours = bdf.attempt(rates, jacobian, state[0], end, *state[1:], tolerance, ratios)
+        assert not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ours))
+        assert (bool(ours.accepted), bool(ours.stuck)) == (bool(theirs.accepted), bool(theirs.stuck))
+        assert int(ours.memory.order) == int(theirs.memory.order)
+        np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-11, atol=1e-15)
+        np.testing.assert_allclose(ours.tau, theirs.tau, rtol=1e-13)
+        np.testing.assert_allclose(ours.memory.step, theirs.memory.step, rtol=1e-5)
+        seen.append((bool(ours.accepted), int(ours.memory.order)))
+        state = ours.tau, ours.y, ours.memory, ours.scratch
+    assert state[0] == end or len(seen) == 300
+    assert len({order for _, order in seen}) > 2

@@ -1,7 +1,7 @@
 """Runs are stepped from the host, through two small programs or three: the small and new, and what is heavy.
 
 A loop of a whole run, with the choice of methods, looks, balance and observables in it, takes XLA five times as long to
-compile as the field alone. The host pays with some 30 µs a step and half a millisecond a record instead: of what is
+compile as the field alone. The host pays with some 30 µs a step and 0.4 ms a record instead: of what is
 small more than a loop would take in the end, of what is heavy (``programs.heavy``) little beside an evaluation.
 """
 

@@ -1,9 +1,9 @@
 """Runs stepped from the host: a small program holds the field, NumPy decides what it is asked.
 
 What is compiled is a step of an explicit pair with one copy of the field, the stages of a stabilised method where that
-has its turn (``stages``), and, only where differences of rates do not do, a product with the Jacobian. What ``Auto``
-decides by and the looks of a tangent are the functions of the compiled loop, asked with NumPy's numbers. Nothing is
-carried from one record to the next but the state.
+has its turn (``stages``), of BDF its Jacobian and what a step dissipates, and, only where differences of rates do not
+do, a product with the Jacobian. BDF's attempts, what ``Auto`` decides by and the looks of a tangent are the functions
+of the compiled loop, asked with NumPy's numbers. Nothing is carried from one record to the next but the state.
 """
 
 from __future__ import annotations
