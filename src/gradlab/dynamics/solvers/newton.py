@@ -7,13 +7,13 @@ iteration's own corrections have shown of it, at no further evaluation, is kept 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import lapack
 
 from gradlab.dynamics import tree
 from gradlab.dynamics.tree import Anywhere
@@ -139,11 +139,19 @@ def prepare(jacobian: Callable[[], Anywhere], scratch: Scratch, c: Any) -> tuple
     return Scratch(matrix, lu, pivots, belongs, rate, valid, pairs, scratch.left), fresh, factorise
 
 
+@functools.cache
+def _lapack() -> Any:
+    """SciPy's, a fifth of a second of imports, where something is solved on the host."""
+    from scipy.linalg import lapack
+
+    return lapack
+
+
 def _factors(matrix: Any) -> tuple[Any, Any]:
     """L and U with their pivots, by LAPACK."""
     if type(matrix) is not np.ndarray:
         return lu_factor(matrix)
-    lu, pivots, _ = lapack.dgetrf(matrix)
+    lu, pivots, _ = _lapack().dgetrf(matrix)
     return lu, pivots
 
 
@@ -151,7 +159,7 @@ def _solved(lu: Any, pivots: Any, right: Any) -> Any:
     """What the matrix of these factors makes of what is looked for is ``right``."""
     if type(lu) is not np.ndarray:
         return lu_solve((lu, pivots), right)
-    return lapack.dgetrs(lu, pivots, right)[0]
+    return _lapack().dgetrs(lu, pivots, right)[0]
 
 
 class Solved(NamedTuple):
