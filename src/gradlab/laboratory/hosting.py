@@ -113,7 +113,8 @@ class Host:
         pair = str(getattr(solver, "explicit", None) or getattr(solver, "name", ""))
         known = stages.pair_of(pair)
         #: What an evaluation loses beside (``programs.way``): of the explicit pair, and of the stiff method.
-        self.beside = (STEP / known["each"], IMPLICIT if getattr(solver, "stiff", "") == "bdf" else STEP)
+        lost = STEP / known["each"]
+        self.beside = lost, IMPLICIT if getattr(solver, "stiff", "") == "bdf" else lost
         self._stages = len(known["table"].c)
         self._field = Constants(moving, clock, sight.layout)
         self._turns: dict[bool, tuple[Any, Any, hosted.Programs]] = {}
