@@ -260,7 +260,7 @@ def page(made: list[dict[str, Any]], markdown: Callable[[Any, Any], str]) -> str
 
 CPU seconds from a new small problem to its answer, imports and their garbage apart, each solver in a
 process of its own without a compilation cache (`python -m benchmarks --part first
---docs docs/benchmarks`; twenty problems with `--budget full`). gradlab:
+--docs docs/benchmarks`; twenty problems, and eight to a later end, with `--budget full`). gradlab:
 `run(..., solver=Auto({TOLERANCE:g}), observables=["loss"])`, two solves and the error bar included. SciPy: one solve
 by DOP853, or by BDF with the compiled Hessian, whichever is cheaper, with the compiled gradient; diffrax: one solve
 by Dopri8; both at the cheapest tolerance at which they are as accurate. *Warm*: the same call again in the same
