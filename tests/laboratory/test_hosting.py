@@ -119,24 +119,38 @@ def cut_and_resumed(solve: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return solve(store=kept)
 
 
-@pytest.mark.parametrize(("solver", "worth"), [("tsit5", 0.5), ("auto", np.inf)])
+@pytest.mark.parametrize(
+    ("name", "solver", "worth"),
+    [
+        ("time", "tsit5", 0.5),
+        ("time", "auto", np.inf),
+        ("log loss", "auto", np.inf),
+        ("log loss", "auto", 0.5),
+    ],
+)
 def test_a_run_from_the_host_is_resumed_to_the_same_bits(
-    solver: str, worth: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, solver: str, worth: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where a compiled loop takes over half way (worth: of the evaluations)."""
-    moments = np.linspace(0.0, 4.0, 24)[1:]
-    whole = solved(solver=SOLVERS[solver], records=moments)
-    assert stepped(whole) == "from the host"
-    if np.isfinite(worth):
-        count = worth * float(whole["evaluations"].values[-1])
-        monkeypatch.setattr(programs, "WORTH", 16 * 8 * count)
-        monkeypatch.setattr(programs, "LARGE", 1.0)
-        whole = solved(solver=SOLVERS[solver], records=moments)
-        assert stepped(whole) == "from the host, then in a compiled loop"
+    """Of BDF too; also where a compiled loop takes over half way (worth: of the evaluations)."""
+    stiff = name == "log loss"
+    moments = np.linspace(0.0, 8.0 if stiff else 4.0, 24)[1:]
 
-    resumed = cut_and_resumed(
-        lambda **kept: solved(solver=SOLVERS[solver], records=moments, **kept), tmp_path, monkeypatch
-    )
+    def solve(**kept: Any) -> Any:
+        return solved(name, SOLVERS[solver], records=moments, **kept)
+
+    whole = solve()
+    assert stepped(whole) == "from the host"
+    assert stiff == ("stiff" in whole and bool(whole["stiff"].values[-1]))
+    if np.isfinite(worth):
+        loose, count = whole, worth * float(whole["evaluations"].values[-1])
+        monkeypatch.setattr(programs, "WORTH", (16 * 8 + programs.IMPLICIT * stiff) * count)
+        monkeypatch.setattr(programs, "LARGE", 1.0)
+        whole = solve()
+        assert stepped(whole) == "from the host, then in a compiled loop"
+        gap = np.abs(whole["loss"].values - loose["loss"].values)[1:]
+        assert np.all(gap <= whole["loss_error"].values[1:] + loose["loss_error"].values[1:])
+
+    resumed = cut_and_resumed(solve, tmp_path, monkeypatch)
     assert set(whole.data_vars) == set(resumed.data_vars)
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name].values, resumed[name].values, err_msg=str(name))
