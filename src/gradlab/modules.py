@@ -3,8 +3,9 @@
 equinox looks at each attribute that is read for a bound method, which it makes a pytree of, and keeps account of which
 modules are being initialised: half a microsecond an attribute, some forty a module, a third of what a small run took
 beside its evaluations. Neither is needed here; but a bound method that is itself handed to ``jit`` is a constant there,
-with its arrays, and not a pytree: hand over the module as an argument. All else is equinox's: fields, converters, ``__check_init__``, abstract
-variables, flattening; and a class that anyone else derives is made by equinox, with all its warnings.
+with its arrays, and not a pytree: hand over the module as an argument. All else is equinox's: fields, converters,
+``__check_init__``, abstract variables, flattening; and a class that anyone else derives is made by equinox, with all
+its warnings.
 """
 
 from __future__ import annotations
